@@ -1,0 +1,66 @@
+# `make help` lists the targets. Everything is installed into .venv.
+
+SHELL = /bin/bash
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# True of a Python that TensorFlow 2.15 supports and that can make a venv.
+FITS = -c 'import sys, venv, ensurepip; \
+	sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
+	$$python $(FITS) && { echo $$python; break; }; done)
+
+# For flags of your own: make demo ARGS="--seed=1"
+ARGS ?=
+BENCHMARKS ?= ptb_train ptb_infer
+# Two processes for the tests; TESTS="tests/test_report.py -k table" for some.
+JOBS ?= 2
+TESTS ?=
+
+.PHONY: help demo demo-rhn demo-bidaf test bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo        install and run the whole pipeline on built-in data"
+	@echo "make demo-rhn    the same for Recurrent Highway Networks"
+	@echo "make demo-bidaf  the same for BiDAF, question answering"
+	@echo "make test        install and run all tests"
+	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
+	@echo "make clean       remove the environments and caches; runs/ stays"
+
+# $(call install,ENVIRONMENT,REQUIREMENTS)
+define install
+	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
+	 its venv module found (tried '$(PYTHON)'); install python3.11, or name\
+	 one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "installing into $(1) with $(PYTHON); takes some minutes once"
+	@"$(PYTHON)" -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet $(addprefix -r ,$(2))
+	@$(1)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $(1)/.stamp
+endef
+
+.venv/.stamp: requirements.txt setup.py
+	$(call install,.venv,requirements.txt)
+
+.venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py
+	$(call install,.venv-bench,requirements.txt benchmarks/requirements.txt)
+
+demo: .venv/.stamp
+	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo.flags $(ARGS)
+
+demo-rhn: .venv/.stamp
+	.venv/bin/python -m rhns.rhn_train --flagfile=rhns/flags/demo.flags $(ARGS)
+
+demo-bidaf: .venv/.stamp
+	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
+
+test: .venv/.stamp
+	.venv/bin/python -m pytest -n $(JOBS) $(TESTS)
+
+bench: .venv-bench/.stamp
+	set -e; for name in $(BENCHMARKS); do \
+	.venv-bench/bin/python -m benchmarks.$$name $(ARGS); done
+
+clean:
+	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

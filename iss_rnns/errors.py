@@ -1,0 +1,42 @@
+"""One exception for a user's mistakes, and the way every program ends."""
+
+import sys
+from typing import Callable
+
+from absl import app
+
+
+class UserError(Exception):
+    """A mistake that the user can mend.
+
+    The message is one line: what is wrong, where, and what would be right.
+    """
+
+
+def run_main(main: Callable) -> None:
+    """Runs a program's `main(argv)`; absl flags are parsed first.
+
+    A `UserError` ends it with one line on stderr and exit code 2, without a
+    traceback; so does a flag that absl refuses. Anything else is a bug and
+    keeps its traceback.
+    """
+
+    def guarded(argv):
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted; continue with --resume", file=sys.stderr)
+            return 130
+
+    def parse(argv):
+        from absl import flags
+        try:
+            return app.parse_flags_with_usage(argv)
+        except flags.Error as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(guarded, flags_parser=parse)

@@ -1,0 +1,307 @@
+"""The one grouping object: which slices of which variables belong to a unit.
+
+Penalties, thresholds, freezing, reports and shrinking all read the same
+`Group`, so they cannot disagree about what a unit is.
+"""
+
+import dataclasses
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+Values = Dict[object, tf.Tensor]  # variable.ref() -> its value
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Rows or columns of one variable, one per unit of a group.
+
+    Attributes:
+      variable: a matrix `[rows, columns]`, or a vector `[rows]`.
+      axis: 0 when rows `start:stop` are the units, 1 when columns are.
+      start: first row or column.
+      stop: one past the last.
+      multiplier: weight of this slice inside the square root (the authors'
+        `multi` in their RHN and BiDAF settings).
+    """
+    variable: tf.Variable
+    axis: int
+    start: int
+    stop: int
+    multiplier: float = 1.0
+
+    def __post_init__(self):
+        shape = self.variable.shape
+        if not 0 <= self.axis < len(shape):
+            raise ValueError(
+                f"Slice of {self.variable.name} with shape {tuple(shape)} has "
+                f"no axis {self.axis}.")
+        if not 0 <= self.start < self.stop <= shape[self.axis]:
+            raise ValueError(
+                f"Slice {self.start}:{self.stop} does not fit axis "
+                f"{self.axis} of {self.variable.name}, which has "
+                f"{shape[self.axis]} entries.")
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return self.stop - self.start
+
+
+def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
+    """All rows (`axis=0`) or all columns (`axis=1`) of a variable."""
+    return Slice(variable, axis, 0, variable.shape[axis], multiplier)
+
+
+def blocks(variable: tf.Variable, axis: int, count: int) -> List[Slice]:
+    """`count` equal neighbouring slices of an axis (the gates of an LSTM)."""
+    size = variable.shape[axis] // count
+    return [Slice(variable, axis, i * size, (i + 1) * size)
+            for i in range(count)]
+
+
+def read(variables: Iterable[tf.Variable]) -> Values:
+    """Present values of the variables, to share between groups."""
+    return {v.ref(): tf.convert_to_tensor(v) for v in variables}
+
+
+def unique_variables(groups: Iterable["Group"]) -> List[tf.Variable]:
+    """Variables that the groups' norms read, each once, in order."""
+    seen = {v.ref(): v for group in groups for v in group.variables}
+    return list(seen.values())
+
+
+class Group:
+    """A layer of n units with every slice that reads or writes them.
+
+    Example:
+      >>> w = tf.Variable([[3., 0.], [4., 0.]])
+      >>> Group("columns", [whole(w, axis=1)]).squared_norms().numpy()
+      array([25.,  0.], dtype=float32)
+
+    Attributes:
+      name: of the layer, shown in reports and errors.
+      slices: counted in the norm. Each has one entry per unit.
+      companions: cut with a unit but not counted (biases, as in the authors'
+        code).
+      multiplier: of the penalty, outside the root (the authors'
+        `*_decay_multi`).
+    """
+
+    def __init__(self, name: str, slices: Sequence[Slice],
+                 companions: Sequence[Slice] = (), multiplier: float = 1.0):
+        if not slices:
+            raise ValueError(f"Group '{name}' needs at least one slice.")
+        sizes = {s.size for s in (*slices, *companions)}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"Slices of group '{name}' must have one entry per unit, got "
+                f"{sorted(sizes)} entries.")
+        self.name = name
+        self.slices = list(slices)
+        self.companions = list(companions)
+        self.multiplier = multiplier
+
+    def __repr__(self):
+        return f"Group({self.name!r}, units={self.size})"
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return self.slices[0].size
+
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """Variables the norm reads, each once."""
+        return list({s.variable.ref(): s.variable
+                     for s in self.slices}.values())
+
+    @property
+    def weights_per_unit(self) -> int:
+        """Number of weights in one unit's slices."""
+        return sum(int(np.prod(s.variable.shape)) // s.variable.shape[s.axis]
+                   for s in self.slices)
+
+    def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
+        """`[n]`: sum over the slices of the squares of unit k's weights.
+
+        An element in two slices (a gate column crossing the recurrent row)
+        counts twice, as in the authors' code.
+        """
+        if values is None:
+            values = read(self.variables)
+        sums = {}
+        total = 0.
+        for s in self.slices:
+            value = values[s.variable.ref()]
+            key = s.variable.ref(), s.axis
+            if key not in sums:
+                square = tf.square(value)
+                sums[key] = (square if value.shape.rank == 1 else
+                             tf.reduce_sum(square, axis=1 - s.axis))
+            part = sums[key][s.start:s.stop]
+            total += part if s.multiplier == 1. else s.multiplier * part
+        return total
+
+    def alive(self, threshold: float = 0.) -> tf.Tensor:
+        """`[n]` bool: units whose norm exceeds the threshold."""
+        return self.squared_norms() > threshold ** 2
+
+    def spread(self, per_unit: tf.Tensor,
+               companions: bool = False) -> List[Tuple[tf.Variable, tf.Tensor]]:
+        """Lays a number per unit over the variables.
+
+        Args:
+          per_unit: `[n]`.
+          companions: also over the companions.
+
+        Returns:
+          Pairs (variable, tensor that broadcasts to its shape): zero outside
+          the slice, `multiplier * per_unit[k]` on unit k's row or column.
+        """
+        result = []
+        for s in self.slices + (self.companions if companions else []):
+            length = s.variable.shape[s.axis]
+            line = tf.pad(per_unit * s.multiplier,
+                          [[s.start, length - s.stop]])
+            if s.variable.shape.rank == 2:
+                line = tf.expand_dims(line, 1 - s.axis)
+            result.append((s.variable, line))
+        return result
+
+    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+        """Follows its variables into their smaller versions, in place."""
+        self.slices = [_rebind_slice(s, cuts) for s in self.slices]
+        self.companions = [_rebind_slice(s, cuts) for s in self.companions]
+
+
+class BlockGrid:
+    """A matrix cut into an arbitrary grid of blocks, each one a group.
+
+    Same two views as `Group`, with a matrix `[R, C]` of blocks in the place of
+    the vector of units.
+
+    Attributes:
+      name: shown in reports.
+      row_sizes: heights of the R rows of blocks; they add up to the rows.
+      column_sizes: widths of the C columns of blocks.
+    """
+
+    def __init__(self, variable: tf.Variable, row_sizes: Sequence[int],
+                 column_sizes: Sequence[int], multiplier: float = 1.0):
+        for axis, sizes in enumerate((row_sizes, column_sizes)):
+            if min(sizes, default=0) < 1 or sum(sizes) != variable.shape[axis]:
+                raise ValueError(
+                    f"Block sizes along axis {axis} of {variable.name} must "
+                    f"be positive and add up to {variable.shape[axis]}, got a "
+                    f"sum of {sum(sizes)}.")
+        self.name = variable.name
+        self.variable = variable
+        self.row_sizes = np.asarray(row_sizes, np.int32)
+        self.column_sizes = np.asarray(column_sizes, np.int32)
+        self.multiplier = multiplier
+
+    @classmethod
+    def uniform(cls, variable: tf.Variable, height: int, width: int,
+                multiplier: float = 1.0) -> "BlockGrid":
+        """Blocks of one size; the last row and column may be smaller."""
+        if height < 1 or width < 1:
+            raise ValueError(f"Block size must be positive, got "
+                             f"{height}x{width}.")
+        sizes = [_equal_sizes(variable.shape[0], height),
+                 _equal_sizes(variable.shape[1], width)]
+        return cls(variable, *sizes, multiplier=multiplier)
+
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """The matrix."""
+        return [self.variable]
+
+    @property
+    def size(self) -> int:
+        """Number of blocks."""
+        return len(self.row_sizes) * len(self.column_sizes)
+
+    def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
+        """`[R, C]`: sum of squares of each block."""
+        value = (tf.convert_to_tensor(self.variable) if values is None
+                 else values[self.variable.ref()])
+        return self._reduce(tf.square(value), tf.math.segment_sum)
+
+    def max_magnitudes(self) -> tf.Tensor:
+        """`[R, C]`: largest |w| of each block (Block-Sparse RNNs, sec. 3)."""
+        return self._reduce(tf.abs(self.variable), tf.math.segment_max)
+
+    def alive(self, threshold: float = 0.) -> tf.Tensor:
+        """`[R, C]` bool: blocks whose norm exceeds the threshold."""
+        return self.squared_norms() > threshold ** 2
+
+    def spread(self, per_block: tf.Tensor, companions: bool = False
+               ) -> List[Tuple[tf.Variable, tf.Tensor]]:
+        """See `Group.spread`; the tensor has the matrix's full shape."""
+        del companions  # a block has none
+        rows = tf.repeat(per_block, self.row_sizes, axis=0)
+        return [(self.variable, tf.repeat(rows, self.column_sizes, axis=1))]
+
+    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+        """See `Group.rebind`; blocks left empty disappear."""
+        cut = cuts.get(self.variable.ref())
+        if cut is None:
+            return
+        kept = [np.add.reduceat(k, np.cumsum(sizes) - sizes)
+                for k, sizes in zip(cut.keep,
+                                    (self.row_sizes, self.column_sizes))]
+        self.row_sizes, self.column_sizes = (
+            k[k > 0].astype(np.int32) for k in kept)
+        self.variable = cut.variable
+
+    def _reduce(self, matrix: tf.Tensor, segment) -> tf.Tensor:
+        for sizes in (self.row_sizes, self.column_sizes):
+            ids = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+            matrix = tf.transpose(segment(matrix, ids))
+        return matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A variable's smaller version and what was kept of each axis (bool)."""
+    variable: tf.Variable
+    keep: Tuple[np.ndarray, ...]
+
+
+def keep_masks(groups: Sequence[Group],
+               alive: Sequence[np.ndarray]) -> Dict[object, List[np.ndarray]]:
+    """What remains of each axis of each variable when dead units go.
+
+    Args:
+      groups: the layers to cut.
+      alive: one `[n]` bool array per group.
+
+    Returns:
+      variable.ref() -> one bool array per axis, for each variable that a
+      slice or a companion of the groups touches.
+    """
+    masks = {}
+    for group, units in zip(groups, alive):
+        for s in group.slices + group.companions:
+            axes = masks.setdefault(
+                s.variable.ref(),
+                [np.ones(length, bool) for length in s.variable.shape])
+            axes[s.axis][s.start:s.stop] &= np.asarray(units)
+    return masks
+
+
+def _equal_sizes(total: int, size: int) -> List[int]:
+    full, rest = divmod(total, size)
+    return [size] * full + ([rest] if rest else [])
+
+
+def _rebind_slice(s: Slice, cuts: Dict[object, Cut]) -> Slice:
+    cut = cuts.get(s.variable.ref())
+    if cut is None:
+        return s
+    keep = cut.keep[s.axis]
+    return dataclasses.replace(s, variable=cut.variable,
+                               start=int(keep[:s.start].sum()),
+                               stop=int(keep[:s.stop].sum()))

@@ -1,0 +1,1 @@
+"""The authors' names, settings files and TensorFlow 1 checkpoints."""

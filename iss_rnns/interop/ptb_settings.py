@@ -1,0 +1,256 @@
+"""The authors' JSON settings of the word language model."""
+
+import dataclasses
+import json
+import math
+from typing import Dict, List, Mapping
+
+from iss_rnns import cells
+from iss_rnns import errors
+from iss_rnns import groups
+from iss_rnns.interop import tf1
+
+_NUMBERS = ("learning_rate", "weight_decay", "dropout_keep_prob")
+_SINGLE = ("structure_decay_multi", "row_decay_multi", "col_decay_multi")
+_LISTS = ("block_decay_multi", "block_row_size", "block_col_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One settings file; `None` means that the file leaves it to the model.
+
+    Attributes:
+      source: the file's path.
+      save_path: folder of the runs.
+      learning_rate: initial.
+      weight_decay: strength of the L1 (or L2) penalty; default 0.
+      dropout_keep_prob: of the non-recurrent connections.
+      global_decay: the paper's lambda of the group lasso.
+      grouplasso: per TF1 variable name, its multipliers.
+    """
+    source: str = "(no settings file)"
+    save_path: str = None
+    learning_rate: float = None
+    weight_decay: float = 0.
+    dropout_keep_prob: float = None
+    global_decay: float = 0.
+    grouplasso: Mapping[str, Dict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sparsifies(self) -> bool:
+        """Whether the authors' program zeroes small weights with it."""
+        return self.weight_decay > 0 or bool(self.grouplasso)
+
+    @property
+    def learns_structures(self) -> bool:
+        """Whether it has a group lasso on ISS components."""
+        return any(entry.get("structure_decay_multi")
+                   for entry in self.grouplasso.values())
+
+
+def load(path: str) -> Settings:
+    """Reads a settings file as it is.
+
+    Raises:
+      UserError: naming the file, the key and what would be right.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot read settings {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise errors.UserError(
+            f"settings {path} are not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise errors.UserError(
+            f"settings {path} are not JSON: line {error.lineno}, column "
+            f"{error.colno}: {error.msg}") from None
+    return parse(data, path)
+
+
+def parse(data: Dict, source: str) -> Settings:
+    """Checks the contents of a settings file.
+
+    Raises:
+      UserError: on an unknown key, a wrong type, a negative or NaN number.
+    """
+    if not isinstance(data, dict):
+        raise errors.UserError(f"{source}: expected an object {{...}}, got "
+                               f"{type(data).__name__}")
+    _check_keys(data, ("save_path", "grouplasso") + _NUMBERS, source, "")
+    lasso = data.get("grouplasso") or {}
+    if not isinstance(lasso, dict):
+        raise errors.UserError(f"{source}: 'grouplasso' must be an object")
+    numbers = {key: _number(data[key], source, key)
+               for key in _NUMBERS if key in data}
+    if numbers.get("dropout_keep_prob") is not None and not (
+            0 < numbers["dropout_keep_prob"] <= 1):
+        raise errors.UserError(f"{source}: 'dropout_keep_prob' must be in "
+                               f"(0, 1], got {numbers['dropout_keep_prob']}")
+    save_path = data.get("save_path")
+    if save_path is not None and not isinstance(save_path, str):
+        raise errors.UserError(f"{source}: 'save_path' must be text, got "
+                               f"{save_path!r}")
+    if lasso and "global_decay" not in lasso:
+        raise errors.UserError(f"{source}: 'grouplasso' lacks 'global_decay'")
+    variables = {}
+    for name, entry in lasso.items():
+        if name == "global_decay":
+            continue
+        where = f"grouplasso/{name}"
+        if not isinstance(entry, dict):
+            raise errors.UserError(f"{source}: '{where}' must be an object")
+        _check_keys(entry, _SINGLE + _LISTS
+                    + ("coupled_layer", "couple_split_num"), source, where)
+        for key in _SINGLE:
+            if key in entry:
+                _number(entry[key], source, f"{where}/{key}")
+        for key in _LISTS:
+            if key in entry and not isinstance(entry[key], list):
+                raise errors.UserError(f"{source}: '{where}/{key}' must be a "
+                                       f"list, got {entry[key]!r}")
+        if entry.get("structure_decay_multi"):
+            if not isinstance(entry.get("coupled_layer"), str):
+                raise errors.UserError(
+                    f"{source}: '{where}' has structure_decay_multi and so "
+                    "needs 'coupled_layer', the name of the matrix that "
+                    "reads this layer")
+            if entry.get("couple_split_num", 2) not in (1, 2):
+                raise errors.UserError(
+                    f"{source}: '{where}/couple_split_num' must be 1 (all "
+                    "rows) or 2 (input rows), got "
+                    f"{entry['couple_split_num']!r}")
+        variables[name] = entry
+    return Settings(
+        source=source, save_path=save_path, grouplasso=variables,
+        global_decay=(_number(lasso["global_decay"], source,
+                              "grouplasso/global_decay") if lasso else 0.),
+        **numbers)
+
+
+def build_groups(settings: Settings, views: Mapping[str, tf1.View],
+                 lstm_cells: Mapping[str, cells.LSTMCell]) -> List:
+    """The groups that a settings file asks for, on a model's variables.
+
+    Per variable: every row, every column, blocks, or ISS components (gate
+    columns, recurrent row, and the row of the coupled matrix: of its input
+    part with `couple_split_num` 2, of all of it with 1). With unequal widths
+    the true border between input and hidden rows is used; the authors' code
+    halves the rows.
+
+    Args:
+      settings: see `Settings`.
+      views: the model's TF1 names.
+      lstm_cells: the cell behind each `.../kernel` name.
+
+    Returns:
+      `Group` and `BlockGrid` objects with their multipliers.
+
+    Raises:
+      UserError: on a variable that the model lacks (the authors' program
+        would go on without the penalty).
+    """
+    result = []
+    for name, entry in settings.grouplasso.items():
+        view = _find(name, views, settings.source)
+        rows, columns = (entry.get(f"{kind}_decay_multi", 0.)
+                         for kind in ("row", "col"))
+        if columns:
+            result.append(_lines(name, view, 1, columns))
+        if rows:
+            result += _row_groups(name, view, rows)
+        if entry.get("structure_decay_multi"):
+            result.append(_structure(name, entry, views, lstm_cells,
+                                     settings.source))
+        if entry.get("block_decay_multi"):
+            result += _blocks(name, entry, view, settings.source)
+    return result
+
+
+def _structure(name, entry, views, lstm_cells, source) -> groups.Group:
+    coupled_name = entry["coupled_layer"]
+    coupled = _find(coupled_name, views, source)
+    cell = lstm_cells.get(tf1.canonical(name))
+    if cell is None:
+        raise errors.UserError(f"{source}: '{name}' is no LSTM matrix and so "
+                               "has no structure_decay_multi")
+    reader = lstm_cells.get(tf1.canonical(coupled_name))
+    split = entry.get("couple_split_num", 2)
+    rows = reader.kernel.shape[0] if reader and split == 2 else (
+        coupled.shape[0] // split)
+    if rows != cell.units:
+        raise errors.UserError(
+            f"{source}: '{name}' has {cell.units} units but '{coupled_name}' "
+            f"reads {rows} rows with couple_split_num {split}")
+    consumers = coupled.unit_slices(0, 0, rows)
+    return cells.iss_group(cell.name, cell, consumers,
+                           entry["structure_decay_multi"])
+
+
+def _lines(name, view, axis, multiplier) -> groups.Group:
+    """Every column of a TF1 matrix a group: it may span our variables."""
+    variables = {p.variable.ref(): p.variable for p in view.pieces}
+    return groups.Group(
+        f"{'rows' if axis == 0 else 'columns'} of {name}",
+        [groups.whole(v, axis) for v in variables.values()],
+        multiplier=multiplier)
+
+
+def _row_groups(name, view, multiplier) -> List[groups.Group]:
+    """Every row a group: rows of [input; hidden] lie in two variables."""
+    variables = {p.variable.ref(): p.variable for p in view.pieces}
+    return [groups.Group(f"rows of {name} ({v.name.split(':')[0]})",
+                         [groups.whole(v, 0)], multiplier=multiplier)
+            for v in variables.values()]
+
+
+def _blocks(name, entry, view, source) -> List[groups.BlockGrid]:
+    """A grid of blocks on each of our variables behind a TF1 matrix.
+
+    `block_row_size` and `block_col_size` pair up with `block_decay_multi`:
+    each pair is one grid, and the penalties add up. Edge blocks are smaller.
+    """
+    sizes = list(zip(entry["block_decay_multi"],
+                     entry.get("block_row_size", []),
+                     entry.get("block_col_size", [])))
+    if len(sizes) != len(entry["block_decay_multi"]):
+        raise errors.UserError(
+            f"{source}: 'grouplasso/{name}': block_decay_multi, "
+            "block_row_size and block_col_size must be equally long")
+    variables = {p.variable.ref(): p.variable for p in view.pieces}
+    try:
+        return [groups.BlockGrid.uniform(variable, height, width, multiplier)
+                for multiplier, height, width in sizes if multiplier
+                for variable in variables.values()]
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(
+            f"{source}: 'grouplasso/{name}': {error}") from None
+
+
+def _find(name, views, source) -> tf1.View:
+    view = views.get(tf1.canonical(name))
+    if view is None:
+        raise errors.UserError(
+            f"{source}: the model has no variable '{name}'; it has: "
+            + ", ".join(views))
+    return view
+
+
+def _check_keys(data, known, source, where) -> None:
+    for key in data:
+        if key not in known:
+            place = f" in '{where}'" if where else ""
+            raise errors.UserError(f"{source}: unknown key '{key}'{place}; "
+                                   f"known: {', '.join(known)}")
+
+
+def _number(value, source, key) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise errors.UserError(
+            f"{source}: '{key}' must be a number, got {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise errors.UserError(
+            f"{source}: '{key}' must be >= 0 and finite, got {value}")
+    return value

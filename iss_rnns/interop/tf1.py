@@ -1,0 +1,218 @@
+"""TensorFlow 1 variables as views of ours, and TF1 checkpoints.
+
+TensorFlow 1's LSTM has one matrix with rows [input; hidden] and gates i, c,
+f, o; ours follow Keras: two matrices, gates i, f, c, o. That permutation is
+here and nowhere else.
+"""
+
+import dataclasses
+import os
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import groups
+
+_GATES = (0, 2, 1, 3)  # our gate blocks in TF1's order; its own inverse
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A rectangle of a TF1 array and where it lies in one of our variables.
+
+    Attributes:
+      variable: ours.
+      ours: one slice per axis of `variable`.
+      theirs: one slice per axis of the TF1 array.
+    """
+    variable: tf.Variable
+    ours: Tuple[slice, ...]
+    theirs: Tuple[slice, ...]
+
+
+class View:
+    """One TF1 array, made of pieces of our variables.
+
+    Args:
+      shape: of the TF1 array.
+      pieces: they cover it without overlap.
+    """
+
+    def __init__(self, shape: Sequence[int], pieces: Sequence[Piece]):
+        self.shape = tuple(shape)
+        self.pieces = list(pieces)
+
+    def read(self) -> np.ndarray:
+        """The array in TF1's layout."""
+        return self.gather({p.variable.ref(): p.variable.numpy()
+                            for p in self.pieces})
+
+    def gather(self, values: Mapping[object, np.ndarray]) -> np.ndarray:
+        """The TF1 array from arrays shaped like our variables."""
+        result = np.zeros(self.shape, np.float32)
+        for p in self.pieces:
+            result[p.theirs] = values[p.variable.ref()][p.ours]
+        return result
+
+    def assign(self, array: np.ndarray) -> None:
+        """Writes an array of TF1's layout into our variables.
+
+        Raises:
+          ValueError: on another shape.
+        """
+        if tuple(array.shape) != self.shape:
+            raise ValueError(f"has shape {tuple(array.shape)}, the model "
+                             f"needs {self.shape}")
+        for p in self.pieces:
+            value = p.variable.numpy()
+            value[p.ours] = array[p.theirs]
+            p.variable.assign(value)
+
+    def unit_slices(self, axis: int, start: int, stop: int,
+                    multiplier: float = 1.0) -> List[groups.Slice]:
+        """Slices of our variables for rows or columns of the TF1 array.
+
+        Args:
+          axis: 0 when rows `start:stop` are the units, 1 when columns are.
+          start: first unit's row or column in the TF1 array.
+          stop: one past the last.
+          multiplier: of the slices.
+
+        Raises:
+          UserError: if the range straddles blocks (layers' inputs, gates)
+            that are stored apart.
+        """
+        found = {}
+        for p in self.pieces:
+            theirs, ours = p.theirs[axis], p.ours[axis]
+            if theirs.start <= start and stop <= theirs.stop:
+                shift = ours.start - theirs.start
+                found[p.variable.ref()] = groups.Slice(
+                    p.variable, axis, start + shift, stop + shift, multiplier)
+            elif theirs.start < stop and start < theirs.stop:
+                raise errors.UserError(
+                    f"{'rows' if axis == 0 else 'columns'} {start}:{stop} "
+                    f"cross the border at {theirs.start}:{theirs.stop}; a "
+                    "group must lie within one block (input rows, hidden "
+                    "rows, or one gate)")
+        if not found:
+            raise errors.UserError(
+                f"{'rows' if axis == 0 else 'columns'} {start}:{stop} are "
+                f"outside the matrix of shape {self.shape}")
+        return list(found.values())
+
+
+def plain(variable: tf.Variable) -> View:
+    """A variable that TF1 stores as we do."""
+    everything = tuple(slice(0, n) for n in variable.shape)
+    return View(variable.shape, [Piece(variable, everything, everything)])
+
+
+def lstm_matrix(cell) -> View:
+    """`basic_lstm_cell/kernel` `[inputs + n, 4 n]` of an `LSTMCell`."""
+    n, inputs = cell.units, cell.kernel.shape[0]
+    pieces = [
+        Piece(variable,
+              (slice(0, rows), slice(gate * n, (gate + 1) * n)),
+              (slice(top, top + rows), slice(place * n, (place + 1) * n)))
+        for variable, top, rows in ((cell.kernel, 0, inputs),
+                                    (cell.recurrent_kernel, inputs, n))
+        for place, gate in enumerate(_GATES)]
+    return View([inputs + n, 4 * n], pieces)
+
+
+def lstm_bias(cell) -> View:
+    """`basic_lstm_cell/bias` `[4 n]` of an `LSTMCell`."""
+    n = cell.units
+    return View([4 * n], [
+        Piece(cell.bias, (slice(gate * n, (gate + 1) * n),),
+              (slice(place * n, (place + 1) * n),))
+        for place, gate in enumerate(_GATES)])
+
+
+def canonical(name: str) -> str:
+    """TF1's later name of a cell's weight: `.../weights` -> `.../kernel`.
+
+    TensorFlow 1.0 and 1.1 wrote `weights` and `biases`, later ones `kernel`
+    and `bias`; both are read.
+    """
+    for old, new in (("cell/weights", "cell/kernel"),
+                     ("cell/biases", "cell/bias")):
+        if name.endswith(old):
+            return name[:-len(old)] + new
+    return name
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a path is a TF1/TF2 checkpoint prefix or a folder of one."""
+    return _prefix(path) is not None
+
+
+def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
+    """All arrays of a TF1 checkpoint, by canonical name.
+
+    Args:
+      path: the prefix (`.../model.ckpt-13`) or the folder.
+
+    Raises:
+      UserError: if there is none or it is damaged.
+    """
+    prefix = _prefix(path)
+    if prefix is None:
+        raise errors.UserError(
+            f"no checkpoint at {path}: expected a folder with a 'checkpoint' "
+            "file, or a prefix such as .../model.ckpt-13 beside its .index "
+            "and .data files")
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        return {canonical(name): reader.get_tensor(name)
+                for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise errors.UserError(
+            f"checkpoint {prefix} is damaged: {reason}") from None
+
+
+def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
+           source: str) -> None:
+    """Writes named TF1 arrays into a model; all of them or none.
+
+    Args:
+      views: the model's, by canonical name.
+      arrays: may hold more than the model needs (optimizer, step).
+      source: named in errors.
+
+    Raises:
+      UserError: if an array is missing or of another shape.
+    """
+    for name, view in views.items():
+        if name not in arrays:
+            raise errors.UserError(
+                f"{source} has no variable '{name}'; it has: "
+                + ", ".join(sorted(arrays)[:8]))
+        if tuple(arrays[name].shape) != view.shape:
+            raise errors.UserError(
+                f"'{name}' in {source} has shape "
+                f"{tuple(arrays[name].shape)}, but the model needs "
+                f"{view.shape}: give the --model, --hidden_sizes and data "
+                "that it was trained with")
+    for name, view in views.items():
+        view.assign(np.asarray(arrays[name], np.float32))
+
+
+def _prefix(path: str):
+    if os.path.exists(path + ".index"):
+        return path
+    if os.path.isdir(path):
+        # Written elsewhere, the state file may name an absolute path.
+        latest = tf.train.latest_checkpoint(path)
+        state = os.path.join(path, "checkpoint")
+        if latest is None and os.path.exists(state):
+            known = tf.train.get_checkpoint_state(path)
+            latest = known and os.path.join(
+                path, os.path.basename(known.model_checkpoint_path))
+        if latest and os.path.exists(latest + ".index"):
+            return latest
+    return None

@@ -1,0 +1,175 @@
+"""Training and evaluating recurrent language models, state carried along."""
+
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import losses
+
+
+class LanguageModel(tf.keras.Model):
+    """Truncated back-propagation through time around a recurrent net.
+
+    One training step, in the authors' order: cost and penalties with the
+    present weights; gradient of their sum; clipping by the global norm (which
+    includes the penalties' part, and the embedding's gradient as un-summed
+    rows); optimizer. Callbacks add the penalties (`model.losses`), freezing
+    and thresholding. The hidden state is carried from batch to batch in
+    variables; who runs the epochs resets it with `reset_states`.
+
+    Attributes:
+      net: layer with `call(ids, states, training, seed)` -> (logits
+        `[time * batch, symbols]` in time-major order, states), `state_sizes`
+        and `iss_groups()`.
+      batch_size: number of parallel streams B.
+      max_grad_norm: bound on the global norm of the gradient.
+      seed: of dropout, together with the step's number, so that a resumed
+        run draws what the interrupted one would have drawn.
+    """
+
+    def __init__(self, net, batch_size: int, max_grad_norm: float,
+                 seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.net = net
+        self.batch_size = batch_size
+        self.max_grad_norm = max_grad_norm
+        self.seed = seed
+        self.carried = self._new_states()
+        self.total_cost = _number("total_cost")
+        self.total_penalty = _number("total_penalty")
+        self.total_steps = _number("total_steps")
+
+    def _new_states(self) -> List[tf.Variable]:
+        return [tf.Variable(tf.zeros([self.batch_size, n]), trainable=False,
+                            name=f"carried_{i}")
+                for i, n in enumerate(self.net.state_sizes)]
+
+    def call(self, inputs, training=None):
+        """Logits `[time * batch, symbols]` of ids, from a zero state."""
+        return self.net(inputs, training=training)[0]
+
+    def reset_states(self):
+        """Start of an epoch: zero hidden state and zero totals."""
+        for variable in [*self.carried, self.total_cost, self.total_penalty,
+                         self.total_steps]:
+            variable.assign(tf.zeros_like(variable))
+
+    def gradients(self, x: tf.Tensor, y: tf.Tensor, states: List[tf.Tensor],
+                  seed: Optional[tf.Tensor] = None) -> Dict[str, object]:
+        """Cost, penalty, final states and gradients of one batch.
+
+        Args:
+          x: `[B, T]` ids; y: `[B, T]` ids of the next symbols.
+          states: hidden states `[B, n]`, in the net's order.
+          seed: `[2]` int, of dropout.
+
+        Returns:
+          dict with `cost` (sum over time / B, nats), `penalty`, `states`,
+          `gradients` (of cost + penalty, in the order of
+          `trainable_variables`), `clipped`, `global_norm`.
+        """
+        with tf.GradientTape() as tape:
+            logits, states = self.net(x, states, training=True, seed=seed)
+            cost = losses.sequence_cost(
+                tf.cast(logits, tf.float32), tf.reshape(tf.transpose(y), [-1]),
+                tf.shape(x)[0])
+            penalty = tf.add_n(self.losses) if self.losses else 0.
+            total = cost + penalty
+        gradients = tape.gradient(total, self.trainable_variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_grad_norm)
+        return {"cost": cost, "penalty": tf.convert_to_tensor(penalty),
+                "states": states, "gradients": gradients, "clipped": clipped,
+                "global_norm": norm}
+
+    def train_step(self, data):
+        """One step on a batch (x, y), each `[B, T]`; see the class."""
+        x, y = data
+        seed = tf.stack([tf.constant(self.seed, tf.int32),
+                         tf.cast(self.optimizer.iterations, tf.int32)])
+        result = self.gradients(x, y, self.carried, seed)
+        self.optimizer.apply_gradients(
+            zip(result["clipped"], self.trainable_variables))
+        for variable, state in zip(self.carried, result["states"]):
+            variable.assign(tf.cast(state, variable.dtype))
+        self.total_cost.assign_add(tf.cast(result["cost"], tf.float64))
+        self.total_penalty.assign_add(tf.cast(result["penalty"], tf.float64))
+        self.total_steps.assign_add(
+            tf.cast(tf.shape(x)[1], self.total_steps.dtype))
+        return {"cost": result["cost"],
+                "perplexity": tf.exp(self.total_cost / self.total_steps),
+                "regularization": self.total_penalty / self.total_steps}
+
+    def replace_net(self, net, carried: List[np.ndarray]) -> None:
+        """Goes on with another net, and hidden states of its sizes."""
+        self.net = net
+        self.carried = self._new_states()
+        for variable, value in zip(self.carried, carried):
+            variable.assign(value)
+
+
+def learning_rate_of(optimizer) -> float:
+    """The optimizer's present learning rate."""
+    return float(tf.keras.backend.get_value(optimizer.learning_rate))
+
+
+class Evaluator:
+    """Perplexity of a net on a text, in long stretches with state carried.
+
+    The same number as the authors' passes: only the windows that their reader
+    makes are scored, and with the state carried a stretch of many windows
+    equals the windows one by one.
+
+    Args:
+      net: see `LanguageModel`.
+      stretch_positions: about how many positions (batch * time) go through
+        at once; bounds the memory of the logits.
+    """
+
+    def __init__(self, net, stretch_positions: int = 2000):
+        self.net = net
+        self.stretch_positions = stretch_positions
+
+        @tf.function(reduce_retracing=True, input_signature=[
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.int32),
+            [tf.TensorSpec([None, n], tf.float32) for n in net.state_sizes]])
+        def stretch(x, y, states):
+            logits, states = net(x, states, training=False)
+            cost = losses.sequence_cost(
+                tf.cast(logits, tf.float32),
+                tf.reshape(tf.transpose(y), [-1]), tf.shape(x)[0])
+            return cost, [tf.cast(s, tf.float32) for s in states]
+
+        self._stretch = stretch
+
+    def perplexity(self, x: np.ndarray, y: np.ndarray,
+                   progress=None) -> float:
+        """exp(sum of costs / number of time steps).
+
+        Args:
+          x: `[N, B, T]` ids, the windows in order; y: the next ids.
+          progress: called with (stretches done, stretches).
+
+        Returns:
+          The perplexity; the state starts at zero.
+        """
+        batch = x.shape[1]
+        x, y = (a.transpose(1, 0, 2).reshape(batch, -1) for a in (x, y))
+        steps = x.shape[1]
+        length = max(1, self.stretch_positions // batch)
+        states = [tf.zeros([batch, n]) for n in self.net.state_sizes]
+        total = 0.
+        starts = range(0, steps, length)
+        for done, start in enumerate(starts, 1):
+            cost, states = self._stretch(x[:, start:start + length],
+                                         y[:, start:start + length], states)
+            total += float(cost)
+            if progress:
+                progress(done, len(starts))
+        return float(np.exp(total / steps))
+
+
+def _number(name: str) -> tf.Variable:
+    # float64: an epoch adds up thousands of costs of about a hundred.
+    return tf.Variable(0., dtype=tf.float64, trainable=False, name=name)

@@ -1,0 +1,205 @@
+"""The sequence layer: runs a cell fast over time.
+
+Everything that does not depend on the state is hoisted out of the time loop
+(one product for all steps), and in training the gradient is written out: the
+loop back through time holds only the state's own recursion, and each weight's
+gradient is one product over all steps after it.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable(package="iss_rnns")
+class Recurrent(tf.keras.layers.Layer):
+    """Runs a cell of `iss_rnns.cells` over a sequence.
+
+    State goes in and comes out explicitly; nothing is kept between calls.
+
+    Args:
+      cell: an `iss_rnns.cells` cell.
+      go_backwards: run from the last step to the first; outputs are returned
+        in the order of the inputs.
+      time_major: inputs and outputs are `[time, batch, ...]` instead of
+        `[batch, time, ...]`.
+      jit_compile: compile the time loop with XLA. Off by default: on a CPU it
+        pays for short, narrow layers only and recompiles for each shape.
+
+    Call arguments:
+      inputs: `[batch, time, features]`.
+      initial_state: list of `[batch, n]`, in the cell's order; zeros if None.
+      lengths: `[batch]` int, valid steps of each sequence. Outputs past a
+        sequence's length are 0, and the backward direction starts at its
+        last valid step. The first final state (h) is then that of the last
+        valid step; later states are not available and returned as None.
+      training: keeps what the gradient needs. With False the loop is lighter;
+        it is still differentiable, only slower to differentiate.
+
+    Returns:
+      (outputs `[batch, time, n]`, list of final states `[batch, n]`).
+    """
+
+    def __init__(self, cell, go_backwards: bool = False,
+                 time_major: bool = False, jit_compile: bool = False,
+                 **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.go_backwards = go_backwards
+        self.time_major = time_major
+        self.jit_compile = jit_compile
+
+    def build(self, input_shape):
+        if not self.cell.built:
+            with tf.name_scope(self.cell.name):
+                self.cell.build(tf.TensorShape(input_shape))
+        super().build(input_shape)
+
+    def call(self, inputs, initial_state=None, lengths=None, training=None):
+        batch_axis, time_axis = (1, 0) if self.time_major else (0, 1)
+        if initial_state is None:
+            initial_state = self.cell.get_initial_state(
+                batch_size=tf.shape(inputs)[batch_axis], dtype=inputs.dtype)
+        else:
+            initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
+        inputs = self._turn(inputs, lengths, batch_axis, time_axis)
+        if not self.time_major:
+            inputs = tf.transpose(inputs, [1, 0, 2])
+        scan = tf.function(
+            _scan, jit_compile=True) if self.jit_compile else _scan
+        outputs, states = scan(
+            self.cell, self.cell.hoist(inputs), initial_state,
+            self.cell.scan_weights(), bool(training))
+        if lengths is not None:
+            mask = tf.sequence_mask(lengths, tf.shape(outputs)[0])
+            outputs *= tf.cast(tf.transpose(mask), outputs.dtype)[..., None]
+            last = tf.stack([tf.maximum(lengths - 1, 0),
+                             tf.range(tf.shape(outputs)[1],
+                                      dtype=lengths.dtype)], axis=1)
+            states = [tf.gather_nd(outputs, last)] + [None] * (
+                len(states) - 1)
+        if not self.time_major:
+            outputs = tf.transpose(outputs, [1, 0, 2])
+        return self._turn(outputs, lengths, batch_axis, time_axis), states
+
+    def _turn(self, sequence, lengths, batch_axis, time_axis):
+        """Swaps the order of time, if this layer runs backwards."""
+        if not self.go_backwards:
+            return sequence
+        if lengths is None:
+            return tf.reverse(sequence, [time_axis])
+        return tf.reverse_sequence(sequence, lengths, seq_axis=time_axis,
+                                   batch_axis=batch_axis)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "cell": tf.keras.layers.serialize(self.cell),
+            "go_backwards": self.go_backwards,
+            "time_major": self.time_major,
+            "jit_compile": self.jit_compile,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        cell = tf.keras.layers.deserialize(config.pop("cell"))
+        return cls(cell, **config)
+
+
+def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
+          weights: Sequence[tf.Tensor], training: bool
+          ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    """Runs a cell over the hoisted products.
+
+    Args:
+      cell: object with the `scan_*` methods of `iss_rnns.cells`.
+      z: `[time, batch, ...]`.
+      states: initial states `[batch, n]`.
+      weights: of `cell.scan_weights()`.
+      training: use the written-out gradient.
+
+    Returns:
+      (outputs `[time, batch, n]`, final states).
+    """
+    states, weights = list(states), list(weights)
+    if not training:
+        outputs, states, _ = _forward(cell, z, states, weights, False)
+        return outputs, states
+
+    @tf.custom_gradient
+    def run(z, *rest):
+        states, weights = rest[:count], rest[count:]
+        outputs, finals, saved = _forward(cell, z, list(states),
+                                          list(weights), True)
+
+        def gradient(doutputs, *dfinals):
+            dzs, dstates = _backward(cell, doutputs, list(dfinals), saved,
+                                     list(weights), z.shape[1:])
+            return [dzs[0], *dstates,
+                    *cell.scan_weight_gradients(dzs, saved)]
+
+        return [outputs, *finals], gradient
+
+    count = len(states)
+    outputs, *states = run(z, *states, *weights)
+    return outputs, states
+
+
+def _forward(cell, z, states, weights, keep: bool):
+    """The loop over time; `saved` is None unless `keep`."""
+    time = tf.shape(z)[0]
+    z_array = tf.TensorArray(z.dtype, time, element_shape=z.shape[1:])
+    z_array = z_array.unstack(z)
+    output_shape, saved_shapes = _step_shapes(cell, z, states, weights)
+    arrays = [tf.TensorArray(z.dtype, time, element_shape=shape)
+              for shape in [output_shape] + (saved_shapes if keep else [])]
+
+    def body(t, states, arrays):
+        output, states, saved = cell.scan_step(z_array.read(t), states,
+                                               weights)
+        values = [output] + (saved if keep else [])
+        return t + 1, states, [a.write(t, v) for a, v in zip(arrays, values)]
+
+    _, states, arrays = tf.while_loop(
+        lambda t, *_: t < time, body, (0, states, arrays),
+        parallel_iterations=1, maximum_iterations=time)
+    outputs, *saved = [array.stack() for array in arrays]
+    return outputs, states, saved
+
+
+def _step_shapes(cell, z, states, weights):
+    """Shapes of a step's output and saved tensors, without running it."""
+    with tf.Graph().as_default():
+        z, states, weights = tf.nest.map_structure(
+            lambda t: tf.compat.v1.placeholder(t.dtype, t.shape),
+            (z, states, weights))
+        output, _, saved = cell.scan_step(z[0], states, weights)
+        return output.shape, [s.shape for s in saved]
+
+
+def _backward(cell, doutputs, dstates, saved, weights, dz_shape):
+    """The loop back through time: gradients of z and of the old states."""
+    time = tf.shape(doutputs)[0]
+    doutput_array = _unstack(doutputs)
+    saved_arrays = [_unstack(s) for s in saved]
+    dz_arrays = [tf.TensorArray(doutputs.dtype, time, element_shape=dz_shape)
+                 for _ in range(cell.hoisted_parts)]
+
+    def body(t, dstates, dz_arrays):
+        dzs, dstates = cell.scan_backprop(
+            doutput_array.read(t), dstates,
+            [array.read(t) for array in saved_arrays], weights)
+        return t - 1, dstates, [a.write(t, dz)
+                                for a, dz in zip(dz_arrays, dzs)]
+
+    _, dstates, dz_arrays = tf.while_loop(
+        lambda t, *_: t >= 0, body, (time - 1, dstates, dz_arrays),
+        parallel_iterations=1, maximum_iterations=time)
+    return [array.stack() for array in dz_arrays], dstates
+
+
+def _unstack(tensor: tf.Tensor) -> tf.TensorArray:
+    array = tf.TensorArray(tensor.dtype, tf.shape(tensor)[0],
+                           element_shape=tensor.shape[1:])
+    return array.unstack(tensor)

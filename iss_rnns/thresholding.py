@@ -1,0 +1,80 @@
+"""Exact zeros: the threshold, and gradients that leave zeros alone."""
+
+from typing import Dict, Iterable, List, Sequence, Tuple, Union
+
+import tensorflow as tf
+
+Gradient = Union[tf.Tensor, tf.IndexedSlices]
+GradientsAndVariables = Sequence[Tuple[Gradient, tf.Variable]]
+
+ZERO_THRESHOLD = 1e-4  # the authors' constant for the word LSTM
+
+
+def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
+    """Sets every weight with |w| < threshold to exactly 0, in graph."""
+    for variable in variables:
+        value = tf.convert_to_tensor(variable)
+        variable.assign(tf.where(tf.abs(value) < threshold,
+                                 tf.zeros_like(value), value))
+
+
+def zero_fractions(variable: tf.Variable) -> Dict[str, tf.Tensor]:
+    """Fractions of zeros: `element`, and of a matrix also `row`, `column`.
+
+    A row (column) counts when all of it is zero.
+    """
+    zero = tf.equal(variable, 0.)
+    fractions = {"element": _fraction(zero)}
+    if variable.shape.rank == 2:
+        for name, axis in (("row", 1), ("column", 0)):
+            fractions[name] = _fraction(tf.reduce_all(zero, axis=axis))
+    return fractions
+
+
+def freeze_elements(gradients: GradientsAndVariables,
+                    threshold: float = ZERO_THRESHOLD
+                    ) -> List[Tuple[Gradient, tf.Variable]]:
+    """Gradient := 0 where |w| < threshold (the authors' mode `element`)."""
+    return [(_mask(g, tf.abs(v) >= threshold), v) for g, v in gradients]
+
+
+def dead_masks(groups: Sequence) -> Dict[object, tf.Tensor]:
+    """variable.ref() -> bool tensor, broadcasting, True on dead units."""
+    masks = {}
+    for group in groups:
+        dead = tf.cast(tf.logical_not(group.alive()), tf.float32)
+        for variable, line in group.spread(dead, companions=True):
+            mask = line > 0.
+            known = masks.get(variable.ref())
+            masks[variable.ref()] = (mask if known is None
+                                     else tf.logical_or(known, mask))
+    return masks
+
+
+def freeze_groups(gradients: GradientsAndVariables,
+                  dead: Dict[object, tf.Tensor]
+                  ) -> List[Tuple[Gradient, tf.Variable]]:
+    """Gradient := 0 on dead units; living ones may move freely.
+
+    Args:
+      gradients: pairs (gradient, variable).
+      dead: of `dead_masks`.
+    """
+    return [(_mask(g, tf.logical_not(dead[v.ref()])), v)
+            if v.ref() in dead else (g, v) for g, v in gradients]
+
+
+def _fraction(true: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(true, tf.float32))
+
+
+def _mask(gradient: Gradient, keep: tf.Tensor) -> Gradient:
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        keep = tf.broadcast_to(keep, gradient.dense_shape)
+        values = tf.where(tf.gather(keep, gradient.indices),
+                          gradient.values, tf.zeros_like(gradient.values))
+        return tf.IndexedSlices(values, gradient.indices,
+                                gradient.dense_shape)
+    return tf.where(keep, gradient, tf.zeros_like(gradient))

@@ -1,0 +1,429 @@
+"""What the tasks share: run directory, checkpoints, progress, epochs."""
+
+import csv
+import json
+import pathlib
+import shutil
+import sys
+import time
+from typing import Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from iss_rnns import callbacks as callbacks_lib
+from iss_rnns import errors
+from iss_rnns import report
+
+
+class RunDirectory:
+    """The folder of one run: flags, checkpoints, metrics, models, report.
+
+    Args:
+      save_path: folder that holds runs.
+      name: of the run; None means the time of day.
+      resume: go on with an existing run.
+      overwrite: remove what an existing run left.
+
+    Raises:
+      UserError: if the folder is not empty and neither `resume` nor
+        `overwrite` is given, if there is nothing to resume, or if it cannot
+        be written. Nothing is touched then.
+    """
+
+    def __init__(self, save_path: str, name: Optional[str] = None,
+                 resume: bool = False, overwrite: bool = False):
+        if resume and overwrite:
+            raise errors.UserError("--resume and --overwrite exclude each "
+                                   "other: give one of them")
+        name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
+        self.path = pathlib.Path(save_path) / name
+        occupied = self.path.is_dir() and any(self.path.iterdir())
+        if resume and not self.checkpoint_steps():
+            raise errors.UserError(
+                f"nothing to resume: {self.checkpoints} holds no checkpoint; "
+                "give the --save_path and --run_name of the run that was "
+                "interrupted, or start it without --resume")
+        if occupied and not (resume or overwrite):
+            raise errors.UserError(
+                f"run directory {self.path} is not empty; continue it with "
+                "--resume, replace it with --overwrite, or choose another "
+                "--run_name")
+        try:
+            if occupied and overwrite:
+                shutil.rmtree(self.path)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise errors.UserError(
+                f"cannot write to run directory {self.path}: "
+                f"{error.strerror}; choose another --save_path") from None
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Folder of the training checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint_steps(self) -> List[int]:
+        """Steps of the complete checkpoints, oldest first."""
+        return sorted(int(p.stem.split("-")[1])
+                      for p in self.checkpoints.glob("state-*.json"))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        report.write_atomically(self.path / name, text)
+
+
+class Checkpoints:
+    """Checkpoints of a model, its optimizer and where training stood.
+
+    A checkpoint is complete when its `state-<step>.json` exists, which is
+    written last; older ones are removed only then.
+
+    Args:
+      run: the run's directory.
+      keep: how many to keep.
+    """
+
+    def __init__(self, run: RunDirectory, keep: int = 2):
+        self.run = run
+        self.keep = keep
+
+    def save(self, model: tf.keras.Model, state: Dict) -> None:
+        """Saves everything that training needs to go on.
+
+        Args:
+          model: with its optimizer.
+          state: JSON values: epoch, batch, sizes of the layers, metrics.
+
+        Raises:
+          UserError: if there is no space or no permission.
+        """
+        step = int(model.optimizer.iterations)
+        prefix = self.run.checkpoints / f"model-{step}"
+        try:
+            tf.train.Checkpoint(model=model).write(str(prefix))
+        except (tf.errors.OpError, OSError) as error:
+            reason = getattr(error, "message", None) or error.strerror
+            raise errors.UserError(
+                f"cannot write checkpoint {prefix}: {reason}; the last good "
+                "one is kept") from None
+        report.write_atomically(self.run.checkpoints / f"state-{step}.json",
+                         json.dumps(state))
+        for old in self.run.checkpoint_steps()[:-self.keep]:
+            (self.run.checkpoints / f"state-{old}.json").unlink()
+            for file in self.run.checkpoints.glob(f"model-{old}.*"):
+                file.unlink()
+
+    def last_state(self) -> Dict:
+        """The state saved with the newest checkpoint."""
+        path = self.run.checkpoints / (
+            f"state-{self.run.checkpoint_steps()[-1]}.json")
+        return json.loads(path.read_text())
+
+    def restore(self, model: tf.keras.Model) -> None:
+        """Restores the newest checkpoint into a model of its sizes.
+
+        Raises:
+          UserError: if the checkpoint is damaged or of other sizes.
+        """
+        step = self.run.checkpoint_steps()[-1]
+        prefix = str(self.run.checkpoints / f"model-{step}")
+        model.optimizer.build(model.trainable_variables)
+        try:
+            status = tf.train.Checkpoint(model=model).read(prefix)
+            status.assert_existing_objects_matched()
+        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise errors.UserError(
+                f"checkpoint {prefix} cannot be restored: {reason}") from None
+
+
+class Metrics:
+    """`metrics.csv`: a row per epoch, whole at any time.
+
+    Args:
+      path: of the file.
+      rows_kept: epochs whose rows stay when a run is resumed.
+    """
+
+    def __init__(self, path: pathlib.Path, epochs_kept: int = 0):
+        self.path = path
+        self.rows: List[Dict] = []
+        if epochs_kept and path.exists():
+            with open(path, newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file)
+                             if int(row["epoch"]) <= epochs_kept]
+
+    def append(self, row: Dict) -> None:
+        """Adds a row; new columns may appear at any time."""
+        self.rows.append(row)
+        columns = list(dict.fromkeys(key for r in self.rows for key in r))
+        lines = [columns] + [[str(r.get(c, "")) for c in columns]
+                             for r in self.rows]
+        report.write_atomically(self.path,
+                         "".join(",".join(line) + "\n" for line in lines))
+
+
+class EpochStart(tf.keras.callbacks.Callback):
+    """Fresh state and this epoch's learning rate at each epoch's start.
+
+    Args:
+      learning_rate: function of the epoch, counted from 0.
+      resumed_epoch: the epoch that a resumed run is in the middle of: its
+        state and totals come from the checkpoint. None if there is none.
+    """
+
+    def __init__(self, learning_rate: Callable[[int], float],
+                 resumed_epoch: Optional[int] = None):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.resumed_epoch = resumed_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.optimizer.learning_rate.assign(self.learning_rate(epoch))
+        if epoch != self.resumed_epoch:
+            self.model.reset_states()
+        self.resumed_epoch = None
+
+
+class EpochEnd(tf.keras.callbacks.Callback):
+    """Validates, writes the epoch's row, and prints it as one line.
+
+    Args:
+      validate: function of no arguments giving the validation perplexity.
+      metrics: the run's `Metrics`.
+      groups: their alive units are written as `units/<name>`.
+      words_per_epoch: for words/s.
+      tensorboard: folder of the scalars, or None.
+      alive_above: norm below which a unit is reported as dead, beside the
+        count of exact zeros: dead units bounce a step's length around zero.
+    """
+
+    def __init__(self, validate: Callable[[], float], metrics: Metrics,
+                 groups: Sequence, clock: "Clock",
+                 tensorboard: Optional[pathlib.Path] = None,
+                 alive_above: float = 0.05):
+        super().__init__()
+        self.validate = validate
+        self.metrics = metrics
+        self.groups = groups
+        self.clock = clock
+        self.alive_above = alive_above
+        self.writer = (tf.summary.create_file_writer(str(tensorboard))
+                       if tensorboard else None)
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(self.model.optimizer.learning_rate.numpy())
+        speed = self.clock.words_per_second()
+        valid = self.validate()
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "train_perplexity": float(logs["perplexity"]),
+            "valid_perplexity": valid,
+            "regularization": float(logs["regularization"]),
+            "words_per_second": speed,
+            "seconds": self.clock.seconds(),
+        }
+        row.update({key: value for key, value in logs.items()
+                    if "/" in key or key.endswith("_sparsity")})
+        living = callbacks_lib.alive_units(self.groups, self.alive_above)
+        row.update({f"units_above_{self.alive_above:g}/{name}": count
+                    for name, count in living.items()})
+        self.metrics.append(row)
+        logs["valid_perplexity"] = valid
+        if self.writer:
+            with self.writer.as_default(step=epoch + 1):
+                for key, value in row.items():
+                    tf.summary.scalar(key, value)
+            self.writer.flush()
+        units = callbacks_lib.alive_units(self.groups)
+        print(f"epoch {epoch + 1}  learning rate {rate:.4g}  "
+              f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
+              f"units {_units(units)} (above {self.alive_above:g}: "
+              f"{_units(living)})  {speed:.0f} words/s", flush=True)
+
+
+class Clock(tf.keras.callbacks.Callback):
+    """Measures training time, without validation or checkpoints.
+
+    Args:
+      words_per_step: B * T.
+      seconds_before: of earlier sessions of the same run.
+    """
+
+    def __init__(self, words_per_step: int, seconds_before: float = 0.):
+        super().__init__()
+        self.words_per_step = words_per_step
+        self.total = seconds_before
+        self._epoch_seconds = 0.
+        self._epoch_steps = 0
+        self._start = 0.
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_seconds, self._epoch_steps = 0., 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        seconds = time.perf_counter() - self._start
+        self.total += seconds
+        self._epoch_seconds += seconds
+        self._epoch_steps += 1
+
+    def words_per_second(self) -> float:
+        """Of this epoch, so far."""
+        return (self._epoch_steps * self.words_per_step
+                / max(self._epoch_seconds, 1e-9))
+
+    def seconds(self) -> float:
+        """Training seconds of the whole run."""
+        return self.total
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """One updating line on a terminal; quiet elsewhere.
+
+    Args:
+      steps: per epoch.
+      epochs: in all.
+      groups: whose living units are shown.
+      clock: for words/s.
+      start_batch: where a resumed epoch goes on.
+    """
+
+    def __init__(self, steps: int, epochs: int, groups: Sequence,
+                 clock: Clock, start_batch: int = 0):
+        super().__init__()
+        self.steps, self.epochs = steps, epochs
+        self.groups = groups
+        self.clock = clock
+        self.start_batch = start_batch
+        self._bar = None
+        self._shown = 0.
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._bar = tqdm.tqdm(
+            total=self.steps * self.epochs, disable=None, leave=False,
+            initial=epoch * self.steps + self.start_batch, unit="step",
+            desc=f"epoch {epoch + 1}/{self.epochs}", file=sys.stderr)
+        self.start_batch = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._bar.disable:
+            return
+        self._bar.update()
+        if time.monotonic() - self._shown > 2:
+            self._shown = time.monotonic()
+            units = callbacks_lib.alive_units(self.groups, 0.05)
+            self._bar.set_postfix_str(
+                f"perplexity {float(logs['perplexity']):.1f}, "
+                f"{self.clock.words_per_second():.0f} words/s, "
+                f"units {_units(units)}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.close()
+
+
+class SaveCheckpoints(tf.keras.callbacks.Callback):
+    """Saves every `every` steps and at each epoch's end.
+
+    Args:
+      checkpoints: where.
+      every: steps between two checkpoints; 0 means at epoch ends only.
+      steps: per epoch.
+      describe: function of no arguments: what else `--resume` must know.
+      start_batch: of the first epoch, where a resumed run goes on.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, every: int, steps: int,
+                 describe: Callable[[], Dict], start_batch: int = 0):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.every = every
+        self.steps = steps
+        self.describe = describe
+        self.epoch = 0
+        self.done = start_batch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        if self.every and self.done % self.every == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # An epoch that was stopped early is not over.
+        if self.done >= self.steps:
+            self.epoch, self.done = epoch + 1, 0
+        self._save()
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.model, {
+            "epoch": self.epoch, "batch": self.done, **self.describe()})
+
+
+def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
+        callbacks: Sequence[tf.keras.callbacks.Callback], epoch: int = 0,
+        batch: int = 0, max_steps: Optional[int] = None) -> None:
+    """Runs `model.fit` over windows in order, from any epoch and batch on.
+
+    Args:
+      model: compiled `LanguageModel`.
+      x: `[N, B, T]` ids; y: the next ids.
+      epochs: in all.
+      callbacks: of `fit`.
+      epoch: first epoch, counted from 0.
+      batch: first batch of that epoch.
+      max_steps: stop after so many steps in all; None means no bound.
+
+    Raises:
+      UserError: if the cost becomes NaN; the last good checkpoint stays.
+    """
+    callbacks = list(callbacks) + [callbacks_lib.StopOnNaN()]
+    if max_steps is not None:
+        callbacks.append(_StopAtStep(max_steps))
+        if int(model.optimizer.iterations) >= max_steps:
+            return
+    try:
+        if batch:
+            model.fit(_windows(x[batch:], y[batch:]), epochs=epoch + 1,
+                      initial_epoch=epoch, verbose=0, callbacks=callbacks)
+            epoch += 1
+        if epoch < epochs and not model.stop_training:
+            model.fit(_windows(x, y), epochs=epochs, initial_epoch=epoch,
+                      verbose=0, callbacks=callbacks)
+    except FloatingPointError as error:
+        raise errors.UserError(
+            f"training stopped: {error}; lower the learning rate or "
+            "--max_grad_norm; the last good checkpoint is kept") from None
+
+
+class _StopAtStep(tf.keras.callbacks.Callback):
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) >= self.steps:
+            self.model.stop_training = True
+
+
+def _windows(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+    def pairs():
+        return zip(x, y)
+
+    spec = tf.TensorSpec(x.shape[1:], tf.int32)
+    return tf.data.Dataset.from_generator(
+        pairs, output_signature=(spec, spec)).prefetch(4)
+
+
+def _units(units: Dict[str, int]) -> str:
+    return "/".join(str(n) for n in units.values())

@@ -1,0 +1,202 @@
+"""The authors' word language model: embedding, stacked LSTMs, softmax."""
+
+import dataclasses
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+from iss_rnns import cells
+from iss_rnns import groups
+from iss_rnns import recurrent
+from iss_rnns.interop import tf1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Hyper-parameters, named as in the authors' code."""
+    init_scale: float
+    learning_rate: float
+    max_grad_norm: float
+    num_layers: int
+    num_steps: int
+    hidden_size: int
+    max_epoch: int          # epochs at the first learning rate
+    max_max_epoch: int      # epochs in all
+    keep_prob: float
+    lr_decay: float
+    batch_size: int = 20
+    decay_by_thirds: bool = False  # `sparselarge`
+
+
+CONFIGS: Dict[str, ModelConfig] = {
+    "small": ModelConfig(0.1, 1.0, 5, 2, 20, 200, 4, 13, 1.0, 0.5),
+    "medium": ModelConfig(0.05, 1.0, 5, 2, 35, 650, 6, 39, 0.5, 0.8),
+    "large": ModelConfig(0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15),
+    "sparselarge": ModelConfig(0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.60, 0.1,
+                               decay_by_thirds=True),
+    "validtestlarge": ModelConfig(0.04, 0.0, 10, 2, 35, 1500, 0, 0, 1.0, 1.0),
+    "test": ModelConfig(0.1, 1.0, 1, 1, 2, 2, 1, 1, 1.0, 0.5),
+}
+
+
+def learning_rate(config: ModelConfig, epoch: int, optimizer: str) -> float:
+    """Learning rate of an epoch, as the authors' program sets it.
+
+    Args:
+      config: the model's.
+      epoch: counted from 0.
+      optimizer: 'gd' or 'adam'; Adam's rate is not decayed.
+    """
+    if optimizer == "adam":
+        return config.learning_rate
+    if config.decay_by_thirds:
+        # With 55 epochs the last one gets a fourth level, as in the original.
+        power = epoch // max(config.max_max_epoch // 3, 1)
+    else:
+        power = max(epoch + 1 - config.max_epoch, 0)
+    return config.learning_rate * config.lr_decay ** power
+
+
+class WordLSTM(tf.keras.Model):
+    """Embedding -> LSTM x N -> softmax (Zaremba et al. 2014; ISS, sec. 4.1).
+
+    Weights: `embedding [V, E]`, per layer those of `cells.LSTMCell`,
+    `softmax_w [n_N, V]`, `softmax_b [V]`; all start uniform in
+    (-init_scale, init_scale), LSTM biases at 0.
+
+    Args:
+      vocab_size: V.
+      embedding_size: E.
+      hidden_sizes: n_1 .. n_N, any number of layers of any sizes.
+      keep_prob: of the dropout on the embedding's and each layer's output;
+        the recurrent path has none. New masks for each time step.
+      init_scale: of the initial weights.
+      seed: of the initial weights.
+    """
+
+    def __init__(self, vocab_size: int, embedding_size: int,
+                 hidden_sizes: Sequence[int], keep_prob: float = 1.0,
+                 init_scale: float = 0.1, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_sizes = tuple(hidden_sizes)
+        self.keep_prob = keep_prob
+        self.init_scale = init_scale
+        self.seed = seed
+        seeds = iter(range(1000 * seed, 1000 * seed + 1000))
+
+        def uniform():
+            return tf.keras.initializers.RandomUniform(
+                -init_scale, init_scale, seed=next(seeds))
+
+        self.embedding = self.add_weight(
+            name="embedding", shape=(vocab_size, embedding_size),
+            initializer=uniform())
+        self.layers_ = []
+        inputs = embedding_size
+        for i, size in enumerate(self.hidden_sizes):
+            cell = cells.LSTMCell(
+                size, kernel_initializer=uniform(),
+                recurrent_initializer=uniform(), name=f"lstm_{i}")
+            layer = recurrent.Recurrent(cell, time_major=True,
+                                        name=f"recurrent_{i}")
+            layer.build(tf.TensorShape([None, None, inputs]))
+            self.layers_.append(layer)
+            inputs = size
+        self.softmax_w = self.add_weight(
+            name="softmax_w", shape=(inputs, vocab_size),
+            initializer=uniform())
+        self.softmax_b = self.add_weight(
+            name="softmax_b", shape=(vocab_size,), initializer=uniform())
+        self.built = True
+
+    @property
+    def lstm_cells(self) -> List[cells.LSTMCell]:
+        """The layers' cells, first layer first."""
+        return [layer.cell for layer in self.layers_]
+
+    @property
+    def state_sizes(self) -> List[int]:
+        """Widths of the states [h_1, c_1, h_2, c_2, ...]."""
+        return [n for n in self.hidden_sizes for _ in range(2)]
+
+    @property
+    def state_groups(self) -> List[str]:
+        """Name of the group whose units each state holds."""
+        return [cell.name for cell in self.lstm_cells for _ in range(2)]
+
+    def call(self, inputs, states=None, training=None, seed=None
+             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """Logits of the next word at every position.
+
+        Args:
+          inputs: `[B, T]` int ids.
+          states: `[B, n]` tensors, see `state_sizes`; zeros if None.
+          training: with dropout, and with what the gradient needs.
+          seed: `[2]` int of the dropout; needed if `keep_prob` < 1.
+
+        Returns:
+          (logits `[T * B, V]`, time-major: row t * B + b; new states).
+        """
+        batch = tf.shape(inputs)[0]
+        if states is None:
+            states = [tf.zeros([batch, n]) for n in self.state_sizes]
+        states = list(states)
+        x = tf.gather(self.embedding, tf.transpose(inputs))
+        x = self.drop(tf.cast(x, self.compute_dtype), 0, training, seed)
+        finals = []
+        for i, layer in enumerate(self.layers_):
+            x, final = layer(x, initial_state=states[2 * i:2 * i + 2],
+                             training=training)
+            x = self.drop(x, i + 1, training, seed)
+            finals += final
+        flat = tf.reshape(x, [-1, self.hidden_sizes[-1]])
+        logits = tf.matmul(flat, tf.cast(self.softmax_w, flat.dtype))
+        return logits + tf.cast(self.softmax_b, flat.dtype), finals
+
+    def drop(self, x: tf.Tensor, index: int, training: Optional[bool],
+             seed: Optional[tf.Tensor]) -> tf.Tensor:
+        """Inverted dropout of `x [T, B, n]`: the output of layer `index`."""
+        if not training or self.keep_prob >= 1.:
+            return x
+        seed = tf.random.experimental.stateless_fold_in(seed, index)
+        return tf.nn.experimental.stateless_dropout(
+            x, rate=1. - self.keep_prob, seed=seed)
+
+    def iss_groups(self) -> List[groups.Group]:
+        """ISS components of each layer, the last one coupled to the softmax."""
+        kernels = [cell.kernel for cell in self.lstm_cells[1:]] + [self.softmax_w]
+        return [cells.iss_group(cell.name, cell, [groups.whole(kernel, 0)])
+                for cell, kernel in zip(self.lstm_cells, kernels)]
+
+    def tf1_views(self) -> Dict[str, tf1.View]:
+        """The authors' variables, by their name (later TF1's form)."""
+        views = {"Model/embedding": tf1.plain(self.embedding)}
+        for name, cell in self.tf1_cells().items():
+            views[name] = tf1.lstm_matrix(cell)
+            views[name[:-len("kernel")] + "bias"] = tf1.lstm_bias(cell)
+        return {**views, "Model/softmax_w": tf1.plain(self.softmax_w),
+                "Model/softmax_b": tf1.plain(self.softmax_b)}
+
+    def tf1_cells(self) -> Dict[str, cells.LSTMCell]:
+        """The cell behind each of the authors' LSTM matrices."""
+        return {f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/kernel":
+                cell for i, cell in enumerate(self.lstm_cells)}
+
+    def resized(self, sizes: Dict[str, int]) -> "WordLSTM":
+        """A new net with other sizes of the layers named in `sizes`."""
+        config = self.get_config()
+        config["hidden_sizes"] = [sizes.get(cell.name, cell.units)
+                                  for cell in self.lstm_cells]
+        return WordLSTM(**config)
+
+    def get_config(self):
+        return {
+            "vocab_size": self.vocab_size,
+            "embedding_size": self.embedding_size,
+            "hidden_sizes": list(self.hidden_sizes),
+            "keep_prob": self.keep_prob,
+            "init_scale": self.init_scale,
+            "seed": self.seed,
+        }
