@@ -46,6 +46,7 @@ endef
 	$(call install,.venv-bench,requirements.txt benchmarks/requirements.txt)
 
 demo: .venv/.stamp
+	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo_dense.flags $(ARGS)
 	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo.flags $(ARGS)
 
 demo-rhn: .venv/.stamp

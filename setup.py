@@ -29,7 +29,7 @@ setuptools.setup(
     extras_require={
         "tests": ["pytest", "pytest-xdist"],
         "plots": ["matplotlib"],
-        "bidaf": ["nltk"],
+        "bidaf": ["nltk>=3.9"],
         "sparse": ["numba", "scipy"],
         "mkl": ["mkl", "sparse_dot_mkl"],
     },

@@ -15,7 +15,6 @@ from typing import Callable, List, Tuple
 from iss_rnns.errors import UserError
 
 SPLITTERS = ("punkt", "simple", "none")
-_INSTALL = "run `pip install nltk` (extra `bidaf`)"
 _INSTEAD = "or choose --sentence_splitter simple"
 
 # The order matters: later rules see the blanks and quotes of earlier ones.
@@ -38,24 +37,17 @@ _TREEBANK: Tuple[Tuple["re.Pattern", str], ...] = tuple(
         (r"([^'])' ", r"\1 ' "),
         (r"([][(){}<>])", r" \1 "),
         (r"--", " -- "),
-        (r"^|$", " "),
+        (r"\A|\Z", " "),
         # Closing quotes and clitics.
         (r"([»”’])", r" \1 "),
         (r'"', " '' "),
         (r"(\S)('')", r"\1 \2 "),
         (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
         (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
-        # Contractions without an apostrophe between the halves.
-        (r"(?i)\b(can)(not)\b", r" \1 \2 "),
-        (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
-        (r"(?i)\b(gim)(me)\b", r" \1 \2 "),
-        (r"(?i)\b(gon)(na)\b", r" \1 \2 "),
-        (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
-        (r"(?i)\b(lem)(me)\b", r" \1 \2 "),
-        (r"(?i)\b(mor)('n)\b", r" \1 \2 "),
-        (r"(?i)\b(wan)(na)\s", r" \1 \2 "),
-        (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
     ))
+_CONTRACTION = re.compile(
+    r"(?i)\b(?:(can)(not)|(d)('ye)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)"
+    r"|(mor)('n)|(wan)(na)(?=\s))\b|(?<= )('t)(is|was)\b")
 _INNER = re.compile("([-−—–/~\"'“’”‘°])")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 
@@ -68,7 +60,12 @@ def treebank_tokens(sentence: str) -> List[str]:
     """
     for pattern, replacement in _TREEBANK:
         sentence = pattern.sub(replacement, sentence)
-    return sentence.split()
+    return _CONTRACTION.sub(_halves, sentence).split()
+
+
+def _halves(match: "re.Match") -> str:
+    second = match.lastindex
+    return f" {match[second - 1]} {match[second]} "
 
 
 def split_token(token: str) -> List[str]:
@@ -134,12 +131,12 @@ def _punkt() -> Callable[[str], List[str]]:
         return punkt.PunktTokenizer("english").tokenize
     except ImportError as error:
         raise UserError(
-            f"NLTK, which finds the ends of sentences, is not installed; "
-            f"{_INSTALL}, {_INSTEAD}") from error
+            "NLTK, which finds the ends of sentences, is not installed; run "
+            f"`pip install nltk` (extra `bidaf`), {_INSTEAD}") from error
     except AttributeError as error:
         raise UserError(
-            "the installed NLTK is older than 3.9 and has no punkt_tab; "
-            f"{_INSTALL}, {_INSTEAD}") from error
+            "the installed NLTK is older than 3.9 and cannot read punkt_tab; "
+            f"run `pip install --upgrade nltk`, {_INSTEAD}") from error
     except LookupError as error:
         raise UserError(
             "NLTK's resource punkt_tab, which finds the ends of sentences, is "

@@ -1,0 +1,35 @@
+"""Recurrent networks that get smaller and faster while they train.
+
+The names in `_PUBLIC` are the public ones; everything else may change. They
+load on first use, so that modules without TensorFlow start without it.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "BlockGrid": "groups",
+    "Evaluator": "language_model",
+    "FreezeZeros": "callbacks",
+    "Group": "groups",
+    "GroupLasso": "callbacks",
+    "LSTMCell": "cells",
+    "LanguageModel": "language_model",
+    "Recurrent": "recurrent",
+    "Served": "export",
+    "ShrinkWhileTraining": "live_shrink",
+    "Slice": "groups",
+    "SparsityLogger": "callbacks",
+    "ThresholdZeroing": "callbacks",
+    "UserError": "errors",
+    "WeightPenalty": "callbacks",
+    "iss_group": "cells",
+    "save_compressed": "export",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'iss_rnns' has no attribute '{name}'")
+    module = importlib.import_module(f"iss_rnns.{_PUBLIC[name]}")
+    return getattr(module, name)

@@ -1,9 +1,12 @@
 """One exception for a user's mistakes, and the way every program ends."""
 
+import logging as stdlib_logging
 import sys
 from typing import Callable
 
 from absl import app
+from absl import flags
+from absl import logging
 
 
 class UserError(Exception):
@@ -32,11 +35,13 @@ def run_main(main: Callable) -> None:
             return 130
 
     def parse(argv):
-        from absl import flags
         try:
-            return app.parse_flags_with_usage(argv)
+            return flags.FLAGS(argv)
         except flags.Error as error:
-            print(f"error: {error}", file=sys.stderr)
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
             sys.exit(2)
 
+    # TensorFlow tells of every file that it writes.
+    logging.set_verbosity(logging.ERROR)
+    stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.ERROR)
     app.run(guarded, flags_parser=parse)

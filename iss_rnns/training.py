@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import pathlib
+import shlex
 import shutil
 import sys
 import time
@@ -15,6 +17,19 @@ import tqdm
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
 from iss_rnns import report
+
+
+def use_threads(threads: int) -> None:
+    """Limits TensorFlow's CPU threads; 0 leaves it all of them."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(
+        1 if threads == 1 else 0)
+
+
+def command_line(module: str) -> str:
+    """The command that started this program."""
+    return " ".join(["python -m", module]
+                    + [shlex.quote(part) for part in sys.argv[1:]])
 
 
 class RunDirectory:
@@ -44,7 +59,7 @@ class RunDirectory:
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
                 "give the --save_path and --run_name of the run that was "
-                "interrupted, or start it without --resume")
+                "interrupted, or start anew with --overwrite")
         if occupied and not (resume or overwrite):
             raise errors.UserError(
                 f"run directory {self.path} is not empty; continue it with "
@@ -100,9 +115,15 @@ class Checkpoints:
           state: JSON values: epoch, batch, sizes of the layers, metrics.
 
         Raises:
+          FloatingPointError: if a weight is NaN or infinite, before anything
+            is written.
           UserError: if there is no space or no permission.
         """
         step = int(model.optimizer.iterations)
+        for variable in model.trainable_variables:
+            if not tf.reduce_all(tf.math.is_finite(variable)):
+                raise FloatingPointError(
+                    f"{variable.name} became NaN at step {step}")
         prefix = self.run.checkpoints / f"model-{step}"
         try:
             tf.train.Checkpoint(model=model).write(str(prefix))
@@ -112,7 +133,7 @@ class Checkpoints:
                 f"cannot write checkpoint {prefix}: {reason}; the last good "
                 "one is kept") from None
         report.write_atomically(self.run.checkpoints / f"state-{step}.json",
-                         json.dumps(state))
+                                json.dumps(state))
         for old in self.run.checkpoint_steps()[:-self.keep]:
             (self.run.checkpoints / f"state-{old}.json").unlink()
             for file in self.run.checkpoints.glob(f"model-{old}.*"):
@@ -154,9 +175,14 @@ class Metrics:
         self.path = path
         self.rows: List[Dict] = []
         if epochs_kept and path.exists():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file)
-                             if int(row["epoch"]) <= epochs_kept]
+            self.rows = [row for row in self.read(path)
+                         if int(row["epoch"]) <= epochs_kept]
+
+    @staticmethod
+    def read(path: pathlib.Path) -> List[Dict]:
+        """The rows of a file, values as text."""
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
     def append(self, row: Dict) -> None:
         """Adds a row; new columns may appear at any time."""
@@ -201,18 +227,20 @@ class EpochEnd(tf.keras.callbacks.Callback):
       tensorboard: folder of the scalars, or None.
       alive_above: norm below which a unit is reported as dead, beside the
         count of exact zeros: dead units bounce a step's length around zero.
+      bits: also bits a symbol, the measure of character models.
     """
 
     def __init__(self, validate: Callable[[], float], metrics: Metrics,
                  groups: Sequence, clock: "Clock",
                  tensorboard: Optional[pathlib.Path] = None,
-                 alive_above: float = 0.05):
+                 alive_above: float = 0.05, bits: bool = False):
         super().__init__()
         self.validate = validate
         self.metrics = metrics
         self.groups = groups
         self.clock = clock
         self.alive_above = alive_above
+        self.bits = bits
         self.writer = (tf.summary.create_file_writer(str(tensorboard))
                        if tensorboard else None)
 
@@ -228,7 +256,13 @@ class EpochEnd(tf.keras.callbacks.Callback):
             "regularization": float(logs["regularization"]),
             "words_per_second": speed,
             "seconds": self.clock.seconds(),
+            # The authors' RHN program reports its cost with all penalties.
+            "train_perplexity_with_penalties": float(
+                logs["perplexity"] * tf.exp(float(logs["regularization"]))),
         }
+        if self.bits:
+            row.update({f"{part}_bits": math.log2(row[f"{part}_perplexity"])
+                        for part in ("train", "valid")})
         row.update({key: value for key, value in logs.items()
                     if "/" in key or key.endswith("_sparsity")})
         living = callbacks_lib.alive_units(self.groups, self.alive_above)
@@ -242,9 +276,11 @@ class EpochEnd(tf.keras.callbacks.Callback):
                     tf.summary.scalar(key, value)
             self.writer.flush()
         units = callbacks_lib.alive_units(self.groups)
+        bits = (f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)"
+                "  " if self.bits else "")
         print(f"epoch {epoch + 1}  learning rate {rate:.4g}  "
               f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
-              f"units {_units(units)} (above {self.alive_above:g}: "
+              f"{bits}units {_units(units)} (above {self.alive_above:g}: "
               f"{_units(living)})  {speed:.0f} words/s", flush=True)
 
 
@@ -356,7 +392,10 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
-        if self.every and self.done % self.every == 0:
+        # The last step's is saved when the epoch's end has validated: it says
+        # that the next epoch begins.
+        if self.every and self.done % self.every == 0 and (
+                self.done < self.steps):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -387,7 +426,9 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
     Raises:
       UserError: if the cost becomes NaN; the last good checkpoint stays.
     """
-    callbacks = list(callbacks) + [callbacks_lib.StopOnNaN()]
+    # First: nobody saves or logs a broken step.
+    callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
+    model.stop_training = False
     if max_steps is not None:
         callbacks.append(_StopAtStep(max_steps))
         if int(model.optimizer.iterations) >= max_steps:
@@ -421,8 +462,12 @@ def _windows(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
         return zip(x, y)
 
     spec = tf.TensorSpec(x.shape[1:], tf.int32)
-    return tf.data.Dataset.from_generator(
-        pairs, output_signature=(spec, spec)).prefetch(4)
+    windows = tf.data.Dataset.from_generator(
+        pairs, output_signature=(spec, spec))
+    # With an unknown length Keras runs one step too many, until the data is
+    # out; what needs no data in it (step count, Adam's decay) would be done.
+    return windows.apply(
+        tf.data.experimental.assert_cardinality(len(x))).prefetch(4)
 
 
 def _units(units: Dict[str, int]) -> str:

@@ -1,13 +1,15 @@
 """The authors' word language model: embedding, stacked LSTMs, softmax."""
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import recurrent
+from iss_rnns import report
 from iss_rnns.interop import tf1
 
 
@@ -122,6 +124,12 @@ class WordLSTM(tf.keras.Model):
         return [n for n in self.hidden_sizes for _ in range(2)]
 
     @property
+    def state_names(self) -> List[str]:
+        """Names of the states, as signatures show them."""
+        return [f"{cell.name}_{part}" for cell in self.lstm_cells
+                for part in "hc"]
+
+    @property
     def state_groups(self) -> List[str]:
         """Name of the group whose units each state holds."""
         return [cell.name for cell in self.lstm_cells for _ in range(2)]
@@ -139,8 +147,14 @@ class WordLSTM(tf.keras.Model):
         Returns:
           (logits `[T * B, V]`, time-major: row t * B + b; new states).
         """
-        batch = tf.shape(inputs)[0]
+        features, finals = self.features(inputs, states, training, seed)
+        return self.project(features), finals
+
+    def features(self, inputs, states=None, training=None, seed=None
+                 ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """The last layer's outputs `[T, B, n_N]` and the new states."""
         if states is None:
+            batch = tf.shape(inputs)[0]
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
         states = list(states)
         x = tf.gather(self.embedding, tf.transpose(inputs))
@@ -151,9 +165,22 @@ class WordLSTM(tf.keras.Model):
                              training=training)
             x = self.drop(x, i + 1, training, seed)
             finals += final
-        flat = tf.reshape(x, [-1, self.hidden_sizes[-1]])
+        return x, finals
+
+    def step(self, inputs, states) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
+        x = tf.gather(self.embedding, inputs)
+        finals = []
+        for i, cell in enumerate(self.lstm_cells):
+            x, final = cell(x, list(states[2 * i:2 * i + 2]))
+            finals += final
+        return self.project(x), finals
+
+    def project(self, features: tf.Tensor) -> tf.Tensor:
+        """Logits `[positions, V]` of features `[..., n_N]`."""
+        flat = tf.reshape(features, [-1, self.hidden_sizes[-1]])
         logits = tf.matmul(flat, tf.cast(self.softmax_w, flat.dtype))
-        return logits + tf.cast(self.softmax_b, flat.dtype), finals
+        return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))
 
     def drop(self, x: tf.Tensor, index: int, training: Optional[bool],
              seed: Optional[tf.Tensor]) -> tf.Tensor:
@@ -169,6 +196,11 @@ class WordLSTM(tf.keras.Model):
         kernels = [cell.kernel for cell in self.lstm_cells[1:]] + [self.softmax_w]
         return [cells.iss_group(cell.name, cell, [groups.whole(kernel, 0)])
                 for cell, kernel in zip(self.lstm_cells, kernels)]
+
+    def mult_adds(self) -> int:
+        """Multiply-adds a token."""
+        return report.lstm_lm_mult_adds(self.embedding_size,
+                                        self.hidden_sizes, self.vocab_size)
 
     def tf1_views(self) -> Dict[str, tf1.View]:
         """The authors' variables, by their name (later TF1's form)."""
@@ -200,3 +232,10 @@ class WordLSTM(tf.keras.Model):
             "init_scale": self.init_scale,
             "seed": self.seed,
         }
+
+
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
+    """Layer sizes of a model whose weights are given by TF1 name."""
+    kernels = sorted(name for name in arrays
+                     if name.endswith("basic_lstm_cell/kernel"))
+    return [arrays[name].shape[1] // 4 for name in kernels]

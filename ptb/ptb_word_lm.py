@@ -17,6 +17,10 @@ import tensorflow as tf
 
 from iss_rnns import corpora
 from iss_rnns import errors
+from iss_rnns import pipeline
+from iss_rnns import report
+from iss_rnns import results
+from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
@@ -75,6 +79,24 @@ def define_flags() -> None:
     flags.DEFINE_float("keep_prob", None, "Instead of the settings'.")
     flags.DEFINE_float("global_decay", None, "Strength of the group lasso, "
                        "instead of the settings'.")
+    flags.DEFINE_float("zero_threshold", thresholding.ZERO_THRESHOLD,
+                       "Weights smaller than this become exact zeros while a "
+                       "sparsity is learned (twice the weight_decay, if that "
+                       "is more), and before shrinking.", lower_bound=0.)
+    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
+                         "while training, checking every so many steps (0: "
+                         "at each epoch's end), so that training gets "
+                         "faster.", lower_bound=0)
+    flags.DEFINE_float("dead_below", 0., "With --shrink_every_steps: a unit "
+                       "is also dead if its group's norm stayed below this "
+                       "for --dead_checks checks.", lower_bound=0.)
+    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
+    flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
+                        "show beside this one, e.g. the dense baseline.")
+    flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
+                      "models for batch 1 and 1 step.")
+    flags.DEFINE_bool("mixed_precision", False, "Compute in bfloat16 with "
+                      "float32 weights (the authors' use_fp16).")
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
                          lower_bound=0)
 
@@ -118,7 +140,10 @@ def options_from_flags() -> train_lib.Options:
         epochs=(config.max_max_epoch if FLAGS.epochs is None
                 else FLAGS.epochs),
         max_train_steps=FLAGS.max_train_steps,
-        checkpoint_every=FLAGS.checkpoint_every, seed=FLAGS.seed)
+        checkpoint_every=FLAGS.checkpoint_every, seed=FLAGS.seed,
+        zero_threshold=FLAGS.zero_threshold,
+        shrink_every_steps=FLAGS.shrink_every_steps,
+        dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks)
 
 
 def _hidden_sizes(config):
@@ -148,19 +173,78 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(
-        1 if FLAGS.threads == 1 else 0)
+    training.use_threads(FLAGS.threads)
+    if FLAGS.mixed_precision:
+        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     options = options_from_flags()
+    if FLAGS.mode != "train" and not FLAGS.restore_path:
+        raise errors.UserError(f"--mode={FLAGS.mode} needs --restore_path: a "
+                               "checkpoint, a run directory or a .npz file")
     corpus = (corpora.read_words(FLAGS.data_path) if FLAGS.data_path
               else corpora.embedded("word"))
     print(f"data: {corpus.description}", flush=True)
+    texts = pipeline.Texts.of(corpus, options.config.batch_size,
+                              options.config.num_steps)
+    net = None
+    if FLAGS.restore_path:
+        net = pipeline.restore(
+            lambda sizes: train_lib.new_net(options, len(corpus.symbols),
+                                            sizes),
+            FLAGS.restore_path, model_lib.sizes_of)
+    if FLAGS.mode == "eval":
+        for name, value in pipeline.evaluate(net, texts).items():
+            print(f"{name} {value:.3f}")
+        return
     run = training.RunDirectory(
         FLAGS.save_path or options.settings.save_path or "runs",
         FLAGS.run_name, FLAGS.resume, FLAGS.overwrite)
+    command = training.command_line("ptb.ptb_word_lm")
     if not FLAGS.resume:
         run.write_text("flags.txt", FLAGS.flags_into_string())
-    train_lib.train(options, corpus, run, FLAGS.resume)
+    rows = []
+    if FLAGS.mode == "train":
+        net, metrics = train_lib.train(options, corpus, run, FLAGS.resume,
+                                       net)
+        rows = metrics.rows
+    else:
+        rows = pipeline.past_rows(FLAGS.restore_path)
+        thresholding.zero_small(net.trainable_variables,
+                                options.zero_threshold)
+    if FLAGS.display_weights:
+        pipeline.draw(run, net, net, rows)
+        print(f"weights: {run.path / 'plots' / 'weights.png'}")
+    designed = train_lib.new_net(options, len(corpus.symbols))
+    finish(run, net, designed, texts, command, rows)
+
+
+def finish(run, net, designed, texts, command, rows) -> None:
+    """What follows training, as far as the mode goes."""
+    if FLAGS.mode == "shrink":
+        small, _ = pipeline.shrink_proved(net, texts)
+        pipeline.save_weights(small, run.path / "compressed.npz")
+        for name, value in pipeline.evaluate(small, texts).items():
+            print(f"{name} {value:.3f}")
+        print(f"weights: {run.path / 'compressed.npz'}")
+    elif FLAGS.mode == "export":
+        small, proof = pipeline.shrink_proved(net, texts)
+        pipeline.export_both(
+            net, small, run, texts,
+            {"data": texts.corpus.description, "command": command,
+             "units before": proof.before, "units after": proof.after},
+            FLAGS.export_latency)
+        print(f"exported to {run.path / 'saved_model'}")
+    else:
+        pipeline.finish(
+            run, net, texts, command,
+            [report.Column(f"paper: {row['method']}", {
+                "units": row["iss"], "valid perplexity": row["valid"],
+                "test perplexity": row["test"],
+                "weights (M)": row["weights_M"], "ms per batch": row["time_ms"],
+                "speedup": row["speedup"],
+                "mult-add reduction": row["multadd_reduction"]})
+             for row in results.paper_rows("iss_table1_ptb")[:2]],
+            rows, designed, FLAGS.compare_with, FLAGS.export_latency,
+            title=f"Word language model, {FLAGS.model}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Trains the word language model: from options to a trained net on disk."""
 
 import dataclasses
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
 import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import corpora
-from iss_rnns import errors
 from iss_rnns import language_model
+from iss_rnns import language_training
 from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
@@ -29,6 +28,17 @@ class Options:
     max_train_steps: Optional[int] = None
     checkpoint_every: int = 500
     seed: int = 0
+    zero_threshold: float = thresholding.ZERO_THRESHOLD
+    shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
+    dead_below: float = 0.
+    dead_checks: int = 3
+
+    @property
+    def threshold(self) -> float:
+        """Below it, training makes weights exact zeros; 0 switches it off."""
+        if not self.settings.sparsifies:
+            return 0.
+        return max(self.zero_threshold, 2 * self.settings.weight_decay)
 
     def describe(self) -> Dict:
         """What must stay the same when a run is resumed."""
@@ -37,10 +47,13 @@ class Options:
                 "seed": self.seed}
 
 
-def new_net(options: Options, vocab_size: int) -> model_lib.WordLSTM:
-    """A freshly initialised net of the options' sizes."""
+def new_net(options: Options, vocab_size: int,
+            hidden_sizes: Optional[Sequence[int]] = None
+            ) -> model_lib.WordLSTM:
+    """A freshly initialised net, of the options' sizes unless others."""
     return model_lib.WordLSTM(
-        vocab_size, options.config.hidden_size, options.hidden_sizes,
+        vocab_size, options.config.hidden_size,
+        hidden_sizes or options.hidden_sizes,
         keep_prob=options.config.keep_prob,
         init_scale=options.config.init_scale, seed=options.seed)
 
@@ -57,6 +70,8 @@ def compiled(net: model_lib.WordLSTM, options: Options
         net, options.config.batch_size, options.config.max_grad_norm,
         seed=options.seed)
     model.compile(optimizer=optimizer)
+    # Left to the first step, this would have the step traced twice.
+    optimizer.build(model.trainable_variables)
     return model
 
 
@@ -74,9 +89,8 @@ def sparsity_callbacks(net: model_lib.WordLSTM, options: Options) -> List:
     if options.freeze_mode:
         result.append(callbacks.FreezeZeros(options.freeze_mode,
                                             net.iss_groups()))
-    if settings.sparsifies:
-        result.append(callbacks.ThresholdZeroing(
-            max(thresholding.ZERO_THRESHOLD, 2 * settings.weight_decay)))
+    if options.threshold:
+        result.append(callbacks.ThresholdZeroing(options.threshold))
     return result
 
 
@@ -90,69 +104,28 @@ def train(options: Options, corpus: corpora.Corpus,
       (the trained net, the epochs' metrics).
 
     Raises:
-      UserError: if the data does not fit the batch, a resumed run was made
-        with other options, or training broke.
+      UserError: see `language_training.train`.
     """
     config = options.config
-    x, y = corpora.batches(corpus.train, config.batch_size, config.num_steps)
-    valid = corpora.batches(corpus.valid, config.batch_size, config.num_steps)
-    checkpoints = training.Checkpoints(run)
-    state = {"epoch": 0, "batch": 0, "seconds": 0.,
-             "sizes": options.hidden_sizes}
-    if resume:
-        state = checkpoints.last_state()
-        check_same_run(state, options, corpus)
-    net = net or new_net(options, len(corpus.symbols))
-    if resume:
-        net = net.resized(dict(zip([c.name for c in net.lstm_cells],
-                                   state["sizes"])))
-    model = compiled(net, options)
-    if resume:
-        checkpoints.restore(model)
-        print(f"resumed {run.path} at epoch {state['epoch'] + 1}, step "
-              f"{int(model.optimizer.iterations)}", flush=True)
-    sparsity = sparsity_callbacks(net, options)
-    groups = net.iss_groups()
-    metrics = training.Metrics(run.path / "metrics.csv", state["epoch"])
-    evaluator = language_model.Evaluator(net)
-    clock = training.Clock(config.batch_size * config.num_steps,
-                           state["seconds"])
 
-    def describe():
-        return {**options.describe(), "corpus": corpus.description,
-                "sizes": list(model.net.hidden_sizes),
-                "seconds": clock.seconds()}
+    def model_of(sizes):
+        start = net
+        if net is None or resume:
+            start = new_net(options, len(corpus.symbols), sizes)
+        else:
+            # The authors' program validates restored weights first, and
+            # zeroes.
+            thresholding.zero_small(net.trainable_variables,
+                                    options.threshold)
+        return compiled(start, options)
 
-    training.fit(
-        model, x, y, options.epochs, sparsity + [
-            training.EpochStart(
-                lambda epoch: model_lib.learning_rate(config, epoch,
-                                                      options.optimizer),
-                state["epoch"] if state["batch"] else None),
-            clock,
-            callbacks.SparsityLogger(groups),
-            training.Progress(len(x), options.epochs, groups, clock,
-                              state["batch"]),
-            training.EpochEnd(lambda: evaluator.perplexity(*valid), metrics,
-                              groups, clock, run.path / "tensorboard"),
-            training.SaveCheckpoints(checkpoints, options.checkpoint_every,
-                                     len(x), describe, state["batch"]),
-        ], epoch=state["epoch"], batch=state["batch"],
-        max_steps=options.max_train_steps)
-    return model.net, metrics
-
-
-def check_same_run(state: Dict, options: Options,
-                   corpus: corpora.Corpus) -> None:
-    """Refuses to resume with other data or hyper-parameters.
-
-    Raises:
-      UserError: naming what differs.
-    """
-    now = {**options.describe(), "corpus": corpus.description}
-    for key, value in now.items():
-        if np.any(state[key] != value):
-            raise errors.UserError(
-                f"cannot resume: the run was made with {key} = "
-                f"{state[key]}, now it is {value}; give the flags of the "
-                "interrupted run (its flags.txt)")
+    plan = language_training.Plan(
+        config.batch_size, config.num_steps, options.epochs,
+        lambda epoch: model_lib.learning_rate(config, epoch,
+                                              options.optimizer),
+        options.describe(), options.max_train_steps,
+        options.checkpoint_every, options.shrink_every_steps,
+        options.dead_below, options.dead_checks)
+    return language_training.train(
+        plan, corpus, run, resume, model_of,
+        lambda trained: sparsity_callbacks(trained, options))

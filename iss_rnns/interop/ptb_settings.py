@@ -1,13 +1,12 @@
 """The authors' JSON settings of the word language model."""
 
 import dataclasses
-import json
-import math
 from typing import Dict, List, Mapping
 
 from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
 
 _NUMBERS = ("learning_rate", "weight_decay", "dropout_keep_prob")
@@ -54,20 +53,7 @@ def load(path: str) -> Settings:
     Raises:
       UserError: naming the file, the key and what would be right.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot read settings {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise errors.UserError(
-            f"settings {path} are not UTF-8 (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise errors.UserError(
-            f"settings {path} are not JSON: line {error.lineno}, column "
-            f"{error.colno}: {error.msg}") from None
-    return parse(data, path)
+    return parse(json_files.read(path, "settings"), path)
 
 
 def parse(data: Dict, source: str) -> Settings:
@@ -79,11 +65,12 @@ def parse(data: Dict, source: str) -> Settings:
     if not isinstance(data, dict):
         raise errors.UserError(f"{source}: expected an object {{...}}, got "
                                f"{type(data).__name__}")
-    _check_keys(data, ("save_path", "grouplasso") + _NUMBERS, source, "")
+    json_files.check_keys(data, ("save_path", "grouplasso") + _NUMBERS,
+                          source)
     lasso = data.get("grouplasso") or {}
     if not isinstance(lasso, dict):
         raise errors.UserError(f"{source}: 'grouplasso' must be an object")
-    numbers = {key: _number(data[key], source, key)
+    numbers = {key: json_files.number(data[key], source, key)
                for key in _NUMBERS if key in data}
     if numbers.get("dropout_keep_prob") is not None and not (
             0 < numbers["dropout_keep_prob"] <= 1):
@@ -102,11 +89,12 @@ def parse(data: Dict, source: str) -> Settings:
         where = f"grouplasso/{name}"
         if not isinstance(entry, dict):
             raise errors.UserError(f"{source}: '{where}' must be an object")
-        _check_keys(entry, _SINGLE + _LISTS
-                    + ("coupled_layer", "couple_split_num"), source, where)
+        json_files.check_keys(
+            entry, _SINGLE + _LISTS + ("coupled_layer", "couple_split_num"),
+            source, where)
         for key in _SINGLE:
             if key in entry:
-                _number(entry[key], source, f"{where}/{key}")
+                json_files.number(entry[key], source, f"{where}/{key}")
         for key in _LISTS:
             if key in entry and not isinstance(entry[key], list):
                 raise errors.UserError(f"{source}: '{where}/{key}' must be a "
@@ -125,8 +113,9 @@ def parse(data: Dict, source: str) -> Settings:
         variables[name] = entry
     return Settings(
         source=source, save_path=save_path, grouplasso=variables,
-        global_decay=(_number(lasso["global_decay"], source,
-                              "grouplasso/global_decay") if lasso else 0.),
+        global_decay=(json_files.number(
+            lasso["global_decay"], source,
+            "grouplasso/global_decay") if lasso else 0.),
         **numbers)
 
 
@@ -236,21 +225,3 @@ def _find(name, views, source) -> tf1.View:
             f"{source}: the model has no variable '{name}'; it has: "
             + ", ".join(views))
     return view
-
-
-def _check_keys(data, known, source, where) -> None:
-    for key in data:
-        if key not in known:
-            place = f" in '{where}'" if where else ""
-            raise errors.UserError(f"{source}: unknown key '{key}'{place}; "
-                                   f"known: {', '.join(known)}")
-
-
-def _number(value, source, key) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise errors.UserError(
-            f"{source}: '{key}' must be a number, got {value!r}")
-    if not math.isfinite(value) or value < 0:
-        raise errors.UserError(
-            f"{source}: '{key}' must be >= 0 and finite, got {value}")
-    return value

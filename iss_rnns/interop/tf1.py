@@ -7,6 +7,7 @@ here and nowhere else.
 
 import dataclasses
 import os
+import re
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import groups
 
+_NUMBER = re.compile(r"\d+")
 _GATES = (0, 2, 1, 3)  # our gate blocks in TF1's order; its own inverse
 
 
@@ -132,6 +134,31 @@ def lstm_bias(cell) -> View:
         for place, gate in enumerate(_GATES)])
 
 
+def highway_views(cell) -> Dict[str, View]:
+    """`{h,t}_<d>/Linear/{Matrix,Bias}` of an `RHNCell`.
+
+    The first micro-step's matrix has rows [input; state], the others' have
+    rows [state].
+    """
+    views = {}
+    n, inputs = cell.units, cell.kernel_h.shape[0]
+    columns = slice(0, n)
+    for d in range(cell.depth):
+        for gate, kernel, matrix, bias in (
+                ("h", cell.kernel_h, cell.recurrent_h[d], cell.bias_h[d]),
+                ("t", cell.kernel_t, cell.recurrent_t[d], cell.bias_t[d])):
+            top = inputs if d == 0 else 0
+            pieces = [Piece(matrix, (slice(0, n), columns),
+                            (slice(top, top + n), columns))]
+            if d == 0:
+                rows = slice(0, inputs)
+                pieces.insert(0, Piece(kernel, (rows, columns),
+                                       (rows, columns)))
+            views[f"{gate}_{d}/Linear/Matrix"] = View([top + n, n], pieces)
+            views[f"{gate}_{d}/Linear/Bias"] = plain(bias)
+    return views
+
+
 def canonical(name: str) -> str:
     """TF1's later name of a cell's weight: `.../weights` -> `.../kernel`.
 
@@ -185,8 +212,15 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
       source: named in errors.
 
     Raises:
-      UserError: if an array is missing or of another shape.
+      UserError: if an array is missing or of another shape, or if there are
+        more layers or micro-steps than the model has.
     """
+    kinds = {_NUMBER.sub("#", name) for name in views}
+    for name in arrays:
+        if name not in views and _NUMBER.sub("#", name) in kinds:
+            raise errors.UserError(
+                f"{source} has '{name}', more than the model: give the flags "
+                "of its sizes that it was trained with")
     for name, view in views.items():
         if name not in arrays:
             raise errors.UserError(
@@ -196,7 +230,7 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
             raise errors.UserError(
                 f"'{name}' in {source} has shape "
                 f"{tuple(arrays[name].shape)}, but the model needs "
-                f"{view.shape}: give the --model, --hidden_sizes and data "
+                f"{view.shape}: give the flags of its sizes and the data "
                 "that it was trained with")
     for name, view in views.items():
         view.assign(np.asarray(arrays[name], np.float32))

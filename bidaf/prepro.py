@@ -1,0 +1,374 @@
+r"""SQuAD v1.1 and word vectors, made ready for training once and for all.
+
+    python -m bidaf.prepro --train train-v1.1.json --dev dev-v1.1.json \
+        --glove glove.6B.100d.txt --out data/squad
+
+Words, their order and counts, and the answers' word positions are those of
+the authors' preprocessing (by default a context is one sentence; `--split`
+keeps the sentences apart). What the authors put into a gigabyte of JSON is
+one file of arrays here, see `store`.
+"""
+
+import collections
+import math
+import os
+import pathlib
+import time
+from typing import Dict, Iterable, List, Optional, Set, Tuple, Union
+
+from absl import flags
+import numpy as np
+import tqdm
+
+from bidaf import squad
+from bidaf import store
+from bidaf import words as words_lib
+from iss_rnns import errors
+from iss_rnns.errors import UserError
+
+PathLike = Union[str, os.PathLike]
+
+
+def preprocess(sources: Dict[str, PathLike], glove: PathLike, out: PathLike,
+               splitter: str = "punkt", split: bool = False,
+               glove_dim: Optional[int] = None, overwrite: bool = False
+               ) -> store.Store:
+    """Preprocesses SQuAD files into a store.
+
+    Args:
+        sources: part name, such as `train` or `dev`, to SQuAD v1.1 file.
+        glove: text file with a word and its numbers, between blanks, on each
+            line.
+        out: folder of the store.
+        splitter: finds the ends of sentences, see `words.Tokenizer`.
+        split: whether sentences stay apart in a context.
+        glove_dim: how many numbers a word has. Defaults to those of the
+            file's first line.
+        overwrite: whether a store in `out` may be replaced.
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: a source, the vectors or NLTK's data is missing or
+            malformed, or there is a store already.
+    """
+    began = time.time()
+    path = pathlib.Path(out) / store.FILE
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} is there already; give another --out, or --overwrite to "
+            "replace it")
+    tokenizer = words_lib.Tokenizer(splitter)
+    _check_glove(glove, glove_dim)
+    read = {name: squad.read(source) for name, source in sources.items()}
+    word_ids = _WordIds()
+    parts = {name: _part(source, name, tokenizer, split, word_ids)
+             for name, source in read.items()}
+    vocabulary = list(word_ids)
+    glove_words, vectors = read_glove(glove, set(vocabulary), glove_dim)
+    if not glove_words:
+        raise UserError(
+            f"{glove} has a vector for none of the {len(vocabulary):,} words "
+            f"of {', '.join(map(str, sources.values()))}; give word vectors "
+            "of the same language")
+    meta = {"sources": {name: str(path) for name, path in sources.items()},
+            "glove": str(glove), "glove_dim": vectors.shape[1],
+            "splitter": splitter, "split": split}
+    path = store.write(out, meta, vocabulary, glove_words, vectors, parts)
+    for name, part in parts.items():
+        print(f"{name}: {len(part.titles):,} articles, "
+              f"{len(part.contexts):,} paragraphs, "
+              f"{part.num_questions:,} questions, {len(part.tokens):,} words "
+              "of context")
+    print(f"{len(vocabulary):,} different words, {len(glove_words):,} lines "
+          f"of {glove} fit them")
+    print(f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB after "
+          f"{time.time() - began:.0f} s")
+    return store.Store(path)
+
+
+class _WordIds(dict):
+    """Word to id; a new word gets the next one."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = len(self)
+        return len(self) - 1
+
+    def of(self, words: Iterable[str]) -> List[int]:
+        return [self[word] for word in words]
+
+
+def _part(source: squad.Squad, name: str, tokenizer: words_lib.Tokenizer,
+          split: bool, word_ids: _WordIds) -> store.Part:
+    """Cuts all texts of a source into words and finds its answers."""
+    columns = collections.defaultdict(list)
+    sizes = collections.defaultdict(list)
+    seen: Dict[int, None] = {}
+    num_paragraphs = sum(len(a.paragraphs) for a in source.articles)
+    progress = tqdm.tqdm(total=num_paragraphs, desc=name, unit=" paragraphs",
+                         disable=None)
+    with progress:
+        for number, article in enumerate(source.articles):
+            for paragraph in article.paragraphs:
+                _add_paragraph(paragraph, tokenizer, split, word_ids, seen,
+                               columns, sizes)
+                columns["paragraph_articles"].append(number)
+                progress.update()
+    return store.Part(
+        titles=[article.title for article in source.articles],
+        contexts=columns["contexts"], ids=columns["ids"],
+        answer_texts=columns["answer_texts"],
+        answer_spans=_ints(columns["answer_spans"]).reshape(-1, 2, 2),
+        answer_characters=_ints(columns["answer_characters"]).reshape(-1, 2),
+        **{key: _ints(columns[key]) for key in (
+            "tokens", "token_starts", "paragraph_articles",
+            "question_tokens", "question_paragraphs")},
+        **{f"{key}_offsets": _ints(np.cumsum([0] + sizes[key])) for key in (
+            "sentence", "paragraph", "question", "answer")},
+        **_counts(seen, columns, len(word_ids)))
+
+
+def _add_paragraph(paragraph: squad.Paragraph, tokenizer: words_lib.Tokenizer,
+                   split: bool, word_ids: _WordIds, seen: Dict[int, None],
+                   columns: Dict[str, list], sizes: Dict[str, list]) -> None:
+    """Appends a paragraph and its questions to the columns of a part."""
+    context = words_lib.plain_quotes(paragraph.context)
+    texts = tokenizer.sentences(context) if split else [context]
+    sentences = [tokenizer.words(text) for text in texts]
+    words = [word for sentence in sentences for word in sentence]
+    if not words:
+        raise UserError(f"{paragraph.where}: its context has no words")
+    starts = _starts(words, context, paragraph.where)
+    places = _Places(sentences, words, starts)
+    ids = word_ids.of(words)
+    seen.update(dict.fromkeys(ids))
+    for question in paragraph.questions:
+        question_ids = word_ids.of(tokenizer.words(question.text))
+        if not question_ids:
+            raise UserError(f"{question.where}: it has no words")
+        seen.update(dict.fromkeys(question_ids))
+        columns["question_tokens"] += question_ids
+        columns["question_paragraphs"].append(len(columns["contexts"]))
+        columns["ids"].append(question.id)
+        sizes["question"].append(len(question_ids))
+        sizes["answer"].append(len(question.answers))
+        for number, answer in enumerate(question.answers, 1):
+            span, characters = places.find(
+                answer.start, answer.start + len(answer.text),
+                f"{question.where}, answer {number}")
+            columns["answer_spans"].append(span)
+            columns["answer_characters"].append(characters)
+            columns["answer_texts"].append(answer.text)
+    columns["contexts"].append(context)
+    columns["tokens"] += ids
+    columns["token_starts"] += starts
+    columns["repeats"] += [len(paragraph.questions)] * len(ids)
+    sizes["sentence"] += map(len, sentences)
+    sizes["paragraph"].append(len(sentences))
+
+
+def _starts(words: List[str], context: str, where: str) -> List[int]:
+    """Where each word begins in the context."""
+    starts = []
+    position = 0
+    for word in words:
+        start = context.find(word, position) if word else position
+        if start < 0:
+            raise UserError(
+                f"{where}: the word {word!r} that the tokenizer found is not "
+                f"in the context after character {position}")
+        starts.append(start)
+        position = start + len(word)
+    return starts
+
+
+class _Places:
+    """Finds the words of a paragraph that lie under given characters."""
+
+    def __init__(self, sentences: List[List[str]], words: List[str],
+                 starts: List[int]):
+        self.starts = np.array(starts)
+        self.ends = self.starts + [len(word) for word in words]
+        self.offsets = np.cumsum([0] + [len(words) for words in sentences])
+
+    def find(self, start: int, stop: int, where: str
+             ) -> Tuple[List[List[int]], List[int]]:
+        """Word span and place within the words of characters start:stop."""
+        under = np.flatnonzero((self.starts < stop) & (self.ends > start))
+        if not len(under):  # Such as the second half of ''.
+            raise UserError(
+                f"{where}: no word of the context lies at characters "
+                f"{start} to {stop}; an answer has to cover one")
+        first, last = under[0], under[-1]
+        (sentence, word), (last_sentence, last_word) = map(
+            self._in_sentence, (first, last))
+        return ([[sentence, word], [last_sentence, last_word + 1]],
+                [start - self.starts[first], stop - self.starts[last] - 1])
+
+    def _in_sentence(self, place: int) -> List[int]:
+        sentence = np.searchsorted(self.offsets, place, "right") - 1
+        return [sentence, place - self.offsets[sentence]]
+
+
+def _counts(seen: Dict[int, None], columns: Dict[str, list], num_words: int
+            ) -> Dict[str, np.ndarray]:
+    """The part's words in the order of occurrence, and how often each is."""
+    counts = np.bincount(columns["tokens"], columns["repeats"], num_words)
+    counts += np.bincount(columns["question_tokens"], minlength=num_words)
+    order = _ints(list(seen))
+    return {"counted_words": order,
+            "word_counts": counts[order].astype(np.int64)}
+
+
+def _ints(values) -> np.ndarray:
+    return np.asarray(values, np.int32)
+
+
+def read_glove(path: PathLike, words: Set[str], dim: Optional[int] = None
+               ) -> Tuple[List[str], np.ndarray]:
+    """Reads the vectors that words of a text can use.
+
+    A line fits if its word, or the word capitalized, in lower or in upper
+    case, is among `words` or among their lower-case forms.
+
+    Args:
+        path: text file; each line a word and its numbers, between blanks.
+        words: the text's words.
+        dim: how many numbers there are. Defaults to those of the first line.
+
+    Returns:
+        The words of the lines that fit, in the file's order, and their
+        vectors `[len(words), dim]` float32. Of a word given twice the last
+        vector counts.
+
+    Raises:
+        UserError: missing, empty or malformed file; the line is named.
+    """
+    dim = _check_glove(path, dim)
+    wanted = words | {word.lower() for word in words}
+    found: Dict[str, np.ndarray] = {}
+    progress = tqdm.tqdm(total=os.path.getsize(path), desc="word vectors",
+                         unit="B", unit_scale=True, disable=None)
+    with progress, open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            progress.update(len(line))
+            if line.isspace():
+                continue
+            where = f"{path}, line {number}"
+            word, numbers = _glove_line(line, dim, where)
+            if wanted.isdisjoint(variants(word)):
+                continue
+            found[word] = _numbers(numbers, where)
+    vectors = np.array(list(found.values()), np.float32)
+    return list(found), vectors.reshape(-1, dim)
+
+
+def variants(word: str) -> Tuple[str, str, str, str]:
+    """The forms under which a word is looked up, in the authors' order."""
+    return word, word.capitalize(), word.lower(), word.upper()
+
+
+def _check_glove(path: PathLike, dim: Optional[int]) -> int:
+    """How many numbers a line has; fails early on a wrong file."""
+    try:
+        with open(path, "rb") as file:
+            line = file.readline()
+    except OSError as error:
+        raise UserError(
+            f"cannot read word vectors {path}: {error.strerror}; give a GloVe "
+            "text file such as glove.6B.100d.txt (in glove.6B.zip of "
+            "nlp.stanford.edu/projects/glove)") from error
+    columns = line.split()
+    if len(columns) == 2 and all(column.isdigit() for column in columns):
+        raise UserError(
+            f"{path}, line 1: it is a header of counts, as word2vec writes; "
+            "take the line away, a GloVe file begins with the first word")
+    if len(columns) < 2:
+        raise UserError(
+            f"{path}, line 1: expected a word and its numbers between blanks, "
+            f"got {line[:40]!r}")
+    if dim and len(columns) != dim + 1:
+        raise UserError(
+            f"{path} has {len(columns) - 1} numbers per word, --glove_dim "
+            f"asks for {dim}")
+    return len(columns) - 1
+
+
+def _glove_line(line: bytes, dim: int, where: str
+                ) -> Tuple[str, List[bytes]]:
+    """Word and numbers of a line, the numbers not yet read."""
+    columns = line.split()
+    surplus = len(columns) - dim - 1
+    # GloVe 840B has a few words with blanks in them, such as ". . .".
+    if surplus < 0 or any(map(_is_number, columns[1:surplus + 1])):
+        raise UserError(
+            f"{where}: it has {len(columns)} columns, expected {dim + 1}: a "
+            f"word and {dim} numbers")
+    try:
+        return b" ".join(columns[:surplus + 1]).decode(), columns[-dim:]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where}: its word is not UTF-8 (byte "
+            f"0x{error.object[error.start]:02x}); save the file as UTF-8"
+        ) from error
+
+
+def _is_number(column: bytes) -> bool:
+    try:
+        float(column)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(columns: List[bytes], where: str) -> np.ndarray:
+    for column in columns:
+        if not _is_number(column) or not math.isfinite(float(column)):
+            raise UserError(
+                f"{where}: '{column.decode(errors='replace')}' is no finite "
+                f"number; expected a word and {len(columns)} numbers")
+    return np.array(columns, np.float64)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("train", None, "SQuAD v1.1 file to train on.",
+                        required=True)
+    flags.DEFINE_string("dev", None, "SQuAD v1.1 file to evaluate on.",
+                        required=True)
+    flags.DEFINE_string(
+        "test", None, "Another SQuAD v1.1 file, kept as part 'test'. Without "
+        "it the test part is the dev part, as in the authors' code.")
+    flags.DEFINE_string("glove", None, "GloVe text file of word vectors.",
+                        required=True)
+    flags.DEFINE_integer(
+        "glove_dim", None, "Numbers per word vector; checked against the "
+        "file. Default: what the file has.", lower_bound=1)
+    flags.DEFINE_string("out", None, "Folder that store.npz is written to.",
+                        required=True)
+    flags.DEFINE_enum(
+        "sentence_splitter", "punkt", words_lib.SPLITTERS,
+        "What finds the ends of sentences: NLTK's punkt, as the authors have "
+        "it, a simple rule, or nothing.")
+    flags.DEFINE_bool("split", False,
+                      "Keep the sentences of a context apart.")
+    flags.DEFINE_bool("overwrite", False, "Replace a store in --out.")
+
+
+def main(argv: List[str]) -> None:
+    """Runs `preprocess` on the command line's files."""
+    options = flags.FLAGS
+    if len(argv) > 1:
+        raise UserError(f"argument '{argv[1]}' has no flag before it; give "
+                        "files as --train, --dev, --glove")
+    sources = {"train": options.train, "dev": options.dev}
+    if options.test:
+        sources["test"] = options.test
+    preprocess(sources, options.glove, options.out,
+               options.sentence_splitter, options.split, options.glove_dim,
+               options.overwrite)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    errors.run_main(main)

@@ -1,0 +1,167 @@
+"""Cutting dead units out of a model while it trains.
+
+Dead units cost as much as living ones until they are gone. Nothing is
+restarted: weights, optimizer slots (momentum, Adam's moments, averaged
+weights), carried hidden states and groups all move to the smaller shapes,
+and the next step of the same `fit` runs on them.
+"""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import groups as groups_lib
+from iss_rnns import losses
+from iss_rnns import regularizers
+from iss_rnns import shrink
+
+
+class ShrinkWhileTraining(tf.keras.callbacks.Callback):
+    """Cuts dead units out of a `LanguageModel` in training.
+
+    A unit is dead if its whole group is exactly zero, or if its norm stayed
+    below `dead_below` at `checks` checks in a row: at a high learning rate
+    dead groups bounce a step's length around zero (about 1e-3 with living
+    ones at 1 to 30), so that they are seldom all zero at once.
+
+    Each cut's effect on the cost is measured on a held-out batch and printed;
+    a cut that changes it by more than `tolerance` is refused.
+
+    Args:
+      groups: the ISS groups of the model's net.
+      held_out: (ids, next ids), each `[B, T]`.
+      every_steps: steps between checks; 0 means at the end of each epoch.
+      dead_below: norm; 0 cuts exactly zero groups only.
+      checks: how many in a row.
+      tolerance: largest change of the cost, in nats a token.
+      followers: callbacks whose `groups` must follow the variables into
+        their smaller shapes.
+
+    Raises:
+      ValueError: if `dead_below` is negative or `checks` is not positive.
+    """
+
+    def __init__(self, groups: Sequence[groups_lib.Group],
+                 held_out: Tuple[np.ndarray, np.ndarray],
+                 every_steps: int = 0, dead_below: float = 0.,
+                 checks: int = 3, tolerance: float = 0.01,
+                 followers: Sequence = ()):
+        super().__init__()
+        regularizers.check_strength(dead_below, "dead_below")
+        if checks < 1:
+            raise ValueError(f"checks must be at least 1, got {checks}.")
+        self.groups = list(groups)
+        self.held_out = held_out
+        self.every_steps = every_steps
+        self.dead_below = dead_below
+        self.checks = checks
+        self.tolerance = tolerance
+        self.followers = list(followers)
+        self.cuts: List[Dict] = []
+        self._streaks = [np.zeros(g.size, int) for g in self.groups]
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        if self.every_steps and step % self.every_steps == 0:
+            self.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.every_steps:
+            self.check()
+
+    def check(self) -> None:
+        """Counts one check, and cuts if there is something to cut."""
+        alive = []
+        for i, group in enumerate(self.groups):
+            norms = np.sqrt(group.squared_norms().numpy())
+            below = norms < self.dead_below
+            self._streaks[i] = np.where(below, self._streaks[i] + 1, 0)
+            alive.append((norms > 0) & (self._streaks[i] < self.checks))
+            if not alive[-1].any():
+                raise errors.UserError(
+                    f"all {group.size} units of layer '{group.name}' died at "
+                    f"step {int(self.model.optimizer.iterations)}; lower the "
+                    f"global_decay (or the multiplier of '{group.name}')")
+        if not all(a.all() for a in alive):
+            self._cut(alive)
+
+    def _cut(self, alive: List[np.ndarray]) -> None:
+        model = self.model
+        small, cuts = shrink.cut(model.net, self.groups, alive)
+        change = self._cost(small) - self._cost(model.net)
+        record = {"step": int(model.optimizer.iterations),
+                  "units": {g.name: int(a.sum())
+                            for g, a in zip(self.groups, alive)},
+                  "cost_change": change}
+        text = "/".join(str(n) for n in record["units"].values())
+        if abs(change) > self.tolerance:
+            print(f"step {record['step']}: cut to {text} units refused: it "
+                  f"would change the held-out cost by {change:+.2g} nats a "
+                  f"token (tolerance {self.tolerance:g})", flush=True)
+            # They may be alive after all: let them prove it again.
+            self._streaks = [np.zeros(g.size, int) for g in self.groups]
+            return
+        self.cuts.append(record)
+        print(f"step {record['step']}: cut to {text} units; held-out cost "
+              f"{change:+.2g} nats a token", flush=True)
+        kept = {g.name: a for g, a in zip(self.groups, alive)}
+        carried = [state.numpy()[:, kept[name]] for state, name in
+                   zip(model.carried, model.net.state_groups)]
+        optimizer = resized_optimizer(model.optimizer, cuts)
+        for hook in getattr(model.optimizer, "_iss_hooks", []):
+            hook.attach(optimizer)
+        model.replace_net(small, carried)
+        model.optimizer = optimizer
+        followed = {id(g): g for holder in [self, *self.followers]
+                    for g in holder.groups}
+        for group in followed.values():
+            group.rebind(cuts)
+        self._streaks = [streak[a] for streak, a in
+                         zip(self._streaks, alive)]
+        model.train_function = None
+        model.make_train_function()
+
+    def _cost(self, net) -> float:
+        x, y = (tf.constant(a) for a in self.held_out)
+        logits, _ = net(x, training=False)
+        cost = losses.sequence_cost(tf.cast(logits, tf.float32),
+                                    tf.reshape(tf.transpose(y), [-1]),
+                                    tf.shape(x)[0])
+        return float(cost) / x.shape[1]
+
+
+def followers(candidates: Sequence[tf.keras.callbacks.Callback]
+              ) -> List[tf.keras.callbacks.Callback]:
+    """Those callbacks that hold groups."""
+    return [c for c in candidates if getattr(c, "groups", None)]
+
+
+def resized_optimizer(optimizer, cuts: Dict[object, groups_lib.Cut]):
+    """A new optimizer for the smaller variables, its slots cut alike.
+
+    Args:
+      optimizer: a Keras optimizer (not a legacy one), built.
+      cuts: old variable.ref() -> `Cut`.
+
+    Returns:
+      The optimizer, with the same hyper-parameters, step and slot values.
+    """
+    small = type(optimizer).from_config(optimizer.get_config())
+    small.build([cut.variable for cut in cuts.values()])
+    small.learning_rate.assign(optimizer.learning_rate)
+    owners = {reference.deref().name: cut for reference, cut in cuts.items()}
+    for old, new in zip(optimizer.variables, small.variables):
+        owner = _owner(old.name, owners)
+        new.assign(old if owner is None
+                   else shrink.take(old.numpy(), owner.keep))
+    return small
+
+
+def _owner(slot_name: str, owners: Dict[str, groups_lib.Cut]
+           ) -> Optional[groups_lib.Cut]:
+    """The cut of the variable whose name a slot's name ends with."""
+    matches = [name for name in owners
+               if slot_name == name or slot_name.endswith("/" + name)]
+    return owners[max(matches, key=len)] if matches else None

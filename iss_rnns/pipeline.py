@@ -1,0 +1,381 @@
+"""From a trained language model to small files and a table beside the paper.
+
+What the language-model tasks do after training: evaluate the masked model,
+shrink it and prove the outputs equal, export, reload and evaluate again,
+measure, and report.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import zipfile
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from iss_rnns import corpora
+from iss_rnns import errors
+from iss_rnns import export
+from iss_rnns import language_model
+from iss_rnns import plots
+from iss_rnns import report
+from iss_rnns import shrink
+from iss_rnns import training
+from iss_rnns.interop import tf1
+
+Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
+
+# What is the same in every name and would only widen tables.
+_SCOPES = re.compile(
+    "[Mm]odel/|RNN/multi_rnn_cell/|basic_lstm_cell/|Linear/")
+
+LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
+
+TRAINED = "trained (masked)"
+
+MEASURES = {
+    "units": "",
+    "weights (M)": ".3f",
+    "mult-adds per token": ",d",
+    "mult-add reduction": ".2f",
+    "SavedModel bytes": ",d",
+    "valid perplexity": ".3f",
+    "test perplexity": ".3f",
+    "valid bits": ".4f",  # of characters only
+    "test bits": ".4f",
+    "ms per batch": ".2f",
+    "speedup": ".2f",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """The windows that perplexities are taken on, and who they come from.
+
+    Attributes:
+      corpus: vocabulary and description.
+      valid: windows at the training batch and steps, as the authors do.
+      test: windows at batch 1 and 1 step, as the authors do.
+    """
+    corpus: corpora.Corpus
+    valid: Windows
+    test: Windows
+
+    @classmethod
+    def of(cls, corpus: corpora.Corpus, batch_size: int, num_steps: int
+           ) -> "Texts":
+        """The authors' windows of a corpus."""
+        return cls(corpus, corpora.batches(corpus.valid, batch_size,
+                                           num_steps),
+                   corpora.batches(corpus.test, 1, 1))
+
+
+def evaluate(net, texts: Texts) -> Dict[str, float]:
+    """Valid and test perplexity of a net (or of a `Served` model)."""
+    evaluator = language_model.Evaluator(net)
+    result = {}
+    for name in ("valid", "test"):
+        with tqdm.tqdm(desc=f"{name} perplexity", disable=None,
+                       leave=False) as bar:
+            def progress(done, total):
+                bar.total = total
+                bar.update(done - bar.n)
+            result[f"{name} perplexity"] = evaluator.perplexity(
+                *getattr(texts, name), progress=progress)
+    return result
+
+
+def with_bits(scores: Mapping[str, float], texts: Texts) -> Dict[str, float]:
+    """Perplexities, of characters also in bits a character."""
+    bits = {name.replace("perplexity", "bits"): math.log2(value)
+            for name, value in scores.items()}
+    return {**scores, **(bits if texts.corpus.unit == "character" else {})}
+
+
+def shrink_proved(net, texts: Texts, batches: int = 3
+                  ) -> Tuple[object, shrink.ShrinkReport]:
+    """Shrinks a net's dead units; proves it on the first valid windows.
+
+    Raises:
+      UserError: if a layer lost every unit or the outputs differ.
+    """
+    small, proof = shrink.shrink(net, net.iss_groups(),
+                                 list(texts.valid[0][:batches]))
+    print(f"shrunk {_sizes(proof.before)} -> {_sizes(proof.after)} units, "
+          f"{proof.weights_before:,} -> {proof.weights_after:,} weights; "
+          f"largest difference of a logit on {batches} batches "
+          f"{proof.max_difference:.2g}", flush=True)
+    return small, proof
+
+
+def save_weights(net, path: pathlib.Path) -> None:
+    """Weights in the authors' names and layout, as a plain `.npz`."""
+    arrays = {name: view.read() for name, view in net.tf1_views().items()}
+    try:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write {path}: {error.strerror}") from None
+
+
+def export_both(net, small, run: training.RunDirectory, texts: Texts,
+                card: Mapping, latency: bool) -> Dict[str, pathlib.Path]:
+    """Writes the dense and the compressed SavedModel and plain weights.
+
+    Args:
+      net: the masked net.
+      small: the shrunk one.
+      run: its directory; files go below `saved_model/`.
+      texts: for the vocabulary.
+      card: of the compressed model.
+      latency: also write the fixed-shape TensorFlow Lite models.
+
+    Returns:
+      Paths by name: dense, compressed (and dense_latency, ...).
+    """
+    folder = run.path / "saved_model"
+    symbols = texts.corpus.symbols
+    paths = {}
+    for name, model in (("dense", net), ("compressed", small)):
+        paths[name] = export.save_compressed(
+            model, folder / name, symbols,
+            {**card, "units": list(_unit_counts(model).values())})
+        if latency:
+            paths[f"{name}_latency"] = export.save_latency(
+                model, folder / f"{name}_1x1.tflite")
+    save_weights(small, folder / "compressed.npz")
+    return paths
+
+
+def check_reloaded(path: pathlib.Path, masked_test: float, texts: Texts,
+                   tolerance: float = 1e-4) -> float:
+    """Test perplexity of the reloaded export, equal to the masked model's.
+
+    Raises:
+      UserError: if they differ by more than `tolerance`, relative.
+    """
+    reloaded = language_model.Evaluator(
+        export.Served(path)).perplexity(*texts.test)
+    if abs(reloaded / masked_test - 1) > tolerance:
+        raise errors.UserError(
+            f"the exported model {path} has test perplexity {reloaded:.4f}, "
+            f"the masked one {masked_test:.4f}: the export is not faithful")
+    return reloaded
+
+
+def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
+            rounds: int = 7) -> Dict[str, float]:
+    """Median seconds of a batch of 10 x 30 through each SavedModel."""
+    tokens = np.random.default_rng(0).integers(
+        0, vocab_size, (LATENCY_BATCH, LATENCY_STEPS)).astype(np.int32)
+
+    def runner(path):
+        served = export.Served(path)
+        states = served.zero_states(LATENCY_BATCH)
+        return lambda: served.run(tokens, states)[0].numpy().shape
+
+    return report.measure_latency(
+        {name: runner(path) for name, path in paths.items()
+         if path.is_dir()}, rounds, warmup=2)
+
+
+def finish(run: training.RunDirectory, net, texts: Texts, command: str,
+           paper: Sequence[report.Column] = (), rows: Sequence[Mapping] = (),
+           designed=None, compare_with: Optional[str] = None,
+           latency: bool = False, title: str = "") -> Dict:
+    """Everything after training; writes the report last.
+
+    Args:
+      run: the run's directory.
+      net: trained, its small weights already exact zeros.
+      texts: see `Texts`.
+      command: that made the model, for the card.
+      paper: columns of the published rows to show beside.
+      rows: of `metrics.csv`, for the curves.
+      designed: a net of the sizes that training started with, for its size
+        and speed, if `net` was shrunk while it trained; None means that
+        `net` still has them.
+      compare_with: directory of a finished run to show beside, e.g. the
+        dense baseline.
+      latency: see `export_both`.
+      title: of the report.
+
+    Returns:
+      The report.
+    """
+    if designed is None or _unit_counts(designed) == _unit_counts(net):
+        designed = net
+    masked = evaluate(net, texts)
+    small, proof = shrink_proved(net, texts)
+    card = {
+        "data": texts.corpus.description,
+        "units before": _unit_counts(designed), "units after": proof.after,
+        "weights before": shrink.count_weights(designed),
+        "weights after": proof.weights_after, **with_bits(masked, texts),
+        "command": command,
+        "intended use": "predicting the next symbol of text like the data",
+        "limits": "knows only the words of vocabulary.txt; the states of a "
+                  "text's start are zeros",
+    }
+    paths = export_both(designed, small, run, texts, card, latency)
+    reloaded = check_reloaded(paths["compressed"],
+                              masked["test perplexity"], texts)
+    seconds = measure(paths, len(texts.corpus.symbols))
+    columns = [report.Column(*_other_run(compare_with))] if (
+        compare_with) else []
+    scores = (masked if designed is net else {},
+              {"valid perplexity": masked["valid perplexity"],
+               "test perplexity": reloaded})
+    titles = (TRAINED if designed is net else "as designed (untrained)",
+              "shrunk (reloaded)")
+    for heading, name, model, score in zip(
+            titles, ("dense", "compressed"), (designed, small), scores):
+        columns.append(report.Column(heading, {
+            "units": tuple(_unit_counts(model).values()),
+            "weights (M)": shrink.count_weights(model) / 1e6,
+            "mult-adds per token": model.mult_adds(),
+            "mult-add reduction": designed.mult_adds() / model.mult_adds(),
+            "SavedModel bytes": export.bytes_of(paths[name]),
+            **with_bits(score, texts),
+            "ms per batch": 1e3 * seconds[name],
+            "speedup": seconds["dense"] / seconds[name],
+        }))
+    columns += paper
+    known = {measure for column in columns for measure in column.values}
+    table = report.Table(columns, {measure: spec for measure, spec in
+                                   MEASURES.items() if measure in known},
+                         title)
+    sparsity = sparsity_table(net)
+    data = {
+        "title": title, "command": command,
+        "data": texts.corpus.description, "table": table,
+        "sparsity": sparsity,
+        "largest logit difference when shrunk": proof.max_difference,
+        "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
+                               "steps, whole model from the SavedModel",
+        "plots": draw(run, designed, small, rows),
+    }
+    path = report.write_report(run.path, data)
+    print(table.text(), sparsity.text(), f"report: {path}", sep="\n\n",
+          flush=True)
+    return data
+
+
+def sparsity_table(net) -> report.Table:
+    """Fractions of zeros of every matrix: elements, rows, columns."""
+    return report.Table(
+        [report.Column(_SCOPES.sub("", name),
+                       report.matrix_sparsity(view.read()))
+         for name, view in net.tf1_views().items()
+         if len(view.shape) == 2],
+        {"element": ".3f", "row": ".3f", "column": ".3f"},
+        "fractions of zeros")
+
+
+def draw(run: training.RunDirectory, before, after,
+         rows: Sequence[Mapping] = ()) -> List[str]:
+    """Draws weight patterns and curves; returns paths relative to the run."""
+    folder = run.path / "plots"
+    folder.mkdir(exist_ok=True)
+    pairs = [(_SCOPES.sub("", name), one.read(), other.read())
+             for (name, one), other in zip(before.tf1_views().items(),
+                                           after.tf1_views().values())
+             if len(one.shape) == 2]
+    plots.weight_pattern(folder / "weights.png", pairs)
+    drawn = ["plots/weights.png"]
+    if rows:
+        plots.training_curves(folder / "training.png", rows)
+        drawn.append("plots/training.png")
+    return drawn
+
+
+def restore(net_of: Callable, path: str, sizes_of: Callable):
+    """A net with weights from a file of any kind this project writes.
+
+    Args:
+      net_of: `net_of(sizes)` -> net; `sizes` as its `resized` takes or its
+        run's checkpoints hold them, None for the sizes that flags give.
+      path: a run directory, a `.npz` file, or a TF1 checkpoint.
+      sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
+
+    Raises:
+      UserError: if there is nothing to read, or it is damaged or of other
+        sizes.
+    """
+    folder = pathlib.Path(path)
+    if (folder / "checkpoints").is_dir():
+        return _restore_run(net_of, folder)
+    sizes = None
+    if folder.suffix == ".npz":
+        try:
+            with np.load(path) as file:
+                arrays = {tf1.canonical(n): file[n] for n in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise errors.UserError(
+                f"cannot read weights {path}: {error}") from None
+        sizes = sizes_of(arrays)
+    else:
+        arrays = tf1.read_checkpoint(path)
+    net = net_of(sizes)
+    tf1.assign(net.tf1_views(), arrays, path)
+    return net
+
+
+def past_rows(path: str) -> List[Dict]:
+    """The epochs' metrics of a run that is restored, [] if it has none."""
+    file = pathlib.Path(path) / "metrics.csv"
+    return training.Metrics.read(file) if file.exists() else []
+
+
+def _restore_run(net_of, folder: pathlib.Path):
+    steps = sorted(int(p.stem.split("-")[1])
+                   for p in (folder / "checkpoints").glob("state-*.json"))
+    if not steps:
+        raise errors.UserError(f"{folder} holds no finished checkpoint")
+    state = json.loads(
+        (folder / "checkpoints" / f"state-{steps[-1]}.json").read_text())
+    net = net_of(state["sizes"])
+    holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
+    prefix = str(folder / "checkpoints" / f"model-{steps[-1]}")
+    try:
+        saved = [name for name, _ in tf.train.list_variables(prefix)
+                 if name.startswith("model/net/")]
+        if len(saved) != len(net.variables):
+            raise errors.UserError(
+                f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
+                f"model has {len(net.variables)}: give the flags of its "
+                f"sizes that it was trained with ({folder / 'flags.txt'})")
+        holder.read(prefix).assert_existing_objects_matched()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise errors.UserError(
+            f"checkpoint {prefix} cannot be restored: "
+            f"{str(error).splitlines()[0]}") from None
+    return net
+
+
+def _other_run(folder: str) -> Tuple[str, Dict]:
+    path = pathlib.Path(folder) / "report.json"
+    try:
+        columns = json.loads(path.read_text(encoding="utf-8"))["table"]
+        # A run that was shrunk while it trained has no trained dense model.
+        values = columns.get(TRAINED) or columns["shrunk (reloaded)"]
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise errors.UserError(
+            f"cannot compare with {folder}: {path} is no finished report "
+            f"({error})") from None
+    if isinstance(values.get("units"), list):
+        values["units"] = tuple(values["units"])
+    return pathlib.Path(folder).name, values
+
+
+def _unit_counts(net) -> Dict[str, int]:
+    return {group.name: group.size for group in net.iss_groups()}
+
+
+def _sizes(units: Mapping[str, int]) -> str:
+    return "(" + ", ".join(str(n) for n in units.values()) + ")"

@@ -1,0 +1,126 @@
+"""Cutting dead units out of a model in training."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import callbacks
+from iss_rnns import errors
+from iss_rnns import language_model
+from iss_rnns import live_shrink
+from iss_rnns import training
+from ptb import model as model_lib
+
+DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}
+
+
+def kill(net, scale=0.):
+    """Scales everything that the groups of DEAD say of their units."""
+    for group in net.iss_groups():
+        for s in group.slices:
+            value = s.variable.numpy()
+            for unit in DEAD[group.name]:
+                index = [slice(None)] * value.ndim
+                index[s.axis] = s.start + unit
+                value[tuple(index)] *= scale
+            s.variable.assign(value)
+
+
+def windows(count=12):
+    x = np.random.default_rng(0).integers(0, 50, (count, 4, 5))
+    x = x.astype(np.int32)
+    return x, np.roll(x, 1, axis=0)
+
+
+class Costs(tf.keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.costs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.costs.append(float(logs["cost"]))
+
+
+def train(optimizer, cut, lasso=0.01, scale=0., **kwargs):
+    net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
+    kill(net, scale)
+    model = language_model.LanguageModel(net, 4, 5.)
+    model.compile(optimizer=optimizer())
+    groups = net.iss_groups()
+    run = [callbacks.GroupLasso(groups, lasso),
+           callbacks.FreezeZeros("group", groups)]
+    costs = Costs()
+    x, y = windows()
+    cutter = live_shrink.ShrinkWhileTraining(
+        groups, (x[0], y[0]), every_steps=4, followers=run, **kwargs)
+    rate = float(model.optimizer.learning_rate.numpy())
+    training.fit(model, x, y, 2, run + ([cutter] if cut else []) + [
+        training.EpochStart(lambda epoch: rate), costs])
+    return model, np.array(costs.costs), cutter
+
+
+OPTIMIZERS = {
+    "sgd": lambda: tf.keras.optimizers.SGD(0.5),
+    "momentum": lambda: tf.keras.optimizers.SGD(0.2, momentum=0.9),
+    "adam": lambda: tf.keras.optimizers.Adam(0.01, epsilon=1e-8),
+    "ema": lambda: tf.keras.optimizers.Adam(0.01, use_ema=True),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_equals_training_with_dead_units_frozen(name):
+    whole, costs, _ = train(OPTIMIZERS[name], cut=False)
+    small, cut_costs, _ = train(OPTIMIZERS[name], cut=True)
+    assert small.net.hidden_sizes == (5, 4)
+    np.testing.assert_allclose(cut_costs, costs, rtol=1e-5)
+    assert costs[-1] != costs[0]
+    keep = np.delete(np.arange(6), DEAD["lstm_1"])
+    np.testing.assert_allclose(small.net.softmax_w.numpy(),
+                               whole.net.softmax_w.numpy()[keep], atol=1e-5)
+    np.testing.assert_allclose(small.carried[-1].numpy(),
+                               whole.carried[-1].numpy()[:, keep], atol=1e-5)
+
+
+def test_slots_are_cut_with_their_variables():
+    whole, _, _ = train(OPTIMIZERS["ema"], cut=False)
+    small, _, _ = train(OPTIMIZERS["ema"], cut=True)
+    keep = np.delete(np.arange(6), DEAD["lstm_1"])
+    pairs = [(a, b) for a, b in zip(whole.optimizer.variables,
+                                    small.optimizer.variables)
+             if a.name.endswith("softmax_w:0")]
+    assert len(pairs) == 3  # average, m, v
+    for slot, cut in pairs:
+        np.testing.assert_allclose(cut.numpy(), slot.numpy()[keep],
+                                   atol=1e-6)
+    assert int(small.optimizer.iterations) == 24
+
+
+def test_units_that_bounce_below_the_norm_go_after_some_checks():
+    model, _, cutter = train(OPTIMIZERS["sgd"], cut=True, scale=1e-3,
+                             dead_below=0.05, checks=2, lasso=0.)
+    assert model.net.hidden_sizes == (5, 4)
+    assert cutter.cuts[0]["step"] == 8
+    assert abs(cutter.cuts[0]["cost_change"]) < 1e-3
+
+
+def test_a_cut_that_changes_the_cost_is_refused(capsys):
+    model, _, cutter = train(OPTIMIZERS["sgd"], cut=True, scale=0.3,
+                             dead_below=0.3, checks=1, tolerance=1e-9)
+    assert model.net.hidden_sizes == (8, 6)
+    assert not cutter.cuts
+    assert "refused" in capsys.readouterr().out
+
+
+def test_a_layer_without_living_units_stops_the_run():
+    with pytest.raises(errors.UserError,
+                       match="all 8 units of layer 'lstm_0' died at step 4"):
+        train(OPTIMIZERS["sgd"], cut=True, scale=1., dead_below=1e6, checks=1)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"checks": 0}, "checks must be at least 1"),
+    ({"dead_below": -1.}, "dead_below must be a number >= 0"),
+])
+def test_refuses_bad_arguments(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        live_shrink.ShrinkWhileTraining([], (None, None), **wrong)
