@@ -1,8 +1,11 @@
 """Compressed models that load without this package."""
 
+import contextlib
 import json
+import os
 import pathlib
 import shutil
+import sys
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -159,13 +162,29 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
     try:
         tf.saved_model.save(module, str(folder), signatures=module.step)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        path.write_bytes(converter.convert())
+        with _quiet_stderr():
+            model = converter.convert()
+        path.write_bytes(model)
     except OSError as error:
         raise errors.UserError(
             f"cannot write {path}: {error.strerror}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Keeps the converter's C++ code from printing its statistics."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class LatencyRunner:

@@ -49,6 +49,7 @@ MEASURES = {
     "test bits": ".4f",
     "ms per batch": ".2f",
     "speedup": ".2f",
+    "ms per step, batch 1": ".3f",
 }
 
 
@@ -170,18 +171,25 @@ def check_reloaded(path: pathlib.Path, masked_test: float, texts: Texts,
 
 def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
             rounds: int = 7) -> Dict[str, float]:
-    """Median seconds of a batch of 10 x 30 through each SavedModel."""
+    """Median seconds of each export.
+
+    A batch of 10 x 30 through a SavedModel, one step of one sequence through
+    a TensorFlow Lite model.
+    """
     tokens = np.random.default_rng(0).integers(
         0, vocab_size, (LATENCY_BATCH, LATENCY_STEPS)).astype(np.int32)
 
     def runner(path):
+        if path.is_file():
+            latency = export.LatencyRunner(path)
+            return lambda: latency.step(int(tokens[0, 0]))
         served = export.Served(path)
         states = served.zero_states(LATENCY_BATCH)
         return lambda: served.run(tokens, states)[0].numpy().shape
 
     return report.measure_latency(
-        {name: runner(path) for name, path in paths.items()
-         if path.is_dir()}, rounds, warmup=2)
+        {name: runner(path) for name, path in paths.items()}, rounds,
+        warmup=2)
 
 
 def finish(run: training.RunDirectory, net, texts: Texts, command: str,
@@ -244,6 +252,8 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
             **with_bits(score, texts),
             "ms per batch": 1e3 * seconds[name],
             "speedup": seconds["dense"] / seconds[name],
+            "ms per step, batch 1": 1e3 * seconds[f"{name}_latency"]
+            if latency else None,
         }))
     columns += paper
     known = {measure for column in columns for measure in column.values}
@@ -350,11 +360,12 @@ def _restore_run(net_of, folder: pathlib.Path):
                 f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
                 f"model has {len(net.variables)}: give the flags of its "
                 f"sizes that it was trained with ({folder / 'flags.txt'})")
-        holder.read(prefix).assert_existing_objects_matched()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        holder.read(prefix).assert_existing_objects_matched(
+            ).expect_partial()
+    except tf1.READ_ERRORS + (AssertionError,) as error:
         raise errors.UserError(
             f"checkpoint {prefix} cannot be restored: "
-            f"{str(error).splitlines()[0]}") from None
+            f"{tf1.reason(error)}") from None
     return net
 
 

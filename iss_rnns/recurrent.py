@@ -29,6 +29,8 @@ class Recurrent(tf.keras.layers.Layer):
     Call arguments:
       inputs: `[batch, time, features]`.
       initial_state: list of `[batch, n]`, in the cell's order; zeros if None.
+      constants: what the cell reads unchanged in every time step, e.g. masks;
+        not to be learned: in training no gradient flows back to them.
       lengths: `[batch]` int, valid steps of each sequence. Outputs past a
         sequence's length are 0, and the backward direction starts at its
         last valid step. The first final state (h) is then that of the last
@@ -55,7 +57,8 @@ class Recurrent(tf.keras.layers.Layer):
                 self.cell.build(tf.TensorShape(input_shape))
         super().build(input_shape)
 
-    def call(self, inputs, initial_state=None, lengths=None, training=None):
+    def call(self, inputs, initial_state=None, lengths=None, constants=(),
+             training=None):
         batch_axis, time_axis = (1, 0) if self.time_major else (0, 1)
         if initial_state is None:
             initial_state = self.cell.get_initial_state(
@@ -68,8 +71,8 @@ class Recurrent(tf.keras.layers.Layer):
         scan = tf.function(
             _scan, jit_compile=True) if self.jit_compile else _scan
         outputs, states = scan(
-            self.cell, self.cell.hoist(inputs), initial_state,
-            self.cell.scan_weights(), bool(training))
+            self.cell, self.cell.hoist(inputs, *constants), initial_state,
+            self.cell.scan_weights(*constants), bool(training))
         if lengths is not None:
             mask = tf.sequence_mask(lengths, tf.shape(outputs)[0])
             outputs *= tf.cast(tf.transpose(mask), outputs.dtype)[..., None]
@@ -116,7 +119,7 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
       cell: object with the `scan_*` methods of `iss_rnns.cells`.
       z: `[time, batch, ...]`.
       states: initial states `[batch, n]`.
-      weights: of `cell.scan_weights()`.
+      weights: of `cell.scan_weights`.
       training: use the written-out gradient.
 
     Returns:
@@ -134,10 +137,11 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
                                           list(weights), True)
 
         def gradient(doutputs, *dfinals):
-            dzs, dstates = _backward(cell, doutputs, list(dfinals), saved,
-                                     list(weights), z.shape[1:])
+            dzs, dstates = _backward(
+                cell, doutputs, list(dfinals), saved,
+                cell.backprop_weights(list(weights)), z.shape[1:])
             return [dzs[0], *dstates,
-                    *cell.scan_weight_gradients(dzs, saved)]
+                    *cell.scan_weight_gradients(dzs, saved, list(weights))]
 
         return [outputs, *finals], gradient
 

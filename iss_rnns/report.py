@@ -225,7 +225,7 @@ class Table:
         for column in self.columns:
             cells = self._cells(column)
             heading = textwrap.wrap(
-                column.title, max([10, *map(len, cells)])) or [""]
+                column.title, max([13, *map(len, cells)])) or [""]
             needed = 2 + max(map(len, heading + cells))
             if blocks[-1] and needed > room:
                 blocks.append([])

@@ -1,8 +1,11 @@
 """Exact zeros: the threshold, and gradients that leave zeros alone."""
 
+import dataclasses
 from typing import Dict, Iterable, List, Sequence, Tuple, Union
 
 import tensorflow as tf
+
+from iss_rnns import groups as groups_lib
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
 GradientsAndVariables = Sequence[Tuple[Gradient, tf.Variable]]
@@ -36,6 +39,44 @@ def freeze_elements(gradients: GradientsAndVariables,
                     ) -> List[Tuple[Gradient, tf.Variable]]:
     """Gradient := 0 where |w| < threshold (the authors' mode `element`)."""
     return [(_mask(g, tf.abs(v) >= threshold), v) for g, v in gradients]
+
+
+def coordinate(groups: Sequence) -> None:
+    """Zeroes the columns of units that nobody reads, in place.
+
+    The authors' cleaning before a test: a unit whose rows (everything that
+    reads it) are all zero has no effect, so its gate columns become zero too
+    and its whole group is.
+
+    Args:
+      groups: `Group` objects whose units are written by columns and read by
+        rows of their slices.
+    """
+    # Decided for all groups before any is changed: cleaning one's columns
+    # clears places in another's rows.
+    found = []
+    for group in groups:
+        rows, columns = ([dataclasses.replace(s, multiplier=1.)
+                          for s in group.slices if s.axis == axis]
+                         for axis in (0, 1))
+        if rows and columns:
+            unread = tf.logical_not(groups_lib.Group("rows", rows).alive())
+            found.append((groups_lib.Group("columns", columns), unread))
+    for columns, unread in found:
+        zero_units(columns, unread)
+
+
+def zero_units(group, dead: tf.Tensor) -> None:
+    """Zeroes everything of some units of a group, companions included.
+
+    Args:
+      group: a `Group`.
+      dead: `[n]` bool.
+    """
+    for variable, line in group.spread(tf.cast(dead, tf.float32),
+                                       companions=True):
+        variable.assign(tf.where(line > 0., tf.zeros_like(variable),
+                                 variable))
 
 
 def dead_masks(groups: Sequence) -> Dict[object, tf.Tensor]:

@@ -17,6 +17,7 @@ import tqdm
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
 from iss_rnns import report
+from iss_rnns.interop import tf1
 
 
 def use_threads(threads: int) -> None:
@@ -128,10 +129,9 @@ class Checkpoints:
         try:
             tf.train.Checkpoint(model=model).write(str(prefix))
         except (tf.errors.OpError, OSError) as error:
-            reason = getattr(error, "message", None) or error.strerror
             raise errors.UserError(
-                f"cannot write checkpoint {prefix}: {reason}; the last good "
-                "one is kept") from None
+                f"cannot write checkpoint {prefix}: {tf1.reason(error)}; the "
+                "last good one is kept") from None
         report.write_atomically(self.run.checkpoints / f"state-{step}.json",
                                 json.dumps(state))
         for old in self.run.checkpoint_steps()[:-self.keep]:
@@ -157,10 +157,10 @@ class Checkpoints:
         try:
             status = tf.train.Checkpoint(model=model).read(prefix)
             status.assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
+        except tf1.READ_ERRORS + (AssertionError,) as error:
             raise errors.UserError(
-                f"checkpoint {prefix} cannot be restored: {reason}") from None
+                f"checkpoint {prefix} cannot be restored: "
+                f"{tf1.reason(error)}") from None
 
 
 class Metrics:
@@ -443,8 +443,8 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
                       verbose=0, callbacks=callbacks)
     except FloatingPointError as error:
         raise errors.UserError(
-            f"training stopped: {error}; lower the learning rate or "
-            "--max_grad_norm; the last good checkpoint is kept") from None
+            f"training stopped: {error}; lower the learning rate; the last "
+            "good checkpoint is kept") from None
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):

@@ -195,6 +195,8 @@ def main(argv):
         for name, value in pipeline.evaluate(net, texts).items():
             print(f"{name} {value:.3f}")
         return
+    if FLAGS.mode == "train":
+        train_lib.check(options, corpus)
     run = training.RunDirectory(
         FLAGS.save_path or options.settings.save_path or "runs",
         FLAGS.run_name, FLAGS.resume, FLAGS.overwrite)

@@ -168,11 +168,10 @@ def test_terminal_width_is_the_default(monkeypatch):
 def test_long_headings_are_broken():
     column = report.Column("Wen et al. 2018, Table 1", {"a": 1, "b": 2})
     assert report.Table([column]).text(40).splitlines() == [
-        "   Wen et al.",
-        "        2018,",
-        "      Table 1",
-        "a           1",
-        "b           2"]
+        "      Wen et al.",
+        "   2018, Table 1",
+        "a              1",
+        "b              2"]
 
 
 def test_measures_default_to_all_in_order_of_appearance():

@@ -67,7 +67,7 @@ def parse(data: Dict, source: str) -> Settings:
                                f"{type(data).__name__}")
     json_files.check_keys(data, ("save_path", "grouplasso") + _NUMBERS,
                           source)
-    lasso = data.get("grouplasso") or {}
+    lasso = data.get("grouplasso", {})
     if not isinstance(lasso, dict):
         raise errors.UserError(f"{source}: 'grouplasso' must be an object")
     numbers = {key: json_files.number(data[key], source, key)
@@ -86,30 +86,12 @@ def parse(data: Dict, source: str) -> Settings:
     for name, entry in lasso.items():
         if name == "global_decay":
             continue
-        where = f"grouplasso/{name}"
-        if not isinstance(entry, dict):
-            raise errors.UserError(f"{source}: '{where}' must be an object")
-        json_files.check_keys(
-            entry, _SINGLE + _LISTS + ("coupled_layer", "couple_split_num"),
-            source, where)
-        for key in _SINGLE:
-            if key in entry:
-                json_files.number(entry[key], source, f"{where}/{key}")
-        for key in _LISTS:
-            if key in entry and not isinstance(entry[key], list):
-                raise errors.UserError(f"{source}: '{where}/{key}' must be a "
-                                       f"list, got {entry[key]!r}")
-        if entry.get("structure_decay_multi"):
-            if not isinstance(entry.get("coupled_layer"), str):
-                raise errors.UserError(
-                    f"{source}: '{where}' has structure_decay_multi and so "
-                    "needs 'coupled_layer', the name of the matrix that "
-                    "reads this layer")
-            if entry.get("couple_split_num", 2) not in (1, 2):
-                raise errors.UserError(
-                    f"{source}: '{where}/couple_split_num' must be 1 (all "
-                    "rows) or 2 (input rows), got "
-                    f"{entry['couple_split_num']!r}")
+        _check_entry(entry, source, f"grouplasso/{name}")
+        twin = {tf1.canonical(known): known for known in variables}.get(
+            tf1.canonical(name))
+        if twin:
+            raise errors.UserError(f"{source}: '{name}' and '{twin}' are the "
+                                   "same variable; name it once")
         variables[name] = entry
     return Settings(
         source=source, save_path=save_path, grouplasso=variables,
@@ -117,6 +99,43 @@ def parse(data: Dict, source: str) -> Settings:
             lasso["global_decay"], source,
             "grouplasso/global_decay") if lasso else 0.),
         **numbers)
+
+
+def _check_entry(entry, source, where) -> None:
+    """Checks what a settings file says of one variable."""
+    if not isinstance(entry, dict):
+        raise errors.UserError(f"{source}: '{where}' must be an object")
+    json_files.check_keys(
+        entry, _SINGLE + _LISTS + ("coupled_layer", "couple_split_num"),
+        source, where)
+    for key in _SINGLE:
+        if key in entry:
+            json_files.number(entry[key], source, f"{where}/{key}")
+    lists = [entry.get(key, []) for key in _LISTS]
+    for key, values in zip(_LISTS, lists):
+        if not isinstance(values, list):
+            raise errors.UserError(f"{source}: '{where}/{key}' must be a "
+                                   f"list, got {values!r}")
+        for value in values:
+            json_files.number(value, source, f"{where}/{key}")
+            if key != _LISTS[0] and not (isinstance(value, int) and value):
+                raise errors.UserError(
+                    f"{source}: '{where}/{key}' must hold whole numbers >= "
+                    f"1, got {value}")
+    if len(set(map(len, lists))) > 1:
+        raise errors.UserError(
+            f"{source}: '{where}': {', '.join(_LISTS)} must be equally long")
+    if entry.get("structure_decay_multi"):
+        if not isinstance(entry.get("coupled_layer"), str):
+            raise errors.UserError(
+                f"{source}: '{where}' has structure_decay_multi and so "
+                "needs 'coupled_layer', the name of the matrix that "
+                "reads this layer")
+        if entry.get("couple_split_num", 2) not in (1, 2):
+            raise errors.UserError(
+                f"{source}: '{where}/couple_split_num' must be 1 (all "
+                "rows) or 2 (input rows), got "
+                f"{entry['couple_split_num']!r}")
 
 
 def build_groups(settings: Settings, views: Mapping[str, tf1.View],
@@ -144,17 +163,21 @@ def build_groups(settings: Settings, views: Mapping[str, tf1.View],
     result = []
     for name, entry in settings.grouplasso.items():
         view = _find(name, views, settings.source)
+        if len(view.shape) != 2:
+            raise errors.UserError(
+                f"{settings.source}: '{name}' is a vector; a group lasso "
+                "takes matrices")
         rows, columns = (entry.get(f"{kind}_decay_multi", 0.)
                          for kind in ("row", "col"))
         if columns:
-            result.append(_lines(name, view, 1, columns))
+            result.append(tf1.column_group(name, view, columns))
         if rows:
-            result += _row_groups(name, view, rows)
+            result += tf1.row_groups(name, view, rows)
         if entry.get("structure_decay_multi"):
             result.append(_structure(name, entry, views, lstm_cells,
                                      settings.source))
         if entry.get("block_decay_multi"):
-            result += _blocks(name, entry, view, settings.source)
+            result += _blocks(entry, view)
     return result
 
 
@@ -178,44 +201,15 @@ def _structure(name, entry, views, lstm_cells, source) -> groups.Group:
                            entry["structure_decay_multi"])
 
 
-def _lines(name, view, axis, multiplier) -> groups.Group:
-    """Every column of a TF1 matrix a group: it may span our variables."""
-    variables = {p.variable.ref(): p.variable for p in view.pieces}
-    return groups.Group(
-        f"{'rows' if axis == 0 else 'columns'} of {name}",
-        [groups.whole(v, axis) for v in variables.values()],
-        multiplier=multiplier)
-
-
-def _row_groups(name, view, multiplier) -> List[groups.Group]:
-    """Every row a group: rows of [input; hidden] lie in two variables."""
-    variables = {p.variable.ref(): p.variable for p in view.pieces}
-    return [groups.Group(f"rows of {name} ({v.name.split(':')[0]})",
-                         [groups.whole(v, 0)], multiplier=multiplier)
-            for v in variables.values()]
-
-
-def _blocks(name, entry, view, source) -> List[groups.BlockGrid]:
+def _blocks(entry, view) -> List[groups.BlockGrid]:
     """A grid of blocks on each of our variables behind a TF1 matrix.
 
     `block_row_size` and `block_col_size` pair up with `block_decay_multi`:
     each pair is one grid, and the penalties add up. Edge blocks are smaller.
     """
-    sizes = list(zip(entry["block_decay_multi"],
-                     entry.get("block_row_size", []),
-                     entry.get("block_col_size", [])))
-    if len(sizes) != len(entry["block_decay_multi"]):
-        raise errors.UserError(
-            f"{source}: 'grouplasso/{name}': block_decay_multi, "
-            "block_row_size and block_col_size must be equally long")
-    variables = {p.variable.ref(): p.variable for p in view.pieces}
-    try:
-        return [groups.BlockGrid.uniform(variable, height, width, multiplier)
-                for multiplier, height, width in sizes if multiplier
-                for variable in variables.values()]
-    except (TypeError, ValueError) as error:
-        raise errors.UserError(
-            f"{source}: 'grouplasso/{name}': {error}") from None
+    return [groups.BlockGrid.uniform(variable, height, width, multiplier)
+            for multiplier, height, width in zip(*map(entry.get, _LISTS))
+            if multiplier for variable in view.variables]
 
 
 def _find(name, views, source) -> tf1.View:

@@ -8,6 +8,7 @@ here and nowhere else.
 import dataclasses
 import os
 import re
+import re
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from iss_rnns import groups
 
 _NUMBER = re.compile(r"\d+")
 _GATES = (0, 2, 1, 3)  # our gate blocks in TF1's order; its own inverse
+
+# What TensorFlow raises on a damaged checkpoint; a short file is an IndexError.
+READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +50,15 @@ class View:
         self.shape = tuple(shape)
         self.pieces = list(pieces)
 
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """Ours that it is made of, each once."""
+        return list({p.variable.ref(): p.variable
+                     for p in self.pieces}.values())
+
     def read(self) -> np.ndarray:
         """The array in TF1's layout."""
-        return self.gather({p.variable.ref(): p.variable.numpy()
-                            for p in self.pieces})
+        return self.gather({v.ref(): v.numpy() for v in self.variables})
 
     def gather(self, values: Mapping[object, np.ndarray]) -> np.ndarray:
         """The TF1 array from arrays shaped like our variables."""
@@ -68,7 +77,7 @@ class View:
             raise ValueError(f"has shape {tuple(array.shape)}, the model "
                              f"needs {self.shape}")
         for p in self.pieces:
-            value = p.variable.numpy()
+            value = np.array(p.variable)  # a scalar, too, becomes an array
             value[p.ours] = array[p.theirs]
             p.variable.assign(value)
 
@@ -134,6 +143,25 @@ def lstm_bias(cell) -> View:
         for place, gate in enumerate(_GATES)])
 
 
+def row_groups(name: str, view: View, multiplier: float = 1.0
+               ) -> List[groups.Group]:
+    """Every row of a TF1 matrix a group.
+
+    One `Group` per variable: rows of [input; hidden] lie in two.
+    """
+    return [groups.Group(f"rows of {name} ({v.name.split(':')[0]})",
+                         [groups.whole(v, 0)], multiplier=multiplier)
+            for v in view.variables]
+
+
+def column_group(name: str, view: View, multiplier: float = 1.0
+                 ) -> groups.Group:
+    """Every column of a TF1 matrix a group; it may span our variables."""
+    return groups.Group(f"columns of {name}",
+                        [groups.whole(v, 1) for v in view.variables],
+                        multiplier=multiplier)
+
+
 def highway_views(cell) -> Dict[str, View]:
     """`{h,t}_<d>/Linear/{Matrix,Bias}` of an `RHNCell`.
 
@@ -196,10 +224,15 @@ def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(prefix)
         return {canonical(name): reader.get_tensor(name)
                 for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except READ_ERRORS as error:
         raise errors.UserError(
-            f"checkpoint {prefix} is damaged: {reason}") from None
+            f"checkpoint {prefix} is damaged: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """An error of TensorFlow's in one line, without the names of its ops."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", line)
 
 
 def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],

@@ -1,0 +1,228 @@
+"""Training steps of the word language model beside stock Keras and PyTorch.
+
+    python -m benchmarks.ptb_train --quick --json=train.json
+
+A step is everything: embedding, LSTMs, softmax over 10,000 words, summed
+cross entropy, gradient, clipping by the global norm, SGD; the state is
+carried. Ours is the step that `python -m ptb.ptb_word_lm` runs, without
+dropout. What the numbers mean: benchmarks/README.md.
+"""
+
+import dataclasses
+from typing import Callable, Dict, Tuple
+
+from benchmarks import harness
+
+# pylint: disable=wrong-import-order
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import ptb_peers
+from iss_rnns import callbacks
+from iss_rnns.interop import ptb_settings
+from ptb import model as model_lib
+from ptb import train
+
+VOCAB = 10_000
+TRAIN_WORDS = 929_589  # of Penn TreeBank
+GLOBAL_DECAY = 0.003
+STATISTICS_SECONDS = 2.  # between two refreshes of the progress line
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model to train and how long.
+
+    Attributes:
+      base: key of `ptb.model.CONFIGS`: embedding, batch, time steps, norm.
+      hidden_sizes: of the LSTMs.
+      vocab: number of words.
+      rounds: least and most, with and without `--quick`.
+      seconds: wall time to stop after, likewise.
+    """
+    base: str
+    hidden_sizes: Tuple[int, ...]
+    vocab: int = VOCAB
+    rounds: Tuple[int, int] = (5, 30)
+    quick_rounds: Tuple[int, int] = (1, 9)
+    seconds: float = 30.
+    quick_seconds: float = 2.
+
+    def options(self) -> train.Options:
+        """What the training program would run, without dropout."""
+        config = dataclasses.replace(model_lib.CONFIGS[self.base],
+                                     keep_prob=1.)
+        return train.Options(config, self.hidden_sizes,
+                             ptb_settings.Settings())
+
+
+CASES = {
+    "small": Case("small", (200, 200)),
+    "medium": Case("medium", (650, 650)),
+    "large": Case("large", (1500, 1500)),
+    "iss": Case("large", (373, 315)),
+}
+SPARSE = "large"  # the case whose sparsity learning is measured
+SPARSE_STEPS = 4  # time steps of it
+
+
+def batch(case: Case, steps: int = None) -> Tuple[np.ndarray, np.ndarray]:
+    """Random (x, y), each `[B, T]`; `steps` other than the case's T."""
+    config = case.options().config
+    return tuple(np.random.default_rng(0).integers(
+        0, case.vocab, (2, config.batch_size, steps or config.num_steps)
+    ).astype(np.int32))
+
+
+def graph_step(model, x, y) -> Callable[[], float]:
+    """A compiled Keras model's `train_step`, as `fit` runs it."""
+    step = tf.function(model.train_step)
+    data = tf.constant(x), tf.constant(y)
+    return lambda: float(step(data)["cost"])
+
+
+def trainers(case: Case, bfloat16: bool = False
+             ) -> Dict[str, Callable[[], float]]:
+    """Steps of ours and of every peer that is installed, by name.
+
+    Each starts from the same weights and returns its cost.
+
+    Args:
+      case: the model.
+      bfloat16: also ours in mixed precision.
+    """
+    options = case.options()
+    config = options.config
+    x, y = batch(case)
+    net = train.new_net(options, case.vocab)
+    keras = ptb_peers.KerasLM(net, config.batch_size, config.max_grad_norm)
+    keras.compile(optimizer=tf.keras.optimizers.SGD(config.learning_rate))
+    keras.optimizer.build(keras.trainable_variables)
+    runs = {"keras": graph_step(keras, x, y)}
+    if harness.find("torch"):
+        step = ptb_peers.torch_trainer(net, config.learning_rate,
+                                       config.max_grad_norm)
+        runs["torch"] = lambda: step(x, y)
+    if bfloat16:
+        runs["bfloat16"] = graph_step(bfloat16_model(options, case.vocab),
+                                      x, y)
+    return {"ours": graph_step(train.compiled(net, options), x, y), **runs}
+
+
+def bfloat16_model(options: train.Options, vocab: int):
+    """Ours as `--mixed_precision` trains it."""
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        return train.compiled(train.new_net(options, vocab), options)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+
+
+def compare(case: Case, settings: harness.Settings) -> harness.Numbers:
+    """Milliseconds, words per second and ratios of one case."""
+    runs = trainers(case, bfloat16=harness.has_bfloat16())
+    for step in runs.values():
+        step()
+    taken = harness.take_turns(
+        runs, *(case.quick_rounds if settings.quick else case.rounds),
+        case.quick_seconds if settings.quick else case.seconds,
+        settings.threads)
+    words = batch(case)[0].size
+    numbers = {}
+    for name, seconds in taken.items():
+        numbers[f"{name}_ms"] = harness.milliseconds(seconds)
+        numbers[f"{name}_words_per_s"] = words / float(np.median(seconds))
+        if name != "ours":
+            numbers[f"speedup_over_{name}"] = harness.ratio(
+                seconds, taken["ours"])
+    return numbers
+
+
+def sparsity_cost(case: Case, step_ms: float, settings: harness.Settings,
+                  steps: int = SPARSE_STEPS) -> harness.Numbers:
+    """What learning structures adds to a step of `step_ms` milliseconds.
+
+    Group lasso and thresholding pass over the weights, whatever the number of
+    time steps is. So their cost is taken from steps over few time steps,
+    where it is not lost in the noise of a long step.
+
+    Returns:
+      `lasso_threshold_ms` a step, `statistics_ms` a step (sparsities at the
+      end of each epoch of Penn TreeBank, and living units on the progress
+      line of a terminal), and both as a percentage of the step.
+    """
+    options = case.options()
+    x, y = batch(case, steps)
+    runs = {}
+    for name in ("plain", "sparse"):
+        net = train.new_net(options, case.vocab)
+        model = train.compiled(net, options)
+        if name == "sparse":
+            for callback in (
+                    callbacks.GroupLasso(net.iss_groups(), GLOBAL_DECAY),
+                    callbacks.ThresholdZeroing()):
+                callback.set_model(model)
+        runs[name] = graph_step(model, x, y)
+        runs[name]()
+    taken = harness.take_turns(runs, 3, 5 if settings.quick else 15,
+                               3. if settings.quick else 20.,
+                               settings.threads)
+    added = 1e3 * float(np.median(taken["sparse"] - taken["plain"]))
+    logger = callbacks.SparsityLogger(net.iss_groups())
+    logger.set_model(model)
+    config = options.config
+    steps_per_epoch = (TRAIN_WORDS // config.batch_size - 1
+                       ) // config.num_steps
+    parts = harness.take_turns(
+        {"epoch": lambda: logger.on_epoch_end(0, {}),
+         "line": lambda: callbacks.alive_units(logger.groups, 0.05)},
+        2, 5, 1., settings.threads)
+    statistics = (
+        harness.milliseconds(parts["epoch"]) / steps_per_epoch
+        + harness.milliseconds(parts["line"])
+        * min(1., step_ms / (1e3 * STATISTICS_SECONDS)))
+    return {
+        "lasso_threshold_ms": added,
+        "statistics_ms": statistics,
+        "sparsity_share_percent": 100 * (added + statistics) / step_ms,
+    }
+
+
+def show(name: str, case: Case, numbers: harness.Numbers) -> None:
+    """Prints one case."""
+    rows, steps = batch(case)[0].shape
+    print(f"\n{name}: {case.hidden_sizes}, batch {rows} x {steps}")
+    for key in [k[:-len("_words_per_s")] for k in numbers
+                if k.endswith("_words_per_s")]:
+        line = (f"  {key:9s}{numbers[f'{key}_ms']:9.1f} ms"
+                f"{numbers[f'{key}_words_per_s']:10,.0f} words/s")
+        if key != "ours":
+            line += f"   ours {numbers[f'speedup_over_{key}']:.2f}x as fast"
+        print(line)
+    if "sparsity_share_percent" in numbers:
+        print(f"  group lasso and threshold "
+              f"{numbers['lasso_threshold_ms']:.1f} ms, statistics "
+              f"{numbers['statistics_ms']:.1f} ms a step: "
+              f"{numbers['sparsity_share_percent']:.1f} % of it")
+    print(end="", flush=True)
+
+
+def measure(settings: harness.Settings, cases: Dict[str, Case] = None
+            ) -> harness.Numbers:
+    """All cases; names begin with the case's."""
+    results = {}
+    for name, case in (cases or CASES).items():
+        numbers = compare(case, settings)
+        if name == SPARSE:
+            numbers.update(sparsity_cost(case, numbers["ours_ms"], settings))
+        show(name, case, numbers)
+        results.update({f"{name}/{k}": v for k, v in numbers.items()})
+    if not harness.has_bfloat16():
+        print("\nbfloat16 is not measured: this CPU has neither avx512_bf16 "
+              "nor amx_bf16", flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    harness.run("benchmarks.ptb_train", measure)

@@ -1,0 +1,476 @@
+"""BiDAF (Seo et al. 2017) as in the authors' program, with LSTMs of any size.
+
+Characters and words -> highway -> LSTM over question and context -> attention
+both ways -> two LSTM layers -> first word of the answer -> one more LSTM
+layer -> last word. N questions, M sentences of a context, JX words of a
+sentence, JQ of a question, W characters of a word.
+"""
+
+import dataclasses
+import itertools
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from bidaf import attention
+from bidaf import attention_cell
+from bidaf import groups
+from bidaf import layers
+from bidaf.groups import DIRECTIONS, PREPROCESSING, PRUNABLE
+from iss_rnns import errors
+from iss_rnns import report
+from iss_rnns.interop import tf1
+
+# Places with dropout; each draws masks of its own.
+_SITES = {"context characters": 0, "question characters": 1, "question": 2,
+          "modelling 1": 4, "modelling 2": 6, "answer 1": 8, "output": 11,
+          "answer 2": 13}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Hyper-parameters, named as in the authors' code, with its defaults."""
+    word_vocab_size: int            # words with a trained vector
+    char_vocab_size: int
+    word_emb_size: int
+    hidden_size: int = 100
+    char_emb_size: int = 8
+    char_out_size: int = 100
+    out_channel_dims: str = "100"   # channels of each character filter
+    filter_heights: str = "5"
+    highway: bool = True
+    highway_num_layers: int = 2
+    use_char_emb: bool = True
+    use_word_emb: bool = True
+    share_cnn_weights: bool = True
+    share_lstm_weights: bool = True
+    q2c_att: bool = True
+    c2q_att: bool = True
+    dynamic_att: bool = False
+    logit_func: str = "tri_linear"
+    answer_func: str = "linear"
+    na: bool = False                # a bias stands for "no answer"
+    keep_prob: float = 0.8          # of characters
+    input_keep_prob: float = 0.8    # of inputs of LSTMs and logits
+
+    def __post_init__(self):
+        if not (self.use_char_emb or self.use_word_emb):
+            raise errors.UserError(
+                "without --use_char_emb and --use_word_emb a word has no "
+                "vector; keep one of them")
+        if self.use_char_emb and sum(self.channels) != self.char_out_size:
+            raise errors.UserError(
+                f"--out_channel_dims={self.out_channel_dims} add up to "
+                f"{sum(self.channels)}, --char_out_size is "
+                f"{self.char_out_size}; they must be equal")
+        if len(self.channels) != len(self.heights):
+            raise errors.UserError(
+                f"--out_channel_dims={self.out_channel_dims} and "
+                f"--filter_heights={self.filter_heights} must be equally "
+                "long")
+        for name, known in (("logit_func", attention.SIMILARITIES),
+                            ("answer_func", attention.ANSWERS)):
+            if getattr(self, name) not in known:
+                raise errors.UserError(
+                    f"--{name} must be one of {', '.join(known)}, got "
+                    f"'{getattr(self, name)}'")
+        for name in ("keep_prob", "input_keep_prob"):
+            if not 0 < getattr(self, name) <= 1:
+                raise errors.UserError(f"--{name} must be in (0, 1], got "
+                                       f"{getattr(self, name)}")
+
+    @property
+    def channels(self) -> List[int]:
+        """Channels of each character filter."""
+        return _numbers("out_channel_dims", self.out_channel_dims)
+
+    @property
+    def heights(self) -> List[int]:
+        """Characters that each filter sees."""
+        return _numbers("filter_heights", self.filter_heights)
+
+    @property
+    def word_size(self) -> int:
+        """Features of an embedded word."""
+        return (self.char_out_size * self.use_char_emb
+                + self.word_emb_size * self.use_word_emb)
+
+
+class BiDAF(tf.keras.Model):
+    """The network, from ids to probabilities of the answer's ends.
+
+    Args:
+      config: see `ModelConfig`.
+      sizes: units of LSTM directions by name (`DIRECTIONS`); those left out
+        have `hidden_size`.
+      seed: of the initial weights.
+      word_vectors: `[word_vocab_size, word_emb_size]` initial embedding;
+        Glorot-uniform if None.
+
+    Raises:
+      UserError: on a size below 1, an unknown direction, or sizes that
+        `dynamic_att` cannot have.
+    """
+
+    def __init__(self, config: ModelConfig,
+                 sizes: Optional[Mapping[str, int]] = None, seed: int = 0,
+                 word_vectors: Optional[np.ndarray] = None, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.sizes = _checked_sizes(config, sizes or {})
+        self.seed = seed
+        seeds = itertools.count(1000 * seed).__next__
+        self._build_embeddings(seeds, word_vectors)
+        width = config.word_size
+        self.highway = [
+            layers.Highway(width, seeds, name=f"highway_{i}")
+            for i in range(config.highway_num_layers * config.highway)]
+        self.question_lstm = self._two_way(PREPROCESSING, width, seeds)
+        self.context_lstm = self.question_lstm
+        if not config.share_lstm_weights:
+            self.context_lstm = self._two_way(PREPROCESSING, width, seeds,
+                                              suffix="_context")
+        self.similarity = None
+        if not config.dynamic_att and (config.q2c_att or config.c2q_att):
+            self.similarity = attention.Similarity(
+                config.logit_func, self.pre_size, seeds, name="u_logits")
+        wrap = attention_cell.AttentionCell if config.dynamic_att else None
+        self.modelling = [
+            self._two_way(PRUNABLE[:2], self.p_size, seeds, wrap),
+            self._two_way(PRUNABLE[2:4], self.width(PRUNABLE[:2]), seeds,
+                          wrap)]
+        self.output_lstm = self._two_way(
+            PRUNABLE[4:], self.p_size + 3 * self.g_size, seeds)
+        self.answers = [
+            attention.AnswerLogits(
+                config.answer_func, size, self.p_size, config.hidden_size,
+                seeds, name=f"logits{i}")
+            for i, size in ((1, self.g_size), (2, self.width(PRUNABLE[4:])))]
+        self.na_bias = None
+        if config.na:
+            self.na_bias = self.add_weight(
+                name="na_bias", shape=(),
+                initializer=tf.keras.initializers.RandomUniform(
+                    -3 ** .5, 3 ** .5, seeds()))
+        self.built = True
+
+    def _build_embeddings(self, seeds, word_vectors) -> None:
+        config = self.config
+        self.cnns = {}
+        if config.use_char_emb:
+            self.char_embedding = self.add_weight(
+                name="char_embedding", initializer=attention.glorot(seeds),
+                shape=(config.char_vocab_size, config.char_emb_size))
+            self.cnns = {
+                scope: layers.CharCNN(
+                    config.heights, config.channels, config.char_emb_size,
+                    seeds, name=f"char_cnn_{scope}")
+                for scope in ("xx", "qq")[:2 - config.share_cnn_weights]}
+        if config.use_word_emb:
+            initial = attention.glorot(seeds) if word_vectors is None else (
+                tf.keras.initializers.Constant(word_vectors))
+            self.word_embedding = self.add_weight(
+                name="word_embedding", initializer=initial,
+                shape=(config.word_vocab_size, config.word_emb_size))
+
+    def _two_way(self, names, inputs, seeds, wrap=None, suffix=""):
+        cells = []
+        for name in names:
+            features = inputs * 4 if wrap else inputs
+            cell = layers.lstm_cell(name + suffix, features,
+                                    self.sizes[name], seeds)
+            cells.append(wrap(cell, seeds) if wrap else cell)
+        return layers.TwoWay(*cells, inputs,
+                             name="_".join(names) + suffix)
+
+    def width(self, names: Sequence[str]) -> int:
+        """Units of some directions together."""
+        return sum(self.sizes[name] for name in names)
+
+    @property
+    def pre_size(self) -> int:
+        """Features of a word after the preprocessing LSTMs."""
+        return self.width(PREPROCESSING)
+
+    @property
+    def p_blocks(self) -> int:
+        """Blocks of `pre_size` features that the attention hands on."""
+        if self.config.dynamic_att:
+            return 1
+        return 4 if self.config.q2c_att else 3
+
+    @property
+    def p_size(self) -> int:
+        """Features of a word after the attention."""
+        return self.p_blocks * self.pre_size
+
+    @property
+    def g_size(self) -> int:
+        """Features of a word after the second modelling layer."""
+        return self.width(PRUNABLE[2:4])
+
+    def call(self, inputs, vectors=None, training=None, seed=None
+             ) -> Dict[str, tf.Tensor]:
+        """Scores of every context word.
+
+        Args:
+          inputs: dict of `x [N, M, JX]`, `cx [N, M, JX, W]`, `q [N, JQ]`,
+            `cq [N, JQ, W]` int32; and, unless 0 is the id of nothing but
+            padding, `x_mask`, `q_mask` bool of x's and q's shape.
+          vectors: `[words, word_emb_size]`: of ids from `word_vocab_size` on.
+          training: with dropout, and with what the gradient needs.
+          seed: `[2]` int, of the dropout; needed if a keep probability is
+            below 1.
+
+        Returns:
+          dict: `start`, `end` `[N, M, JX]` probabilities that the answer
+          begins, ends at a word; `words`, that it is in the answer (trained
+          by `wy`); `start_logits`, `end_logits` `[N, M * JX]`; with `na`,
+          `na_prob [N]`; and what lies between, under the authors' names.
+        """
+        config = self.config
+        x, q = inputs["x"], inputs["q"]
+        x_mask = inputs.get("x_mask", x != 0)
+        q_mask = inputs.get("q_mask", q != 0)
+
+        def dropped(site, keep_prob=config.input_keep_prob):
+            return {"training": training, "seed": seed,
+                    "keep_prob": keep_prob, "site": _SITES[site]}
+
+        xx = self.embed(x, inputs["cx"], "xx", vectors,
+                        dropped("context characters", config.keep_prob))
+        qq = self.embed(q, inputs["cq"], "qq", vectors,
+                        dropped("question characters", config.keep_prob))
+        lengths = tf.reduce_sum(tf.cast(x_mask, tf.int32), -1)
+        # The context runs without dropout, as in the authors' code.
+        u = self.question_lstm(
+            qq, tf.reduce_sum(tf.cast(q_mask, tf.int32), -1),
+            **dropped("question"))
+        h = by_sentence(self.context_lstm, xx, lengths, training=training)
+        tensors = {"xx": xx, "qq": qq, "u": u, "h": h}
+        p, constants = self._attend(h, u, x_mask, q_mask, tensors)
+        keep = 1. if config.dynamic_att else config.input_keep_prob
+        g = p
+        for i, layer in enumerate(self.modelling):
+            g = by_sentence(layer, g, lengths, constants=constants,
+                            **dropped(f"modelling {i + 1}", keep))
+        logits = self._answer(0, g, p, x_mask, dropped("answer 1"))
+        chosen = tf.linalg.matvec(
+            tf.reshape(g, [tf.shape(g)[0], -1, self.g_size]),
+            tf.nn.softmax(logits), transpose_a=True)[:, None, None]
+        g2 = by_sentence(
+            self.output_lstm, tf.concat(
+                [p, g, tf.broadcast_to(chosen, tf.shape(g)), g * chosen], -1),
+            lengths, **dropped("output"))
+        logits2 = self._answer(1, g2, p, x_mask, dropped("answer 2"))
+        return {**tensors, "g1": g, "g2": g2,
+                **self._probabilities(logits, logits2, tf.shape(x))}
+
+    def embed(self, ids, characters, scope, vectors, dropout):
+        """`[..., J]` words, `[..., J, W]` characters -> `[..., J, F]`."""
+        features = []
+        shape = tf.shape(ids)
+        if self.config.use_char_emb:
+            flat = tf.reshape(characters, [-1, tf.shape(characters)[-1]])
+            embedded = layers.drop(tf.gather(self.char_embedding, flat),
+                                   **dropout)
+            cnn = self.cnns[scope if scope in self.cnns else "xx"]
+            features.append(cnn(embedded))
+        if self.config.use_word_emb:
+            features.append(self._word_vectors(tf.reshape(ids, [-1]),
+                                               vectors))
+        result = tf.concat(features, -1)
+        for layer in self.highway:
+            result = layer(result)
+        return tf.reshape(result, tf.concat(
+            [shape, [self.config.word_size]], 0))
+
+    def _word_vectors(self, ids, vectors):
+        size = self.config.word_vocab_size
+        if vectors is None or vectors.shape[0] == 0:
+            return tf.gather(self.word_embedding, ids)
+        # Two look-ups: the fixed vectors are many, and joining the tables
+        # would copy them in every step.
+        trained = tf.gather(self.word_embedding, tf.minimum(ids, size - 1))
+        fixed = tf.gather(vectors, tf.maximum(ids - size, 0))
+        return tf.where((ids < size)[:, None], trained, fixed)
+
+    def _attend(self, h, u, x_mask, q_mask, tensors):
+        """The attention's features, and what the modelling cells look at."""
+        if self.config.dynamic_att:
+            sentences = tf.shape(h)[1]
+            return h, (tf.repeat(u, sentences, axis=0),
+                       tf.repeat(q_mask, sentences, axis=0))
+        attended = context = None
+        if self.similarity is not None:
+            attended, context, tensors["a_u"], tensors["a_h"] = (
+                attention.attend(self.similarity, h, u, x_mask, q_mask))
+        if not self.config.c2q_att:
+            attended = tf.broadcast_to(
+                tf.reduce_mean(u, 1)[:, None, None], tf.shape(h))
+        blocks = [h, attended, h * attended]
+        if self.config.q2c_att:
+            blocks.append(h * context[:, :, None])
+        return tf.concat(blocks, -1), ()
+
+    def _answer(self, index, g, p, mask, dropout):
+        logits = self.answers[index](g, p, **dropout)
+        logits = attention.exp_mask(logits, mask)
+        return tf.reshape(logits, [tf.shape(logits)[0], -1])
+
+    def _probabilities(self, logits, logits2, shape):
+        result = {"start_logits": logits, "end_logits": logits2,
+                  "words": tf.reshape(tf.sigmoid(logits2), shape)}
+        nothing = []
+        for name, each in (("start", logits), ("end", logits2)):
+            if self.na_bias is not None:
+                each = with_no_answer(self.na_bias, each)
+            probabilities = tf.nn.softmax(each)
+            if self.na_bias is not None:
+                nothing.append(probabilities[:, 0])
+                probabilities = probabilities[:, 1:]
+            result[name] = tf.reshape(probabilities, shape)
+        if nothing:
+            result["na_prob"] = nothing[0] * nothing[1]
+        return result
+
+    def two_way_layers(self) -> Dict[str, layers.TwoWay]:
+        """The LSTM layers by the authors' scope."""
+        result = {"prepro/u1": self.question_lstm}
+        if self.context_lstm is not self.question_lstm:
+            result["prepro/h1"] = self.context_lstm
+        return {**result, "main/g0": self.modelling[0],
+                "main/g1": self.modelling[1], "main/g2": self.output_lstm}
+
+    def tf1_views(self) -> Dict[str, tf1.View]:
+        """The authors' variables by name, in the order they make them."""
+        views = {}
+        if self.config.use_char_emb:
+            views["emb/emb_var/char_emb_mat"] = tf1.plain(self.char_embedding)
+        for scope, cnn in self.cnns.items():
+            views.update(cnn.tf1_views(f"emb/char/conv/{scope}"))
+        if self.config.use_word_emb:
+            views["emb/emb_var/word_emb_mat"] = tf1.plain(self.word_embedding)
+        for i, layer in enumerate(self.highway):
+            views.update(layer.tf1_views(
+                f"highway/highway_network/layer_{i}"))
+        lstms = {scope: _lstm_views(scope, layer)
+                 for scope, layer in self.two_way_layers().items()}
+        for scope in [s for s in lstms if s.startswith("prepro")]:
+            views.update(lstms[scope])
+        if self.similarity is not None:
+            views.update(self.similarity.tf1_views(
+                "main/p0/bi_attention/u_logits"))
+        views.update({**lstms["main/g0"], **lstms["main/g1"]})
+        views.update(self.answers[0].tf1_views("main/logits1"))
+        views.update(lstms["main/g2"])
+        views.update(self.answers[1].tf1_views("main/logits2"))
+        if self.na_bias is not None:
+            views["main/na_bias"] = tf1.plain(self.na_bias)
+        return views
+
+    def iss_groups(self) -> list:
+        """ISS components of the directions that can be shrunk."""
+        return groups.iss_groups(self, groups.shrinkable(self))
+
+    def mult_adds(self) -> int:
+        """Multiply-adds of the LSTMs for a context word."""
+        total = 0
+        for layer in [self.context_lstm, *self.modelling, self.output_lstm]:
+            for cell in layer.cells:
+                cell = getattr(cell, "lstm", cell)
+                total += report.lstm_mult_adds(cell.kernel.shape[0],
+                                               cell.units)
+        return total
+
+    def resized(self, sizes: Mapping[str, int]) -> "BiDAF":
+        """A new net with other sizes of the directions named in `sizes`."""
+        return BiDAF(self.config, {**self.sizes, **sizes}, self.seed)
+
+    def get_config(self):
+        return {"config": dataclasses.asdict(self.config),
+                "sizes": dict(self.sizes), "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(ModelConfig(**config["config"]), config["sizes"],
+                   config["seed"])
+
+
+def by_sentence(layer: layers.TwoWay, features: tf.Tensor,
+                lengths: tf.Tensor, **kwargs) -> tf.Tensor:
+    """Runs a layer over each sentence: `[N, M, JX, F]` -> `[N, M, JX, F']`.
+
+    Args:
+      layer: takes `[N * M, JX, F]` and `[N * M]` lengths.
+      features: of the words.
+      lengths: `[N, M]`; a sentence may be empty.
+      **kwargs: of the layer's call.
+    """
+    shape = tf.shape(features)
+    flat = tf.reshape(features, [shape[0] * shape[1], shape[2],
+                                 features.shape[-1]])
+    outputs = layer(flat, tf.reshape(lengths, [-1]), **kwargs)
+    return tf.reshape(outputs, [shape[0], shape[1], shape[2],
+                                outputs.shape[-1]])
+
+
+def with_no_answer(bias: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """`[N, K]` logits with that of "no answer" before them."""
+    first = tf.broadcast_to(bias, [tf.shape(logits)[0], 1])
+    return tf.concat([first, logits], 1)
+
+
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, int]:
+    """Sizes of the LSTM directions of a model given by TF1 names."""
+    scopes = {"PreFwd": "prepro/u1/fw", "PreBwd": "prepro/u1/bw"}
+    scopes.update({
+        name: f"main/g{i // 2}/{'fb'[i % 2]}w"
+        for i, name in enumerate(PRUNABLE)})
+    sizes = {}
+    for name, scope in scopes.items():
+        for cell in ("basic_lstm_cell", "AttentionCell/basic_lstm_cell"):
+            array = arrays.get(f"{scope}/{cell}/bias")
+            if array is not None:
+                sizes[name] = len(array) // 4
+    return sizes
+
+
+def _lstm_views(scope: str, layer: layers.TwoWay) -> Dict[str, tf1.View]:
+    views = {}
+    for direction, cell in zip(("fw", "bw"), layer.cells):
+        if isinstance(cell, attention_cell.AttentionCell):
+            views.update(cell.tf1_views(f"{scope}/{direction}"))
+            continue
+        name = f"{scope}/{direction}/basic_lstm_cell"
+        views[f"{name}/kernel"] = tf1.lstm_matrix(cell)
+        views[f"{name}/bias"] = tf1.lstm_bias(cell)
+    return views
+
+
+def _checked_sizes(config: ModelConfig, sizes: Mapping[str, int]
+                   ) -> Dict[str, int]:
+    for name, size in sizes.items():
+        if name not in DIRECTIONS or size < 1:
+            raise errors.UserError(
+                f"size {size} of LSTM direction '{name}': expected at least "
+                f"1, and one of {', '.join(DIRECTIONS)}")
+    result = {name: sizes.get(name, config.hidden_size)
+              for name in DIRECTIONS}
+    pre, first = (result["PreFwd"] + result["PreBwd"],
+                  result["ModFwd1"] + result["ModBwd1"])
+    if config.dynamic_att and pre != first:
+        raise errors.UserError(
+            f"dynamic_att compares words with {first} features with "
+            f"questions of {pre}; {', '.join(DIRECTIONS[:4])} must keep "
+            "their sizes")
+    return result
+
+
+def _numbers(name: str, text: str) -> Tuple[int, ...]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise errors.UserError(f"--{name} must be whole numbers between "
+                               f"commas, e.g. 60,40, got '{text}'") from None

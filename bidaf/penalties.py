@@ -1,0 +1,150 @@
+"""BiDAF's cost: cross entropy of the answer, and the authors' penalties."""
+
+from typing import Dict, List, Mapping, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bidaf import model
+from iss_rnns import groups
+from iss_rnns import regularizers
+from iss_rnns.interop import tf1
+
+
+def answer_costs(outputs: Mapping[str, tf.Tensor],
+                 batch: Mapping[str, tf.Tensor], wy: bool,
+                 na_bias=None) -> List[tf.Tensor]:
+    """Cross entropies, each a mean over the rows of a batch.
+
+    Rows beyond the batch's questions count as 0 in the mean, and so do rows
+    without a label.
+
+    Args:
+      outputs: of `model.BiDAF`.
+      batch: `x_mask`, `q_mask` and `y`, `y2`, `wy`, `na` of `feed`.
+      wy: whether each word is judged to be in the answer or not, instead of
+        the answer's first and last word.
+      na_bias: the net's, if it has one.
+
+    Returns:
+      One scalar with `wy`, else two: of the first and of the last word.
+    """
+    asked = tf.cast(tf.reduce_any(batch["q_mask"], 1), tf.float32)
+    if wy:
+        return [tf.reduce_mean(asked * _word_costs(outputs, batch))]
+    costs = []
+    for logits, labels in ((outputs["start_logits"], batch["y"]),
+                           (outputs["end_logits"], batch["y2"])):
+        labels = tf.reshape(labels, tf.shape(logits))
+        if na_bias is not None:
+            logits = model.with_no_answer(na_bias, logits)
+            labels = tf.concat([batch["na"][:, None], labels], 1)
+        costs.append(tf.reduce_mean(
+            asked * tf.nn.softmax_cross_entropy_with_logits(
+                tf.cast(labels, tf.float32), logits)))
+    return costs
+
+
+def _word_costs(outputs, batch) -> tf.Tensor:
+    """`[N]`: words outside of the answer weigh as much as those inside."""
+    inside = tf.cast(batch["wy"], tf.float32)
+    words = tf.cast(batch["x_mask"], tf.float32)
+    costs = tf.nn.sigmoid_cross_entropy_with_logits(
+        inside, tf.reshape(outputs["end_logits"], tf.shape(inside)))
+    count = tf.reduce_sum(inside)
+    ratio = count / (tf.reduce_sum(words) - count)
+    return tf.reduce_sum(costs * (inside + (words - inside) * ratio), [1, 2])
+
+
+def sparse_views(net: model.BiDAF) -> Dict[str, tf1.View]:
+    """What L1, row and column lasso and zeroing act on: most of the net.
+
+    Everything of the LSTMs, attention and logits, biases included; not the
+    no-answer bias, which the authors' program makes too late to be caught.
+    """
+    return {name: view for name, view in net.tf1_views().items()
+            if name.startswith(("prepro/", "main/"))
+            and name != "main/na_bias"}
+
+
+class MixedLasso(NamedTuple):
+    """What one variable adds: group lasso over groups, L1 over variables."""
+    groups: List[groups.Group]
+    l1_variables: List[tf.Variable]
+
+
+def mixed_lasso(net: model.BiDAF, coef_scaling: bool
+                ) -> Dict[str, MixedLasso]:
+    """The authors' row and column mode, by TF1 name.
+
+    Rows and columns of matrices are groups; vectors, and matrices of one
+    column or row, get L1.
+
+    Args:
+      net: the net.
+      coef_scaling: each group's norm times the root of its length.
+    """
+    result = {}
+    for name, view in sparse_views(net).items():
+        longest = int(np.prod(view.shape))
+        lines: List[groups.Group] = []
+        l1_variables: List[tf.Variable] = []
+        if len(view.shape) < 2:
+            l1_variables = view.variables
+        elif longest not in view.shape:
+            rows, columns = view.shape
+            scales = [count ** .5 if coef_scaling else 1.
+                      for count in (rows, columns)]
+            lines = [tf1.column_group(name, view, scales[0]),
+                     *tf1.row_groups(name, view, scales[1])]
+        elif longest > 1:  # A single weight gets none, as in the original.
+            l1_variables = view.variables
+        result[name] = MixedLasso(lines, l1_variables)
+    return result
+
+
+def mixed_penalty(lasso: Mapping[str, MixedLasso], row_col_wd: float,
+                  l1wd: float) -> tf.Tensor:
+    """Sum of all that `mixed_lasso` names; a scalar."""
+    total = tf.constant(0.)
+    if row_col_wd:
+        total += regularizers.group_lasso(
+            [g for each in lasso.values() for g in each.groups], row_col_wd)
+    if l1wd:
+        total += regularizers.l1(
+            [v for each in lasso.values() for v in each.l1_variables], l1wd)
+    return total
+
+
+def l1_penalty(net: model.BiDAF, l1wd: float) -> tf.Tensor:
+    """L1 over all of `sparse_views`; a scalar."""
+    return regularizers.l1(
+        [v for view in sparse_views(net).values() for v in view.variables],
+        l1wd)
+
+
+def l2_counts(net: model.BiDAF) -> Dict[str, int]:
+    """How often L2 counts each variable, by TF1 name.
+
+    The authors' program adds a layer's weight decay for all variables of its
+    scope made so far, and once more for each use: highway layers, used for
+    context and question, count several times.
+    """
+    counts = {}
+    for name in net.tf1_views():
+        scope, _, _ = name.rpartition("/")
+        if scope.startswith("highway/"):
+            counts[name] = 4 if scope.endswith("trans") else 3
+        elif scope.startswith(("main/p0/", "main/logits")):
+            twice = f"{scope.rpartition('/')[0]}/second/weights"
+            counts[name] = 2 if scope.endswith("first") and (
+                twice in net.tf1_views()) else 1
+    return counts
+
+
+def l2_penalty(net: model.BiDAF, wd: float) -> tf.Tensor:
+    """wd * sum w^2 / 2, each variable as often as `l2_counts` says."""
+    views = net.tf1_views()
+    return wd * tf.add_n([tf.constant(0.)] + [
+        count * regularizers.l2(views[name].variables, 1.)
+        for name, count in l2_counts(net).items()])

@@ -1,0 +1,130 @@
+"""Answers of a net to all questions of a data set, and how good they are."""
+
+import dataclasses
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from bidaf import evaluate
+from bidaf import penalties
+from bidaf import sources
+
+NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a net reached.
+
+    Attributes:
+      exact_match: of the official metric, in percent.
+      f1: likewise.
+      cost: mean cross entropy of a question, nats; None if not computed.
+      answers: question id to text, as the official script reads it.
+      questions: number of questions.
+      details: of each question: `id`, `span`, `score`, and with `na` `na`.
+    """
+    exact_match: float
+    f1: float
+    cost: Optional[float]
+    answers: Dict[str, str]
+    questions: int
+    details: List[Dict]
+
+    def __str__(self):
+        cost = "" if self.cost is None else f", cost {self.cost:.4f}"
+        return (f"exact match {self.exact_match:.2f}, F1 {self.f1:.2f}"
+                f"{cost} ({self.questions:,} questions)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How answers are read off a net's scores.
+
+    Attributes:
+      wy: by the words' own probabilities, not by the ends'.
+      threshold: of `wy`.
+      blank_last_word: answers that end on a context's last word become "",
+        as in the authors' code.
+    """
+    wy: bool = False
+    threshold: float = 0.5
+    blank_last_word: bool = True
+
+
+def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
+    """A net as a function of a batch: `start`, `end`, `words` and `cost`.
+
+    Traced once, for batches of any shape.
+    """
+    vectors = tf.constant(vectors, tf.float32)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(batch):
+        outputs = net(batch, vectors, training=False)
+        kept = {name: outputs[name]
+                for name in ("start", "end", "words", "na_prob")
+                if name in outputs}
+        kept["cost"] = tf.add_n(penalties.answer_costs(outputs, batch, wy,
+                                                       net.na_bias))
+        return kept
+
+    return run
+
+
+def score(function: NetFunction, questions: sources.Questions,
+          batch_size: int, rules: Rules = Rules(), num_batches: int = 0,
+          title: str = "") -> Scores:
+    """Answers the questions that are judged, and scores the answers.
+
+    Args:
+      function: of `net_function`, or of an exported model.
+      questions: see `sources.Questions`.
+      batch_size: of the pass.
+      rules: how answers are read off.
+      num_batches: only so many; 0 means all questions.
+      title: of the progress line.
+    """
+    data_set = questions.judged
+    total = -(-data_set.num_examples // batch_size)
+    answers, truths, details, costs = {}, {}, [], []
+    batches = sources.judged_batches(questions, batch_size, num_batches)
+    with tqdm.tqdm(batches, total=min(total, num_batches or total),
+                   desc=title or data_set.name, disable=None, leave=False,
+                   unit="batch") as progress:
+        for indices, batch in progress:
+            outputs = function(batch)
+            outputs = {name: np.asarray(value)
+                       for name, value in outputs.items()}
+            if "cost" in outputs:
+                costs.append(float(outputs["cost"]) * len(indices))
+            found = read_off(outputs, rules)
+            sentences = batch.get("sentence", np.zeros(len(indices), int))
+            for row, (index, (span, value)) in enumerate(
+                    zip(indices, found)):
+                id_ = data_set.part.ids[index]
+                answers[id_] = data_set.phrase(
+                    index, span, int(sentences[row]), rules.blank_last_word)
+                truths[id_] = data_set.answer_texts(index)
+                details.append({"id": id_, "span": span, "score": value})
+                if "na_prob" in outputs:
+                    details[-1]["na"] = float(outputs["na_prob"][row])
+    # Those without a right answer (not in SQuAD 1.1) cannot be scored.
+    truths = {id_: texts for id_, texts in truths.items() if texts}
+    result = (evaluate.score(answers, truths) if truths
+              else {"exact_match": float("nan"), "f1": float("nan")})
+    return Scores(result["exact_match"], result["f1"],
+                  sum(costs) / len(answers) if costs else None, answers,
+                  len(answers), details)
+
+
+def read_off(outputs: Mapping[str, np.ndarray], rules: Rules) -> List:
+    """(span, score) of each row, spans as in `DataSet.answer_spans`."""
+    if rules.wy:
+        return [evaluate.best_span_wy(words, rules.threshold)
+                for words in outputs["words"]]
+    spans, values = evaluate.best_spans(outputs["start"], outputs["end"])
+    return [(tuple(map(tuple, span)), value)
+            for span, value in zip(spans.tolist(), values.tolist())]

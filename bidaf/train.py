@@ -1,0 +1,156 @@
+"""Trains BiDAF: from options to a trained net on disk."""
+
+import dataclasses
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import tensorflow as tf
+
+from bidaf import groups as groups_lib
+from bidaf import model as model_lib
+from bidaf import penalties
+from bidaf import trainer as trainer_lib
+from iss_rnns import callbacks
+from iss_rnns import errors
+from iss_rnns import groups
+from iss_rnns.interop import group_json
+from iss_rnns.interop import json_files
+from iss_rnns.interop import tf1
+
+ISS, AUTHORS = "iss", "authors"  # groups of the net itself
+LR_STEPS = 3                     # gradient descent's rate has so many levels
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What training needs, from flags; named as in the authors' code.
+
+    Attributes:
+      group_config: what `structure_wd` acts on: 'iss', the components of the
+        net; 'authors', the same without the rows that read the attended
+        answer; or the contents of a JSON file.
+      finetuned: TF1 names of the only variables to train; None means all.
+    """
+    optimizer: str = "adam"
+    init_lr: float = 0.001
+    num_steps: int = 10000
+    wd: float = 0.
+    l1wd: float = 0.
+    row_col_wd: float = 0.
+    structure_wd: float = 0.
+    structured_sparsity: bool = True
+    coef_scaling: bool = False
+    freeze_mode: Optional[str] = None
+    group_config: Union[None, str, group_json.GroupFile] = None
+    finetuned: Optional[Tuple[str, ...]] = None
+    zero_threshold: float = 0.0004
+    var_decay: float = 0.999
+    decay: float = 0.9
+    wy: bool = False
+    seed: int = 0
+
+    @property
+    def threshold(self) -> float:
+        """Below it, weights become exact zeros."""
+        return max(self.zero_threshold, 2 * self.l1wd * self.init_lr)
+
+    def describe(self) -> Dict:
+        """What must stay the same when a run is resumed."""
+        values = {field.name: getattr(self, field.name)
+                  for field in dataclasses.fields(self)}
+        if isinstance(self.group_config, group_json.GroupFile):
+            values["group_config"] = self.group_config.source
+        if self.finetuned is not None:
+            values["finetuned"] = list(self.finetuned)
+        return values
+
+
+def load_finetuning(path: str) -> Tuple[str, ...]:
+    """Names out of one of the authors' `finetuned_vars.json`.
+
+    Raises:
+      UserError: naming the file and what is wrong.
+    """
+    data = json_files.read(path, "finetuning settings")
+    names = data.get("var_names") if isinstance(data, dict) else None
+    if not isinstance(names, list) or not names or not all(
+            isinstance(name, str) for name in names):
+        raise errors.UserError(
+            f'{path}: expected {{"var_names": ["main/logits1/first/weights", '
+            "...]}, with at least one name")
+    return tuple(names)
+
+
+def trained_variables(net: model_lib.BiDAF, names: Sequence[str]
+                      ) -> List[tf.Variable]:
+    """The net's variables behind TF1 names.
+
+    Raises:
+      UserError: on a name that the net lacks.
+    """
+    views = net.tf1_views()
+    for name in names:
+        if tf1.canonical(name) not in views:
+            raise errors.UserError(
+                f"finetuning_config names '{name}', which the model lacks; "
+                f"it has: {', '.join(views)}")
+    return [v for name in names
+            for v in views[tf1.canonical(name)].variables]
+
+
+def penalized_groups(net: model_lib.BiDAF, options: Options
+                     ) -> List[groups.Group]:
+    """The groups that `structure_wd` acts on; [] without `group_config`."""
+    if options.group_config is None:
+        return []
+    if isinstance(options.group_config, group_json.GroupFile):
+        return groups_lib.from_file(net, options.group_config)
+    return groups_lib.iss_groups(net, groups_lib.shrinkable(net),
+                                 attended=options.group_config == ISS)
+
+
+def compiled(net: model_lib.BiDAF, options: Options, vectors: np.ndarray
+             ) -> trainer_lib.Trainer:
+    """The net in its trainer, with the options' optimizer."""
+    trained = None
+    if options.finetuned is not None:
+        trained = trained_variables(net, options.finetuned)
+    model = trainer_lib.Trainer(
+        net, vectors, options.var_decay, options.threshold, options.wy,
+        trained, options.decay, options.seed)
+    if options.optimizer == "adam":
+        # TensorFlow 1's epsilon.
+        optimizer = tf.keras.optimizers.Adam(options.init_lr, epsilon=1e-8)
+    else:
+        optimizer = tf.keras.optimizers.SGD(
+            tf.keras.optimizers.schedules.ExponentialDecay(
+                options.init_lr, max(options.num_steps // LR_STEPS, 1), 0.1,
+                staircase=True))
+    model.compile(optimizer=optimizer)
+    # Left to the first step, this would have the step traced twice.
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
+    """Penalties and freezing that the options ask for."""
+    result = []
+    if options.wd:
+        result.append(callbacks.Penalty(
+            lambda: penalties.l2_penalty(net, options.wd)))
+    if not options.structured_sparsity and options.l1wd:
+        result.append(callbacks.Penalty(
+            lambda: penalties.l1_penalty(net, options.l1wd)))
+    elif options.row_col_wd or options.l1wd:
+        lasso = penalties.mixed_lasso(net, options.coef_scaling)
+        result.append(callbacks.Penalty(lambda: penalties.mixed_penalty(
+            lasso, options.row_col_wd, options.l1wd)))
+    penalized = penalized_groups(net, options)
+    if penalized and options.structure_wd:
+        result.append(callbacks.GroupLasso(penalized, options.structure_wd))
+    if options.freeze_mode:
+        result.append(callbacks.FreezeZeros(
+            options.freeze_mode, penalized or net.iss_groups(),
+            # Only what is exactly 0 stays so.
+            threshold=float(np.finfo(np.float32).tiny)))
+    return result

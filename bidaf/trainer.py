@@ -1,0 +1,109 @@
+"""One training step of BiDAF, in the order of the authors' program."""
+
+from typing import Mapping, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bidaf import model
+from bidaf import penalties
+from iss_rnns import addons
+from iss_rnns import thresholding
+
+
+class Trainer(tf.keras.Model):
+    """The net with its moving averages and what a step needs.
+
+    A step: the averages follow the weights as the last step left them; small
+    weights become exact zeros; cost and penalties and their gradient; update.
+    (In the authors' graph nothing orders the zeroing after the update, and it
+    runs first.) So a step leaves weights that may be small and not zero;
+    `clean` is for the last of them. Callbacks add penalties (`losses`) and
+    freezing.
+
+    Attributes:
+      net: the network.
+      averages: of all its weights.
+      vectors: `[words, word_emb_size]`, of words whose vector is fixed.
+      threshold: weights below it become 0; 0 switches it off.
+      wy: see `penalties.answer_costs`.
+      trained: the weights that gradients change, by default all.
+      decay: of the smoothed cost that is shown.
+      seed: of dropout, together with the step's number, so that a resumed run
+        draws what the interrupted one would have drawn.
+    """
+
+    def __init__(self, net: model.BiDAF, vectors: np.ndarray,
+                 var_decay: float = 0.999, threshold: float = 0.,
+                 wy: bool = False,
+                 trained: Optional[Sequence[tf.Variable]] = None,
+                 decay: float = 0.9, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.net = net
+        self.averages = addons.MovingAverages(net.trainable_variables,
+                                              var_decay)
+        # A plain tensor: checkpoints need not hold what never changes.
+        self.vectors = tf.constant(vectors, tf.float32)
+        self.threshold = threshold
+        self.wy = wy
+        self._trained = None if trained is None else [
+            v.ref() for v in trained]
+        self.decay = decay
+        self.seed = seed
+        self.smoothed = tf.Variable(0., trainable=False, name="smoothed_cost")
+
+    @property
+    def trained(self) -> Sequence[tf.Variable]:
+        """The weights that gradients change."""
+        return [v for v in self.net.trainable_variables
+                if self._trained is None or v.ref() in self._trained]
+
+    def call(self, inputs, training=None):
+        """See `model.BiDAF`."""
+        return self.net(inputs, self.vectors, training=training)
+
+    def clean(self) -> None:
+        """Sets small weights to exact zeros."""
+        if self.threshold:
+            thresholding.zero_small(
+                [v for view in penalties.sparse_views(self.net).values()
+                 for v in view.variables], self.threshold)
+
+    def gradients(self, batch: Mapping[str, tf.Tensor],
+                  seed: Optional[tf.Tensor] = None) -> dict:
+        """Cost, penalty and gradients of one batch at the present weights.
+
+        Args:
+          batch: of `feed.make_batch`.
+          seed: `[2]` int, of dropout.
+
+        Returns:
+          dict with `costs` (see `penalties.answer_costs`), `cost` (their
+          sum), `penalty`, `gradients` of both, in the order of `trained`.
+        """
+        with tf.GradientTape() as tape:
+            outputs = self.net(batch, self.vectors, training=True, seed=seed)
+            costs = penalties.answer_costs(outputs, batch, self.wy,
+                                           self.net.na_bias)
+            penalty = tf.add_n([0., *self.losses])
+            total = tf.add_n(costs) + penalty
+        return {"costs": costs, "cost": tf.add_n(costs), "penalty": penalty,
+                "gradients": tape.gradient(total, self.trained)}
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, data):
+        """One step on a batch; see the class."""
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        self.averages.update()
+        self.clean()
+        result = self.gradients(
+            data, tf.stack([tf.constant(self.seed, tf.int32), step]))
+        self.optimizer.apply_gradients(
+            [(g, v) for g, v in zip(result["gradients"], self.trained)
+             if g is not None])
+        cost = result["cost"]
+        # The first value starts the average.
+        weight = tf.where(step == 0, 0., self.decay)
+        self.smoothed.assign(weight * self.smoothed + (1. - weight) * cost)
+        return {"cost": cost, "regularization": result["penalty"],
+                "smoothed_cost": self.smoothed}

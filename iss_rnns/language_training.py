@@ -1,0 +1,142 @@
+"""From a compiled language model and a text to a trained net on disk."""
+
+import dataclasses
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import callbacks
+from iss_rnns import corpora
+from iss_rnns import errors
+from iss_rnns import language_model
+from iss_rnns import live_shrink
+from iss_rnns import training
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a language model trains, whatever its net is.
+
+    Attributes:
+      batch_size: number of parallel streams B.
+      num_steps: time steps T of a batch.
+      epochs: in all.
+      learning_rate: function of the epoch, counted from 0.
+      fixed: JSON values that must stay the same when a run is resumed.
+      max_train_steps: stop after so many steps; None means no bound.
+      checkpoint_every: steps between checkpoints (one more at each epoch's
+        end); 0 means at epoch ends only.
+      shrink_every_steps: cut dead units so often; 0 means each epoch, None
+        never.
+      dead_below: see `live_shrink.ShrinkWhileTraining`, as `dead_checks`.
+    """
+    batch_size: int
+    num_steps: int
+    epochs: int
+    learning_rate: Callable[[int], float]
+    fixed: Dict
+    max_train_steps: Optional[int] = None
+    checkpoint_every: int = 500
+    shrink_every_steps: Optional[int] = None
+    dead_below: float = 0.
+    dead_checks: int = 3
+
+
+def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
+          resume: bool,
+          model_of: Callable[[Optional[Sequence[int]]],
+                             language_model.LanguageModel],
+          sparsity_of: Callable[[object],
+                                List[tf.keras.callbacks.Callback]]
+          ) -> Tuple[object, training.Metrics]:
+    """Trains to the last epoch, or goes on with an interrupted run.
+
+    Args:
+      plan: see `Plan`.
+      corpus: to train and validate on.
+      run: its directory.
+      resume: from the run's newest checkpoint.
+      model_of: `model_of(sizes)` -> compiled model with layers of the sizes
+        that a checkpoint has, or of its own if they are None.
+      sparsity_of: `sparsity_of(net)` -> penalties, freezing, thresholding.
+
+    Returns:
+      (the trained net, the epochs' metrics).
+
+    Raises:
+      UserError: if the data does not fit the batch, a resumed run was made
+        with other options, or training broke.
+    """
+    x, y = corpora.batches(corpus.train, plan.batch_size, plan.num_steps)
+    valid = corpora.batches(corpus.valid, plan.batch_size, plan.num_steps)
+    checkpoints = training.Checkpoints(run)
+    state = {"epoch": 0, "batch": 0, "seconds": 0., "sizes": None}
+    if resume:
+        state = checkpoints.last_state()
+        check_same_run(state, {**plan.fixed, "corpus": corpus.description})
+    model = model_of(state["sizes"])
+    if resume:
+        checkpoints.restore(model)
+        print(f"resumed {run.path} at epoch {state['epoch'] + 1}, step "
+              f"{int(model.optimizer.iterations)}", flush=True)
+    sparsity = sparsity_of(model.net)
+    groups = model.net.iss_groups()
+    metrics = training.Metrics(run.path / "metrics.csv", state["epoch"])
+    evaluators = {}
+
+    def validate():
+        if model.net not in evaluators:
+            evaluators.clear()
+            evaluators[model.net] = language_model.Evaluator(model.net)
+        return evaluators[model.net].perplexity(*valid)
+
+    clock = training.Clock(plan.batch_size * plan.num_steps,
+                           state["seconds"])
+
+    def describe():
+        return {**plan.fixed, "corpus": corpus.description,
+                "sizes": list(model.net.hidden_sizes),
+                "seconds": clock.seconds()}
+
+    logger = callbacks.SparsityLogger(groups)
+    progress = training.Progress(len(x), plan.epochs, groups, clock,
+                                 state["batch"])
+    epoch_end = training.EpochEnd(
+        validate, metrics, groups, clock, run.path / "tensorboard",
+        bits=corpus.unit == "character")
+    cutting = []
+    if plan.shrink_every_steps is not None:
+        cutting.append(live_shrink.ShrinkWhileTraining(
+            groups, (valid[0][0], valid[1][0]), plan.shrink_every_steps,
+            plan.dead_below, plan.dead_checks,
+            followers=live_shrink.followers(
+                sparsity + [logger, progress, epoch_end])))
+    training.fit(
+        model, x, y, plan.epochs, sparsity + [
+            training.EpochStart(plan.learning_rate,
+                                state["epoch"] if state["batch"] else None),
+            clock, *cutting, logger, progress, epoch_end,
+            training.SaveCheckpoints(checkpoints, plan.checkpoint_every,
+                                     len(x), describe, state["batch"]),
+        ], epoch=state["epoch"], batch=state["batch"],
+        max_steps=plan.max_train_steps)
+    return model.net, metrics
+
+
+def check_same_run(state: Dict, now: Dict) -> None:
+    """Refuses to resume with other data or hyper-parameters.
+
+    Args:
+      state: of the checkpoint.
+      now: what should be equal in it.
+
+    Raises:
+      UserError: naming what differs.
+    """
+    for key, value in now.items():
+        if np.any(state[key] != value):
+            raise errors.UserError(
+                f"cannot resume: the run was made with {key} = "
+                f"{state[key]}, now it is {value}; give the flags of the "
+                "interrupted run (its flags.txt)")

@@ -1,0 +1,184 @@
+"""What the programs of the language models share: flags, modes, their order.
+
+A program defines its own flags beside these, builds a `Task` and `Choices`
+from all of them, and calls `run`.
+"""
+
+import dataclasses
+from typing import Callable, Mapping, Optional, Sequence, Tuple
+
+from absl import flags
+import numpy as np
+
+from iss_rnns import errors
+from iss_rnns import pipeline
+from iss_rnns import report
+from iss_rnns import training
+
+MODES = ("train", "eval", "shrink", "export", "report")
+
+
+def define_flags(modes: Sequence[str] = MODES) -> None:
+    """The flags that are the same in every language-model program."""
+    flags.DEFINE_enum("mode", "train", list(modes), "train: train, then "
+                      "shrink, export and report. The others do their part "
+                      "with --restore_path.")
+    flags.DEFINE_string("restore_path", None, "Start from these weights: a "
+                        "checkpoint of the authors' code (folder or prefix), "
+                        "or a run directory or .npz file of this program.")
+    flags.DEFINE_string("save_path", None, "Folder of the runs; 'runs' if "
+                        "nothing else says so.")
+    flags.DEFINE_string("run_name", None, "The run's folder below "
+                        "--save_path. Defaults to the time.")
+    flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
+    flags.DEFINE_integer("seed", 0, "Of weights and noise.", lower_bound=0)
+    flags.DEFINE_integer("epochs", None, "Instead of the model's.",
+                         lower_bound=0)
+    flags.DEFINE_integer("max_train_steps", None, "Stop after so many steps.",
+                         lower_bound=0)
+    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints "
+                         "(one more at each epoch's end).", lower_bound=0)
+    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
+                         "while training goes on, every so many steps; 0 "
+                         "means at each epoch's end. Default: never.",
+                         lower_bound=0)
+    flags.DEFINE_float("dead_below", 0., "With --shrink_every_steps: a unit "
+                       "is dead when its norm was below this at --dead_checks "
+                       "checks in a row; 0: when it is exactly zero.",
+                       lower_bound=0.)
+    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
+    flags.DEFINE_bool("display_weights", False, "Write pictures of the "
+                      "weights' zero patterns into the run.")
+    flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
+                        "show beside this one, e.g. the dense baseline.")
+    flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
+                      "models for batch 1 and 1 step.")
+    flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
+                         lower_bound=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the user wants done; the flags of the same names."""
+    mode: str
+    restore_path: Optional[str]
+    save_path: Optional[str]
+    run_name: Optional[str]
+    resume: bool
+    overwrite: bool
+    display_weights: bool
+    compare_with: Optional[str]
+    export_latency: bool
+
+    @classmethod
+    def of(cls, values: Mapping) -> "Choices":
+        """Out of the values of all flags, by name."""
+        return cls(**{field.name: values[field.name]
+                      for field in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a program brings.
+
+    Attributes:
+      module: its module, for the command line on record.
+      title: of the report.
+      texts: to score.
+      new_net: `new_net(sizes)` -> net with fresh weights; None means the
+        sizes that flags give.
+      sizes_of: layer sizes from arrays by TF1 name.
+      train: `train(run, net)` -> (trained net, `training.Metrics`); `net`
+        has the restored weights, or is None.
+      clean: sets a restored net's small weights to exact zeros, in place.
+      paper: published columns for the table.
+    """
+    module: str
+    title: str
+    texts: pipeline.Texts
+    new_net: Callable[[Optional[Sequence[int]]], object]
+    sizes_of: Callable[[Mapping[str, np.ndarray]], Sequence[int]]
+    train: Callable[[training.RunDirectory, Optional[object]],
+                    Tuple[object, training.Metrics]]
+    clean: Callable[[object], None]
+    paper: Sequence[report.Column] = ()
+
+
+def run(task: Task, choices: Choices, flags_text: str) -> None:
+    """Runs one mode.
+
+    Args:
+      task: see `Task`.
+      choices: see `Choices`.
+      flags_text: the run's flags in the form of a flagfile.
+
+    Raises:
+      UserError: on any mistake of the user's.
+    """
+    net = restored(task, choices)
+    if choices.mode == "eval":
+        print_scores(pipeline.evaluate(net, task.texts), task.texts)
+        return
+    directory = training.RunDirectory(
+        choices.save_path or "runs", choices.run_name, choices.resume,
+        choices.overwrite)
+    if not choices.resume:
+        directory.write_text("flags.txt", flags_text)
+    if choices.mode == "train":
+        net, metrics = task.train(directory, net)
+        rows = metrics.rows
+    else:
+        rows = pipeline.past_rows(choices.restore_path)
+    if choices.display_weights:
+        pipeline.draw(directory, net, net, rows)
+        print(f"weights: {directory.path / 'plots' / 'weights.png'}")
+    _finish(task, choices, directory, net, rows)
+
+
+def restored(task: Task, choices: Choices) -> Optional[object]:
+    """The net with the weights of `--restore_path`, cleaned; None without.
+
+    Raises:
+      UserError: if the mode needs weights and none are given, or they do not
+        fit.
+    """
+    if not choices.restore_path:
+        if choices.mode != "train":
+            raise errors.UserError(
+                f"--mode={choices.mode} needs --restore_path: a checkpoint, "
+                "a run directory or a .npz file")
+        return None
+    net = pipeline.restore(task.new_net, choices.restore_path, task.sizes_of)
+    task.clean(net)
+    return net
+
+
+def print_scores(scores: Mapping[str, float], texts: pipeline.Texts) -> None:
+    """One line a score; perplexities of characters also in bits."""
+    for name, value in pipeline.with_bits(scores, texts).items():
+        print(f"{name} {value:{'.4f' if 'bits' in name else '.3f'}}",
+              flush=True)
+
+
+def _finish(task, choices, directory, net, rows) -> None:
+    """What follows training, as far as the mode goes."""
+    command = training.command_line(task.module)
+    texts = task.texts
+    if choices.mode == "shrink":
+        small, _ = pipeline.shrink_proved(net, texts)
+        pipeline.save_weights(small, directory.path / "compressed.npz")
+        print_scores(pipeline.evaluate(small, texts), texts)
+        print(f"weights: {directory.path / 'compressed.npz'}")
+    elif choices.mode == "export":
+        small, proof = pipeline.shrink_proved(net, texts)
+        pipeline.export_both(
+            net, small, directory, texts,
+            {"data": texts.corpus.description, "command": command,
+             "units before": proof.before, "units after": proof.after},
+            choices.export_latency)
+        print(f"exported to {directory.path / 'saved_model'}")
+    else:
+        pipeline.finish(directory, net, texts, command, task.paper, rows,
+                        task.new_net(None), choices.compare_with,
+                        choices.export_latency, title=task.title)

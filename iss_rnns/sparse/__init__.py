@@ -1,0 +1,20 @@
+"""Sparse inference: pack a trained sparse model and run it fast on a CPU.
+
+Needs numba (`pip install iss-rnns[sparse]`). With `sparse_dot_mkl` installed
+(`iss-rnns[mkl]`), MKL is tried as well for single weights.
+"""
+
+from iss_rnns import errors
+
+try:
+    import numba as _numba  # noqa: F401
+except ImportError as error:
+    raise errors.UserError(
+        "sparse inference needs numba, which is not installed; install it "
+        "with: pip install 'iss-rnns[sparse]'") from error
+
+# pylint: disable=wrong-import-position
+from iss_rnns.sparse.lstm import PackedLSTM, pack_lstm
+from iss_rnns.sparse.matrix import PackedMatrix, load, pack
+
+__all__ = ["PackedLSTM", "PackedMatrix", "load", "pack", "pack_lstm"]

@@ -1,0 +1,87 @@
+"""Variational noise: masks drawn once a sequence, all in graph."""
+
+import dataclasses
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+Mask = Optional[tf.Tensor]  # None: nothing is dropped
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Probabilities of dropping, named as the authors' drop_x, i, h, o.
+
+    Attributes:
+      words: of a word (all of its embedding) in the sequence.
+      inputs: of a unit of each layer's input.
+      states: of a unit of each layer's state.
+      outputs: of a unit of the last layer's output.
+    """
+    words: float = 0.
+    inputs: float = 0.
+    states: float = 0.
+    outputs: float = 0.
+
+
+class Noise(NamedTuple):
+    """Masks of one batch: 0, or 1 / (probability of keeping).
+
+    Attributes:
+      words: `[B, T]`, or `[B, 1]` for the same in all time steps.
+      layers: per layer the masks of its input `[B, in]` and its state
+        `[B, n]`, fixed over time.
+      outputs: `[B, n]`, fixed over time.
+    """
+    words: Mask
+    layers: Sequence[Tuple[Mask, Mask]]
+    outputs: Mask
+
+
+def draw(ids: tf.Tensor, seed: tf.Tensor, rates: Rates,
+         widths: Sequence[Tuple[int, int]]) -> Noise:
+    """Draws the masks of a batch; the same seed gives the same masks.
+
+    A word keeps its mask wherever it stands in the sequence, as in the
+    authors' `get_noise`.
+
+    Args:
+      ids: `[B, T]`.
+      seed: `[2]` int.
+      rates: see `Rates`.
+      widths: (input, state) widths of each layer.
+    """
+    batch = tf.shape(ids)[0]
+    purposes = iter(range(2 + 2 * len(widths)))
+
+    def mask(shape, rate):
+        fold = tf.random.experimental.stateless_fold_in(seed, next(purposes))
+        if not rate:
+            return None
+        kept = tf.random.stateless_uniform(shape, fold) >= rate
+        return tf.cast(kept, tf.float32) / (1. - rate)
+
+    words = mask(tf.shape(ids), rates.words)
+    if words is not None:
+        words = tf.gather(words, first_occurrences(ids), batch_dims=1)
+    layers: List[Tuple[Mask, Mask]] = [
+        (mask([batch, inputs], rates.inputs),
+         mask([batch, units], rates.states)) for inputs, units in widths]
+    return Noise(words, layers, mask([batch, widths[-1][1]], rates.outputs))
+
+
+def concatenate(noises: Sequence[Noise]) -> Noise:
+    """The masks of several batches as those of one, row after row."""
+    return tf.nest.map_structure(
+        lambda *masks: None if masks[0] is None else tf.concat(masks, 0),
+        *noises)
+
+
+def first_occurrences(ids: tf.Tensor) -> tf.Tensor:
+    """`[B, T]`: where in its row each id stands first.
+
+    >>> first_occurrences(tf.constant([[7, 3, 7, 3]])).numpy().tolist()
+    [[0, 1, 0, 1]]
+    """
+    same = tf.equal(ids[:, :, tf.newaxis], ids[:, tf.newaxis, :])
+    return tf.argmax(tf.cast(same, tf.int8), axis=2, output_type=tf.int32)

@@ -1,0 +1,145 @@
+"""Trains the highway language model: from options to a net on disk."""
+
+import dataclasses
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+from iss_rnns import callbacks
+from iss_rnns import corpora
+from iss_rnns import groups
+from iss_rnns import language_model
+from iss_rnns import language_training
+from iss_rnns import training
+from iss_rnns.interop import group_json
+from rhns import model as model_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a run needs, from flags; see the flags' help.
+
+    Attributes:
+      iss: penalize the ISS groups of the model itself.
+      group_file: penalize the groups of a file instead.
+    """
+    config: model_lib.ModelConfig
+    iss: bool = False
+    group_file: Optional[group_json.GroupFile] = None
+    epochs: int = 500
+    max_train_steps: Optional[int] = None
+    checkpoint_every: int = 500
+    seed: int = 0
+    shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
+    dead_below: float = 0.
+    dead_checks: int = 3
+
+    def describe(self) -> Dict:
+        """What must stay the same when a run is resumed."""
+        return {"config": dataclasses.asdict(self.config), "iss": self.iss,
+                "group_file": self.group_file and self.group_file.source,
+                "seed": self.seed}
+
+
+def new_net(options: Options, vocab_size: int,
+            hidden_sizes: Optional[Sequence[int]] = None
+            ) -> model_lib.HighwayLM:
+    """A freshly initialised net, of the options' sizes unless others."""
+    config = options.config
+    # As in the authors' code: few symbols need no wider embedding.
+    narrow = not config.tied and vocab_size < config.hidden_size
+    return model_lib.HighwayLM(
+        vocab_size,
+        hidden_sizes or [config.hidden_size] * config.num_layers,
+        config.depth, config.tied,
+        embedding_size=vocab_size if narrow else None, rates=config.rates,
+        init_scale=config.init_scale, init_bias=config.init_bias,
+        seed=options.seed)
+
+
+def compiled(net: model_lib.HighwayLM, options: Options
+             ) -> language_model.LanguageModel:
+    """The net in its trainer, with the options' optimizer."""
+    model = language_model.LanguageModel(
+        net, options.config.batch_size, options.config.max_grad_norm,
+        seed=options.seed)
+    model.compile(optimizer=tf.keras.optimizers.SGD(
+        options.config.learning_rate))
+    # Variables made within the first step would have it traced twice.
+    model.optimizer.build(net.trainable_variables)
+    return model
+
+
+def penalized_groups(net: model_lib.HighwayLM, options: Options
+                     ) -> List[groups.Group]:
+    """The groups that the group lasso is on."""
+    if options.group_file:
+        return group_json.build_groups(options.group_file, net.tf1_views())
+    return net.iss_groups() if options.iss else []
+
+
+def zeroed_variables(net: model_lib.HighwayLM, options: Options
+                     ) -> List[tf.Variable]:
+    """What small weights are zeroed in: whatever the groups name."""
+    if options.group_file:
+        return group_json.named_variables(options.group_file,
+                                          net.tf1_views())
+    return groups.unique_variables(penalized_groups(net, options))
+
+
+class GroupZeroing(callbacks.ThresholdZeroing):
+    """`ThresholdZeroing` of the groups' variables only, not of biases."""
+
+    def __init__(self, options: Options):
+        super().__init__(options.config.zero_threshold)
+        self.options = options
+
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """See base class; those of the net that trains now."""
+        return zeroed_variables(self.model.net, self.options)
+
+
+def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
+    """Penalties and thresholding that the options ask for."""
+    config = options.config
+    result = []
+    if config.weight_decay:
+        result.append(callbacks.WeightPenalty("l2", config.weight_decay,
+                                              exclude=()))
+    penalized = penalized_groups(net, options)
+    if penalized and config.structure_wd:
+        result.append(callbacks.GroupLasso(penalized, config.structure_wd))
+    if penalized and config.zero_threshold:
+        result.append(GroupZeroing(options))
+    return result
+
+
+def train(options: Options, corpus: corpora.Corpus,
+          run: training.RunDirectory, resume: bool,
+          net: Optional[model_lib.HighwayLM] = None
+          ) -> Tuple[model_lib.HighwayLM, training.Metrics]:
+    """Trains to the last epoch, from scratch, from `net`, or resumed.
+
+    Returns:
+      (the trained net, the epochs' metrics).
+
+    Raises:
+      UserError: see `language_training.train`.
+    """
+    config = options.config
+
+    def model_of(sizes):
+        start = net if net is not None and not resume else new_net(
+            options, len(corpus.symbols), sizes)
+        return compiled(start, options)
+
+    plan = language_training.Plan(
+        config.batch_size, config.num_steps, options.epochs,
+        lambda epoch: model_lib.learning_rate(config, epoch),
+        options.describe(), options.max_train_steps,
+        options.checkpoint_every, options.shrink_every_steps,
+        options.dead_below, options.dead_checks)
+    return language_training.train(
+        plan, corpus, run, resume, model_of,
+        lambda trained: sparsity_callbacks(trained, options))

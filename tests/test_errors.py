@@ -1,0 +1,53 @@
+"""How a program ends: one line for a user's mistake, a traceback for ours."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+from absl import flags
+from iss_rnns import errors
+
+flags.DEFINE_integer("size", 1, "A number.", lower_bound=1)
+
+def main(argv):
+    {body}
+
+errors.run_main(main)
+"""
+
+
+def run(body, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
+        capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("body, arguments, code, line", [
+    ("raise errors.UserError('no text in x; expected words')", [], 2,
+     "error: no text in x; expected words"),
+    ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
+    ("pass", ["--siez=1"], 2, "error: .*siez"),
+    ("raise KeyboardInterrupt", [], 130, "interrupted; .*--resume"),
+])
+def test_ends_with_one_line(body, arguments, code, line):
+    done = run(body, *arguments)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert re.match(line, lines[0]), lines
+
+
+def test_a_bug_keeps_its_traceback():
+    done = run("return 1 / 0")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+
+
+def test_a_good_run_is_silent():
+    done = run("return None", "--size=2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,202 @@
+"""Groups: norms, alive units, spreading, cutting, against NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import groups
+
+
+@pytest.fixture(name="rng")
+def fixture_rng():
+    return np.random.default_rng(0)
+
+
+def matrix(rng, *shape):
+    return tf.Variable(rng.normal(size=shape).astype(np.float32))
+
+
+def both(function):
+    """The function run eagerly and as a graph."""
+    return [function(), tf.function(function)()]
+
+
+def two_layer_group(rng):
+    """Three units: columns 1:4 and rows 0:3 of a; all rows of b."""
+    a, b, bias = matrix(rng, 5, 6), matrix(rng, 3, 4), matrix(rng, 6)
+    group = groups.Group(
+        "layer", [groups.Slice(a, 1, 1, 4), groups.Slice(a, 0, 0, 3, 2.),
+                  groups.whole(b, 0)], [groups.Slice(bias, 0, 2, 5)])
+    return a, b, bias, group
+
+
+def test_squared_norms_add_up_the_slices(rng):
+    a, b, _, group = two_layer_group(rng)
+    expected = [(a.numpy()[:, 1 + k] ** 2).sum()
+                + 2. * (a.numpy()[k] ** 2).sum() + (b.numpy()[k] ** 2).sum()
+                for k in range(3)]
+    for norms in both(group.squared_norms):
+        np.testing.assert_allclose(norms, expected, rtol=1e-6)
+    assert group.size == 3
+    assert group.weights_per_unit == 5 + 6 + 4
+    assert [v.ref() for v in group.variables] == [a.ref(), b.ref()]
+
+
+def test_norms_of_given_values_and_of_vectors(rng):
+    vector = matrix(rng, 4)
+    group = groups.Group("biases", [groups.whole(vector, 0)])
+    values = {vector.ref(): tf.constant([1., 2., 3., 0.])}
+    np.testing.assert_allclose(group.squared_norms(values), [1, 4, 9, 0])
+
+
+def test_alive_is_above_the_threshold():
+    w = tf.Variable([[3., 0., 0.], [4., 0., 1e-5]])
+    group = groups.Group("columns", [groups.whole(w, 1)])
+    for alive in both(group.alive):
+        assert alive.numpy().tolist() == [True, False, True]
+    for alive in both(lambda: group.alive(1e-3)):
+        assert alive.numpy().tolist() == [True, False, False]
+
+
+def test_spread_lays_a_number_per_unit_over_the_variables(rng):
+    a, b, bias, group = two_layer_group(rng)
+    per_unit = np.float32([1, 10, 100])
+    lines = {}
+    for variable, line in group.spread(per_unit, companions=True):
+        full = lines.setdefault(variable.ref(), np.zeros(variable.shape))
+        full += np.broadcast_to(line, variable.shape)
+    expected = np.zeros((5, 6))
+    expected[:, 1:4] += per_unit
+    expected[0:3] += 2. * per_unit[:, None]
+    np.testing.assert_array_equal(lines[a.ref()], expected)
+    np.testing.assert_array_equal(
+        lines[b.ref()], np.repeat(per_unit[:, None], 4, axis=1))
+    np.testing.assert_array_equal(lines[bias.ref()], [0, 0, 1, 10, 100, 0])
+    assert bias.ref() not in [v.ref() for v, _ in group.spread(per_unit)]
+
+
+def test_blocks_are_the_gates(rng):
+    kernel = matrix(rng, 2, 12)
+    found = groups.blocks(kernel, 1, 4)
+    assert [(s.start, s.stop) for s in found] == [
+        (0, 3), (3, 6), (6, 9), (9, 12)]
+
+
+def test_unique_variables_keep_their_order(rng):
+    a, b, _, group = two_layer_group(rng)
+    other = groups.Group("rows of b", [groups.whole(b, 0)])
+    found = groups.unique_variables([other, group])
+    assert [v.ref() for v in found] == [b.ref(), a.ref()]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ((2, 0, 1), r"w:0 with shape \(3, 4\) has no axis 2"),
+    ((0, 0, 4), r"Slice 0:4 does not fit axis 0 of w:0, which has 3"),
+    ((1, 2, 2), "Slice 2:2 does not fit axis 1"),
+    ((1, -1, 2), "Slice -1:2 does not fit"),
+])
+def test_slice_is_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        groups.Slice(tf.Variable(tf.zeros([3, 4]), name="w"), *arguments)
+
+
+def test_group_is_checked(rng):
+    w = matrix(rng, 3, 4)
+    with pytest.raises(ValueError, match="'empty' needs at least one slice"):
+        groups.Group("empty", [])
+    with pytest.raises(ValueError, match=r"'x' must have one entry per unit, "
+                                         r"got \[3, 4\] entries"):
+        groups.Group("x", [groups.whole(w, 0), groups.whole(w, 1)])
+
+
+def test_keep_masks_and_rebind_follow_a_cut(rng):
+    a, b, bias, group = two_layer_group(rng)
+    masks = groups.keep_masks([group], [np.array([True, False, True])])
+    rows, columns = masks[a.ref()]
+    assert rows.tolist() == [True, False, True, True, True]
+    assert columns.tolist() == [True, True, False, True, True, True]
+    assert masks[b.ref()][0].tolist() == [True, False, True]
+    assert masks[b.ref()][1].all()
+    assert masks[bias.ref()][0].tolist() == [True] * 3 + [False] + [True] * 2
+    before = group.squared_norms().numpy()
+    dead = {v.ref(): v.numpy() for v in (a, b)}
+    # What the dead unit shares with the living ones must not change them.
+    dead[a.ref()][1, :], dead[a.ref()][:, 2] = 0., 0.
+    dead[b.ref()][1] = 0.
+    group_before = group.squared_norms(
+        {r: tf.constant(v) for r, v in dead.items()}).numpy()
+    cuts = {ref: groups.Cut(tf.Variable(
+        dead.get(ref, ref.deref().numpy())[np.ix_(*keep)]), tuple(keep))
+        for ref, keep in masks.items()}
+    group.rebind(cuts)
+    assert group.size == 2
+    assert before.shape == (3,)
+    np.testing.assert_allclose(group.squared_norms(), group_before[[0, 2]],
+                               rtol=1e-6)
+
+
+class TestBlockGrid:
+
+    @pytest.mark.parametrize("height, width", [(2, 3), (4, 4), (9, 1)])
+    def test_uneven_edges_against_numpy(self, rng, height, width):
+        w = matrix(rng, 7, 10)
+        grid = groups.BlockGrid.uniform(w, height, width)
+        def reduced(function, value):
+            return np.array([[function(value[i:i + height, j:j + width])
+                              for j in range(0, 10, width)]
+                             for i in range(0, 7, height)])
+        for norms in both(grid.squared_norms):
+            np.testing.assert_allclose(
+                norms, reduced(np.sum, w.numpy() ** 2), rtol=1e-5)
+        for largest in both(grid.max_magnitudes):
+            np.testing.assert_allclose(
+                largest, reduced(np.max, abs(w.numpy())), rtol=1e-6)
+        assert grid.size == norms.shape[0] * norms.shape[1]
+
+    def test_spread_fills_each_block(self, rng):
+        w = matrix(rng, 3, 5)
+        grid = groups.BlockGrid(w, [1, 2], [2, 3])
+        (_, full), = grid.spread(tf.constant([[1., 2.], [3., 4.]]))
+        np.testing.assert_array_equal(
+            full, [[1, 1, 2, 2, 2], [3, 3, 4, 4, 4], [3, 3, 4, 4, 4]])
+
+    def test_alive(self):
+        w = tf.Variable([[0., 0., 0.], [0., 0., 2.]])
+        grid = groups.BlockGrid.uniform(w, 1, 2)
+        assert grid.alive().numpy().tolist() == [[False, False],
+                                                 [False, True]]
+
+    def test_checked(self, rng):
+        w = matrix(rng, 4, 4)
+        with pytest.raises(ValueError, match="axis 1 .* add up to 4, got a "
+                                             "sum of 5"):
+            groups.BlockGrid(w, [4], [2, 3])
+        with pytest.raises(ValueError, match="must be positive and add up"):
+            groups.BlockGrid(w, [4, 0], [4])
+        with pytest.raises(ValueError, match="must be positive, got 0x2"):
+            groups.BlockGrid.uniform(w, 0, 2)
+
+    def test_rebind_follows_a_cut(self, rng):
+        w = matrix(rng, 4, 6)
+        grid = groups.BlockGrid.uniform(w, 2, 4)
+        keep = (np.array([True, True, False, False]),
+                np.array([True, False, True, True, False, True]))
+        small = tf.Variable(w.numpy()[np.ix_(*keep)])
+        grid.rebind({w.ref(): groups.Cut(small, keep)})
+        assert grid.row_sizes.tolist() == [2]
+        assert grid.column_sizes.tolist() == [3, 1]
+        values = small.numpy() ** 2
+        np.testing.assert_allclose(
+            grid.squared_norms(),
+            [[values[:, :3].sum(), values[:, 3:].sum()]], rtol=1e-5)
+
+    def test_a_million_blocks_are_one_operation_each(self, rng):
+        """Vectorised: the graph does not grow with the number of blocks."""
+        w = matrix(rng, 3000, 6000)
+        grid = groups.BlockGrid.uniform(w, 4, 4)
+        assert grid.size == 750 * 1500
+        graph = tf.function(grid.squared_norms).get_concrete_function().graph
+        assert len(graph.get_operations()) < 50
+        norms = grid.squared_norms().numpy()
+        expected = (w.numpy() ** 2).reshape(750, 4, 1500, 4).sum((1, 3))
+        np.testing.assert_allclose(norms, expected, rtol=1e-4)

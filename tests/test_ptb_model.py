@@ -1,0 +1,135 @@
+"""The word LSTM: the authors' hyper-parameters, its maths, its groups."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ptb import model as model_lib
+
+# init_scale, rate, clip, layers, steps, hidden, max_epoch, epochs, keep,
+# decay, batch: the authors' table.
+TABLE = {
+    "small": (0.1, 1.0, 5, 2, 20, 200, 4, 13, 1.0, 0.5, 20),
+    "medium": (0.05, 1.0, 5, 2, 35, 650, 6, 39, 0.5, 0.8, 20),
+    "large": (0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15, 20),
+    "sparselarge": (0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.6, 0.1, 20),
+    "validtestlarge": (0.04, 0.0, 10, 2, 35, 1500, 0, 0, 1.0, 1.0, 20),
+    "test": (0.1, 1.0, 1, 1, 2, 2, 1, 1, 1.0, 0.5, 20),
+}
+
+
+def test_hyper_parameters_are_the_authors():
+    assert model_lib.CONFIGS == {
+        name: model_lib.ModelConfig(
+            *row, decay_by_thirds=name == "sparselarge")
+        for name, row in TABLE.items()}
+
+
+@pytest.mark.parametrize("model, optimizer, expected", [
+    ("small", "gd", [1, 1, 1, 1] + [0.5 ** n for n in range(1, 10)]),
+    ("sparselarge", "gd", [1.] * 18 + [0.1] * 18 + [0.01] * 18 + [0.001]),
+    ("small", "adam", [1.] * 13),
+    ("validtestlarge", "gd", []),
+])
+def test_learning_rates(model, optimizer, expected):
+    config = model_lib.CONFIGS[model]
+    np.testing.assert_allclose(
+        [model_lib.learning_rate(config, epoch, optimizer)
+         for epoch in range(config.max_max_epoch)], expected)
+
+
+def new_net(sizes=(5, 3), **kwargs):
+    return model_lib.WordLSTM(11, 4, sizes, init_scale=0.5, seed=1, **kwargs)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_logits(net, ids):
+    """[T * B, V] and the final states, one word at a time."""
+    states = [np.zeros([len(ids), n]) for n in net.state_sizes]
+    rows = []
+    for column in ids.T:
+        x = net.embedding.numpy()[column]
+        for i, cell in enumerate(net.lstm_cells):
+            h, c = states[2 * i:2 * i + 2]
+            z = (x @ cell.kernel.numpy() + h @ cell.recurrent_kernel.numpy()
+                 + cell.bias.numpy())
+            gate_i, gate_f, candidate, gate_o = np.split(z, 4, 1)
+            c = sigmoid(gate_f) * c + sigmoid(gate_i) * np.tanh(candidate)
+            x = sigmoid(gate_o) * np.tanh(c)
+            states[2 * i:2 * i + 2] = x, c
+        rows.append(x @ net.softmax_w.numpy() + net.softmax_b.numpy())
+    return np.concatenate(rows), states
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 3), (3, 4, 2)])
+def test_logits_against_numpy(sizes):
+    net = new_net(sizes)
+    ids = np.random.default_rng(0).integers(0, 11, (2, 6)).astype(np.int32)
+    expected, states = numpy_logits(net, ids)
+    for training in (True, False):
+        logits, finals = net(ids, training=training)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+        for ours, theirs in zip(finals, states):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_weights_start_as_the_authors():
+    """Uniform in the scale, biases of the LSTMs 0, by the seed."""
+    net = new_net((40, 30))
+    for variable in net.trainable_variables:
+        value = variable.numpy()
+        if "bias" in variable.name:
+            assert not value.any()
+        else:
+            assert -0.5 <= value.min() < value.max() <= 0.5
+            assert abs(value).mean() > 0.15
+    kernels = [c.kernel.numpy()[:4, :4] for c in net.lstm_cells] + [
+        c.recurrent_kernel.numpy()[:4, :4] for c in net.lstm_cells]
+    assert len({k.tobytes() for k in kernels}) == 4
+    again, other = new_net((40, 30)), model_lib.WordLSTM(
+        11, 4, (40, 30), init_scale=0.5, seed=2)
+    np.testing.assert_array_equal(net.softmax_w, again.softmax_w)
+    assert (net.softmax_w.numpy() != other.softmax_w.numpy()).any()
+
+
+def test_groups_and_names():
+    net = new_net()
+    first, second = net.iss_groups()
+    assert (first.size, second.size) == (5, 3)
+    assert net.lstm_cells[1].kernel.ref() in [
+        v.ref() for v in first.variables]
+    assert net.softmax_w.ref() in [v.ref() for v in second.variables]
+    assert net.state_groups == ["lstm_0", "lstm_0", "lstm_1", "lstm_1"]
+    assert {name: view.shape for name, view in net.tf1_views().items()} == {
+        "Model/embedding": (11, 4),
+        "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel": (9, 20),
+        "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/bias": (20,),
+        "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/kernel": (8, 12),
+        "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/bias": (12,),
+        "Model/softmax_w": (3, 11), "Model/softmax_b": (11,)}
+
+
+def test_resized_and_config_round_trip():
+    net = new_net(keep_prob=0.5)
+    small = net.resized({"lstm_1": 2})
+    assert small.hidden_sizes == (5, 2) and small.keep_prob == 0.5
+    assert [v.name for v in small.trainable_variables] == [
+        v.name for v in net.trainable_variables]
+    again = model_lib.WordLSTM.from_config(net.get_config())
+    for ours, theirs in zip(again.get_weights(), net.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert again.get_config() == net.get_config()
+
+
+def test_a_step_equals_the_sequence():
+    net = new_net()
+    ids = np.array([[3, 1], [2, 7]], np.int32)
+    expected, _ = net(ids)
+    states = [tf.zeros([2, n]) for n in net.state_sizes]
+    for t in range(2):
+        logits, states = net.step(ids[:, t], states)
+        np.testing.assert_allclose(logits, expected[2 * t:2 * t + 2],
+                                   atol=1e-6)

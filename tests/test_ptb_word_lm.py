@@ -1,0 +1,351 @@
+"""The word language model's program: mistakes, a whole run, kill and resume.
+
+TensorFlow takes seconds to start, so one process tries all mistakes.
+"""
+
+import csv
+import hashlib
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+MODULE = "ptb.ptb_word_lm"
+CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/weights"
+
+# Reads cases from stdin: name -> {flags, copy, damage, file_limit}; writes,
+# for each, how it ended and whether the folder `precious` stayed as it was.
+DRIVER = """
+import contextlib, glob, io, json, logging, pathlib, resource, shutil, sys
+import traceback
+sys.path.insert(0, {tests!r})
+from absl import flags
+from iss_rnns import errors
+from ptb import ptb_word_lm
+from test_ptb_word_lm import digest
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+ptb_word_lm.define_flags()
+outcomes = {{}}
+for name, case in json.load(sys.stdin).items():
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()
+    if "copy" in case:
+        shutil.copytree(*case["copy"])
+    for file in glob.glob(case.get("damage", "")):
+        pathlib.Path(file).write_bytes(b"damaged")
+    before = digest(case["precious"])
+    sys.argv = ["ptb_word_lm.py", *case["flags"]]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE,
+                       (case.get("file_limit", limits[0]), limits[1]))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            ptb_word_lm.main(flags.FLAGS(sys.argv))
+            ending = ["ended", ""]
+        except errors.UserError as error:
+            ending = ["UserError", str(error)]
+        except Exception:
+            ending = ["bug", traceback.format_exc()]
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    outcomes[name] = dict(
+        ending=ending, printed=printed.getvalue(),
+        untouched=digest(case["precious"]) == before)
+print(json.dumps(outcomes))
+"""
+
+
+def digest(folder):
+    """Names and contents of all files below a folder."""
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(pathlib.Path(folder).rglob("*")) if p.is_file()}
+
+
+def write_corpus(folder, tokens=8000, words=30):
+    """Three texts in which each word tells something of the next."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for part, length in (("train", tokens), ("valid", 300), ("test", 150)):
+        chain = [0]
+        for _ in range(length):
+            chain.append(int((chain[-1] * 7 + rng.integers(0, 3)) % words))
+        lines = [" " + " ".join(f"w{i}" for i in chain[start:start + 12])
+                 + " \n" for start in range(0, length, 12)]
+        (folder / f"ptb.{part}.txt").write_text("".join(lines))
+
+
+def structure(decay=0.003, second="weights"):
+    """The authors' settings for two layers, TensorFlow 1.0 names."""
+    return {"learning_rate": 0.5, "weight_decay": 0.0,
+            "dropout_keep_prob": 0.8, "grouplasso": {
+                "global_decay": decay,
+                CELL.format(0): {"structure_decay_multi": 1.0,
+                                 "coupled_layer": CELL.format(1)},
+                CELL.format(1)[:-len("weights")] + second: {
+                    "structure_decay_multi": 1.0,
+                    "coupled_layer": "Model/softmax_w",
+                    "couple_split_num": 1}}}
+
+
+# name -> (flags, the line that must come); {0} is the folder of inputs.
+MISTAKES = {
+    "no data": (["--data_path={0}/nowhere"],
+                "text folder {0}/nowhere does not exist; expected a folder"),
+    "empty data": (["--data_path={0}/empty"], "empty has no ptb.train.txt"),
+    "empty file": (["--data_path={0}/emptied"],
+                   "ptb.valid.txt is empty; expected text"),
+    "latin-1": (["--data_path={0}/latin"], "ptb.train.txt is not UTF-8: byte "
+                                           "0xe9 at offset"),
+    "batch too large": (["--batch_size=100", "--data_path={0}/data"],
+                        "batch too large for the text: batch_size 100 x"),
+    "batch too large for the training text": (
+        ["--batch_size=13", "--data_path={0}/short_train"],
+        "batch too large for the text: batch_size 13 x"),
+    "unknown argument": (["epochs=3"], "unknown argument 'epochs=3'; flags "
+                                       "start with --"),
+    "no settings": (["--config_file={0}/none.json"],
+                    "cannot read settings {0}/none.json: No such file"),
+    "broken settings": (["--config_file={0}/broken.json"],
+                        "settings {0}/broken.json are not JSON: line 1"),
+    "unknown key": (["--config_file={0}/key.json"],
+                    "key.json: unknown key 'weight_decai'"),
+    "wrong type": (["--config_file={0}/type.json"],
+                   "type.json: 'weight_decay' must be a number, got '1e-4'"),
+    "unknown variable": (["--config_file={0}/variable.json"],
+                         "variable.json: the model has no variable "),
+    "negative decay": (["--config_file={0}/negative.json"],
+                       "negative.json: 'grouplasso/global_decay' must be >= "
+                       "0 and finite, got -0.1"),
+    "NaN decay": (["--config_file={0}/good.json", "--global_decay=nan"],
+                  "--global_decay must be a number >= 0, got nan"),
+    "decay of nothing": (["--global_decay=0.1"], "--global_decay needs a "
+                                                 "--config_file"),
+    "keep_prob": (["--keep_prob=0"], r"--keep_prob must be in \(0, 1\], got "
+                                     "0"),
+    "sizes": (["--hidden_sizes=many"], "--hidden_sizes must be whole numbers"),
+    "no units": (["--hidden_sizes=3,0"], r"layer sizes must be positive, got "
+                                         r"\(3, 0\)"),
+    "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"],
+                    "not both"),
+    "nothing to evaluate": (["--mode=eval"], "--mode=eval needs "
+                                             "--restore_path"),
+    "no checkpoint": (["--restore_path={0}/empty"],
+                      "no checkpoint at {0}/empty: expected"),
+    "damaged checkpoint": (["--restore_path={0}/bad.ckpt"],
+                           "checkpoint {0}/bad.ckpt is damaged"),
+    "damaged weights": (["--restore_path={0}/bad.npz"],
+                        "cannot read weights {0}/bad.npz"),
+    "nothing to resume": (["--resume", "--nooverwrite", "--run_name=new"],
+                          "nothing to resume: .*new/checkpoints holds no"),
+    "resume or overwrite": (["--resume"], "exclude each other"),
+    "occupied": (["--nooverwrite"], "precious is not empty; continue it with "
+                                    "--resume, replace it with --overwrite"),
+    "no folder": (["--save_path={0}/data/ptb.test.txt"],
+                  "cannot write to run directory {0}/data/ptb.test.txt/"),
+}
+
+SMALL = ["--hidden_sizes=7,5", "--batch_size=4", "--epochs=2", "--seed=3",
+         "--threads=1", "--checkpoint_every=13"]
+
+
+@pytest.fixture(name="inputs", scope="module")
+def fixture_inputs(tmp_path_factory):
+    """Good and bad files that the flags point to."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_corpus(folder / "data")
+    for name, damage in (
+            ("emptied", {"ptb.valid.txt": b""}),
+            ("latin", {"ptb.train.txt": "caf\xe9 \n".encode("latin-1")}),
+            ("short_train", {"ptb.train.txt": " ".join(
+                ["", *(f"w{i}" for i in range(30)), "\n"]).encode() * 6})):
+        write_corpus(folder / name)
+        for file, content in damage.items():
+            (folder / name / file).write_bytes(content)
+    (folder / "empty").mkdir()
+    for name, content in (
+            ("good", structure()), ("negative", structure(-0.1)),
+            ("key", {"weight_decai": 0.1}), ("type", {"weight_decay": "1e-4"}),
+            ("variable", structure(second="weight")), ("broken", None)):
+        (folder / f"{name}.json").write_text(
+            "{" if content is None else json.dumps(content))
+    (folder / "bad.npz").write_bytes(b"PK\x03\x04 not a whole archive")
+    (folder / "bad.ckpt.index").write_bytes(b"not an index")
+    return folder
+
+
+@pytest.fixture(name="outcomes", scope="module")
+def fixture_outcomes(inputs, tmp_path_factory):
+    """How each case ended; the good run's folder is runs/whole."""
+    runs = tmp_path_factory.mktemp("runs")
+    precious = runs / "precious"
+    precious.mkdir()
+    (precious / "weights").write_text("months of work")
+    common = SMALL + [f"--save_path={runs}", f"--data_path={inputs}/data"]
+    good = common + [f"--config_file={inputs}/good.json"]
+    cases = {
+        name: {"flags": common + ["--run_name=precious", "--overwrite"]
+               + [flag.format(inputs) for flag in flags]}
+        for name, (flags, _) in MISTAKES.items()}
+    whole = good + ["--run_name=whole"]
+    cases["whole"] = {"flags": whole}
+    cases["other sizes"] = {"flags": common + [
+        f"--restore_path={runs}/whole", "--run_name=precious", "--overwrite",
+        "--model=test"]}
+    cases["other flags"] = {"flags": whole + ["--resume", "--seed=4"]}
+    cases["evaluate"] = {"flags": common + [
+        "--mode=eval", f"--restore_path={runs}/whole"]}
+    cases["disk full"] = {
+        "flags": good + ["--run_name=full"], "file_limit": 3000}
+    cases["NaN"] = {"flags": common + [
+        "--run_name=nan", "--learning_rate=1e30", "--checkpoint_every=1"]}
+    cases["damaged run"] = {
+        "flags": good + ["--run_name=damaged", "--resume"],
+        "copy": [f"{runs}/whole", f"{runs}/damaged"],
+        "damage": f"{runs}/damaged/checkpoints/model-*.index"}
+    for case in cases.values():
+        case["precious"] = str(precious)
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER.format(
+            tests=str(pathlib.Path(__file__).parent))],
+        input=json.dumps(cases), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["runs"] = runs
+    return found
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes,
+                                                      inputs):
+    kind, message = outcomes[name]["ending"]
+    assert kind == "UserError", message
+    assert "\n" not in message
+    assert re.search(MISTAKES[name][1].format(inputs), message), message
+    assert outcomes[name]["untouched"]
+
+
+
+@pytest.mark.parametrize("name, message", [
+    ("other sizes", "checkpoint .*/whole/checkpoints/model-.* cannot be "
+                    "restored: .*shape|checkpoint .*whole.* holds"),
+    ("other flags", "cannot resume: the run was made with seed = 3, now it "
+                    r"is 4; give the flags .*\(its flags.txt\)"),
+    ("disk full", "cannot write checkpoint .*/full/checkpoints/model-13: "
+                  ".*File too large; the last good one is kept"),
+    ("NaN", "training stopped: .* became (nan|inf|NaN) at step [12]; lower "
+            "the learning rate; the last good checkpoint is kept"),
+    ("damaged run", "checkpoint .*/damaged/checkpoints/model-.* cannot be "
+                    "restored: ."),
+])
+def test_what_breaks_later_gives_one_line(name, message, outcomes):
+    kind, found = outcomes[name]["ending"]
+    assert kind == "UserError", found
+    assert "\n" not in found and "{{" not in found
+    assert re.search(message, found), found
+    assert outcomes[name]["untouched"]
+
+
+def test_nan_leaves_finite_weights(outcomes):
+    folder = outcomes["runs"] / "nan" / "checkpoints"
+    for state in folder.glob("state-*.json"):
+        saved = arrays(folder / state.stem.replace("state", "model"))
+        assert all(np.isfinite(array).all() for array in saved.values())
+
+
+def test_a_whole_run(outcomes):
+    kind, message = outcomes["whole"]["ending"]
+    assert kind == "ended", message
+    run = outcomes["runs"] / "whole"
+    for name in ("flags.txt", "report.md", "plots/weights.png",
+                 "plots/training.png", "saved_model/dense/saved_model.pb",
+                 "saved_model/compressed/saved_model.pb",
+                 "saved_model/compressed/vocabulary.txt",
+                 "saved_model/compressed/model_card.json"):
+        assert (run / name).stat().st_size > 0, name
+    assert "--hidden_sizes=7,5" in (run / "flags.txt").read_text()
+    rows = metrics(run)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    perplexities = [float(row["valid_perplexity"]) for row in rows]
+    assert perplexities[1] < perplexities[0]
+    report = json.loads((run / "report.json").read_text())
+    assert "table" in report and "whole" in report["command"]
+
+
+def test_evaluation_repeats_the_runs_perplexity(outcomes):
+    kind, message = outcomes["evaluate"]["ending"]
+    assert kind == "ended", message
+    found = re.search(r"valid perplexity (\S+)",
+                      outcomes["evaluate"]["printed"])
+    last = metrics(outcomes["runs"] / "whole")[-1]["valid_perplexity"]
+    np.testing.assert_allclose(float(found[1]), float(last), atol=6e-4)
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(inputs, outcomes):
+    """`kill -9` in the middle of the second epoch, dropout on."""
+    runs = outcomes["runs"]
+    command = [sys.executable, "-m", MODULE, *SMALL, f"--save_path={runs}",
+               f"--data_path={inputs}/data", "--run_name=killed",
+               f"--config_file={inputs}/good.json"]
+    folder = runs / "killed" / "checkpoints"
+    root = pathlib.Path(__file__).parent.parent
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and not any(
+                state["epoch"] == 1 and state["batch"]
+                for state in states(folder)):
+            time.sleep(0.002)
+    finally:
+        process.kill()
+    _, complaints = process.communicate()
+    assert process.returncode == -signal.SIGKILL, complaints
+    last = max(states(folder), key=lambda s: (s["epoch"], s["batch"]))
+    assert last["epoch"] == 1 and last["batch"] > 0
+    done = subprocess.run([*command, "--resume"], cwd=root, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resumed" in done.stdout
+    assert "Traceback" not in done.stderr
+    step = max(int(p.stem.split("-")[1])
+               for p in (runs / "whole" / "checkpoints").glob("state-*.json"))
+    expected = arrays(runs / "whole" / "checkpoints" / f"model-{step}")
+    found = arrays(folder / f"model-{step}")
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+    measured = ("seconds", "words_per_second")
+    assert [{k: v for k, v in row.items() if k not in measured}
+            for row in metrics(runs / "killed")] == [
+                {k: v for k, v in row.items() if k not in measured}
+                for row in metrics(runs / "whole")]
+
+
+def arrays(prefix):
+    """Numbers of a checkpoint by name."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
+
+
+def metrics(run):
+    with open(run / "metrics.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def states(folder):
+    """Of the checkpoints there are; a running program removes old ones."""
+    found = []
+    for path in folder.glob("state-*.json"):
+        try:
+            found.append(json.loads(path.read_text()))
+        except FileNotFoundError:
+            pass
+    return found

@@ -1,0 +1,383 @@
+"""Run directories, checkpoints, metrics, and fitting from anywhere."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import language_model
+from iss_rnns import training
+from ptb import model as model_lib
+
+VOCABULARY, BATCH, TIME, STEPS = 9, 2, 2, 4
+
+
+def new_model(sizes=(4,), optimizer=None, **kwargs):
+    model = language_model.LanguageModel(
+        model_lib.WordLSTM(VOCABULARY, 4, sizes, init_scale=0.5, **kwargs),
+        BATCH, max_grad_norm=5.)
+    model.compile(optimizer or tf.keras.optimizers.SGD(1.),
+                  run_eagerly=True)  # tracing takes longer than these steps
+    return model
+
+
+def windows(count=STEPS):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, VOCABULARY, (2, count, BATCH, TIME))
+    return ids.astype(np.int32)
+
+
+def tiny_checkpoint(run, step=1):
+    """A file that says a checkpoint is complete."""
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    (run.checkpoints / f"state-{step}.json").write_text("{}")
+
+
+class TestRunDirectory:
+
+    def test_is_made_with_its_parents(self, tmp_path):
+        run = training.RunDirectory(tmp_path / "a" / "b", "name")
+        assert run.path == tmp_path / "a" / "b" / "name"
+        assert run.checkpoints.is_dir()
+        assert [p.name for p in run.path.iterdir()] == ["checkpoints"]
+        run.write_text("flags.txt", "--x\n")
+        assert (run.path / "flags.txt").read_text() == "--x\n"
+
+    def test_without_a_name_it_is_the_time(self, tmp_path):
+        run = training.RunDirectory(tmp_path)
+        assert run.path.name[:2] == "20" and "___" in run.path.name
+
+    def test_an_occupied_one_is_refused_untouched(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "note.txt").write_text("mine")
+        with pytest.raises(errors.UserError,
+                           match="run is not empty; continue it with "
+                                 "--resume, replace it with --overwrite"):
+            training.RunDirectory(tmp_path, "run")
+        assert [p.name for p in (tmp_path / "run").iterdir()] == ["note.txt"]
+
+    def test_overwrite_removes_it(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "note.txt").write_text("mine")
+        run = training.RunDirectory(tmp_path, "run", overwrite=True)
+        assert not (run.path / "note.txt").exists()
+
+    def test_resume_needs_a_checkpoint(self, tmp_path):
+        run = training.RunDirectory(tmp_path, "run")
+        with pytest.raises(errors.UserError,
+                           match="nothing to resume: .*checkpoints holds no "
+                                 "checkpoint"):
+            training.RunDirectory(tmp_path, "run", resume=True)
+        with pytest.raises(errors.UserError, match="nothing to resume"):
+            training.RunDirectory(tmp_path, "other", resume=True)
+        assert not (tmp_path / "other").exists()
+        tiny_checkpoint(run, 10)
+        tiny_checkpoint(run, 9)
+        resumed = training.RunDirectory(tmp_path, "run", resume=True)
+        assert resumed.checkpoint_steps() == [9, 10]
+
+    def test_both_are_refused(self, tmp_path):
+        with pytest.raises(errors.UserError, match="exclude each other"):
+            training.RunDirectory(tmp_path, "run", True, True)
+
+    @pytest.mark.parametrize("name", ["file", "file/below"])
+    def test_no_place_to_write(self, tmp_path, name):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(errors.UserError,
+                           match="cannot write to run directory .*file.*; "
+                                 "choose another --save_path"):
+            training.RunDirectory(tmp_path, name)
+        assert (tmp_path / "file").read_text() == "mine"
+
+
+class TestCheckpoints:
+
+    def saved(self, tmp_path, model, state=None, **kwargs):
+        run = training.RunDirectory(tmp_path, "run", overwrite=True)
+        checkpoints = training.Checkpoints(run, **kwargs)
+        checkpoints.save(model, state or {"epoch": 1})
+        return checkpoints
+
+    def test_round_trip_of_everything(self, tmp_path):
+        model = new_model(optimizer=tf.keras.optimizers.Adam(0.1))
+        training.fit(model, *windows(), epochs=1, callbacks=[])
+        checkpoints = self.saved(tmp_path, model, {"epoch": 1, "batch": 2})
+        assert checkpoints.last_state() == {"epoch": 1, "batch": 2}
+        again = new_model(optimizer=tf.keras.optimizers.Adam(0.1), seed=5)
+        checkpoints.restore(again)
+        assert int(again.optimizer.iterations) == STEPS
+        for ours, theirs in zip(
+                [*again.variables, *again.optimizer.variables],
+                [*model.variables, *model.optimizer.variables]):
+            np.testing.assert_array_equal(ours, theirs)
+        for ours, theirs in zip(again.carried, model.carried):
+            assert theirs.numpy().any()
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_keeps_the_newest(self, tmp_path):
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model, keep=2)
+        for step in (3, 9, 10):
+            model.optimizer.iterations.assign(step)
+            checkpoints.save(model, {"epoch": step})
+        assert checkpoints.run.checkpoint_steps() == [9, 10]
+        assert checkpoints.last_state() == {"epoch": 10}
+        assert sorted({p.name.split(".")[0] for p in
+                       checkpoints.run.checkpoints.iterdir()}) == [
+                           "model-10", "model-9", "state-10", "state-9"]
+
+    def test_without_its_state_file_it_does_not_exist(self, tmp_path):
+        """A kill between the two writes leaves the older one."""
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model)
+        tf.train.Checkpoint(model=model).write(
+            str(checkpoints.run.checkpoints / "model-7"))
+        assert checkpoints.run.checkpoint_steps() == [0]
+
+    def test_nan_weights_are_never_saved(self, tmp_path):
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model)
+        model.optimizer.iterations.assign(4)
+        model.net.softmax_b.assign(np.full(VOCABULARY, np.inf))
+        with pytest.raises(FloatingPointError,
+                           match="softmax_b:0 became NaN at step 4"):
+            checkpoints.save(model, {})
+        assert checkpoints.run.checkpoint_steps() == [0]
+
+    @pytest.mark.parametrize("kwargs", [
+        {"sizes": (3,)}, {"sizes": (4, 3)},
+        {"optimizer": tf.keras.optimizers.Adam()}])
+    def test_of_another_model(self, tmp_path, kwargs):
+        checkpoints = self.saved(tmp_path, new_model())
+        with pytest.raises(errors.UserError,
+                           match="checkpoint .*model-0 cannot be restored: "
+                                 ) as caught:
+            checkpoints.restore(new_model(**kwargs))
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("ending, damage", [
+        (".index", b""), (".index", b"garbage" * 40),
+        (".data-00000-of-00001", b"short"), (".data-00000-of-00001", None)])
+    def test_damaged(self, tmp_path, ending, damage):
+        checkpoints = self.saved(tmp_path, new_model())
+        file = checkpoints.run.checkpoints / f"model-0{ending}"
+        file.unlink()
+        if damage is not None:
+            file.write_bytes(damage)
+        with pytest.raises(errors.UserError, match="model-0 cannot be"
+                           ) as caught:
+            checkpoints.restore(new_model())
+        assert "\n" not in str(caught.value)
+
+    def test_no_place_to_write(self, tmp_path):
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model)
+        folder = checkpoints.run.checkpoints
+        folder.rename(tmp_path / "good")
+        folder.write_text("a file in the place of the folder")
+        with pytest.raises(errors.UserError,
+                           match="cannot write checkpoint .*model-0: .*; the "
+                                 "last good one is kept"):
+            checkpoints.save(model, {})
+        assert (tmp_path / "good" / "state-0.json").exists()
+
+
+class TestMetrics:
+
+    def test_rows_and_new_columns(self, tmp_path):
+        metrics = training.Metrics(tmp_path / "metrics.csv")
+        metrics.append({"epoch": 1, "valid": 2.5})
+        metrics.append({"epoch": 2, "valid": 2.25, "units/a": 7})
+        assert (tmp_path / "metrics.csv").read_text() == (
+            "epoch,valid,units/a\n1,2.5,\n2,2.25,7\n")
+
+    def test_a_resumed_run_drops_what_comes_again(self, tmp_path):
+        path = tmp_path / "metrics.csv"
+        metrics = training.Metrics(path)
+        for epoch in (1, 2, 3):
+            metrics.append({"epoch": epoch, "valid": float(epoch)})
+        again = training.Metrics(path, epochs_kept=2)
+        again.append({"epoch": 3, "valid": 9.})
+        assert path.read_text() == "epoch,valid\n1,1.0\n2,2.0\n3,9.0\n"
+        assert training.Metrics(path, epochs_kept=0).rows == []
+
+
+class Stop(Exception):
+    pass
+
+
+def run_epochs(model, tmp_path, epochs=3, every=2, die_at=None, resume=False,
+               max_steps=None):
+    """Trains as the tasks do; returns the costs and the checkpoints."""
+    run = training.RunDirectory(tmp_path, "run", resume=resume)
+    checkpoints = training.Checkpoints(run)
+    state = {"epoch": 0, "batch": 0}
+    if resume:
+        state = checkpoints.last_state()
+        checkpoints.restore(model)
+    costs = []
+
+    class Record(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            costs.append(float(logs["cost"]))
+            if len(costs) == die_at:
+                raise Stop
+
+        def on_epoch_end(self, epoch, logs=None):
+            if die_at == "validation":
+                raise Stop
+
+    training.fit(
+        model, *windows(), epochs, [
+            training.EpochStart(lambda epoch: 0.5 ** epoch,
+                                state["epoch"] if state["batch"] else None),
+            Record(),
+            training.SaveCheckpoints(checkpoints, every, STEPS, lambda: {},
+                                     state["batch"])],
+        epoch=state["epoch"], batch=state["batch"], max_steps=max_steps)
+    return costs, checkpoints
+
+
+class TestFit:
+
+    @pytest.mark.parametrize("die_at", [3, 4, 7])
+    def test_killed_anywhere_it_ends_with_the_same_weights(
+            self, tmp_path, die_at):
+        """Dropout too: it goes by the step's number."""
+        whole = new_model(keep_prob=0.7)
+        costs, _ = run_epochs(whole, tmp_path / "whole")
+        assert len(costs) == 3 * STEPS
+        with pytest.raises(Stop):
+            run_epochs(new_model(keep_prob=0.7), tmp_path / "cut",
+                       die_at=die_at)
+        resumed = new_model(keep_prob=0.7, seed=8)
+        resumed.net.seed = whole.net.seed
+        rest, checkpoints = run_epochs(resumed, tmp_path / "cut", resume=True)
+        assert rest == costs[-len(rest):]
+        assert len(rest) >= 3 * STEPS - die_at
+        assert checkpoints.run.checkpoint_steps()[-1] == 3 * STEPS
+        for ours, theirs in zip(resumed.variables, whole.variables):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_counts_the_steps_exactly(self, tmp_path):
+        """Keras would run one more, to see that the data is out."""
+        model = new_model()
+        model.compile(tf.keras.optimizers.Adam())  # not eagerly
+        run_epochs(model, tmp_path)
+        assert int(model.optimizer.iterations) == 3 * STEPS
+
+    def test_killed_in_validation_it_can_go_on(self, tmp_path):
+        """No checkpoint says that an epoch with nothing left is open."""
+        with pytest.raises(Stop):
+            run_epochs(new_model(), tmp_path, every=2, die_at="validation")
+        states = [json.loads(p.read_text()) for p in
+                  (tmp_path / "run" / "checkpoints").glob("state-*.json")]
+        assert states == [{"epoch": 0, "batch": 2}]
+        rest, _ = run_epochs(new_model(), tmp_path, resume=True)
+        assert len(rest) == 3 * STEPS - 2
+
+    def test_dropout_draws_anew_in_each_step(self):
+        model, costs = new_model(keep_prob=0.5), []
+
+        class Record(tf.keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                costs.append(float(logs["cost"]))
+
+        training.fit(model, *windows(1), 4,
+                     [training.EpochStart(lambda epoch: 0.), Record()])
+        assert len(set(costs)) == 4
+
+    @pytest.mark.parametrize("steps, state", [
+        (3, {"epoch": 0, "batch": 3}), (STEPS, {"epoch": 1, "batch": 0}),
+        (6, {"epoch": 1, "batch": 2})])
+    def test_stops_after_max_steps_and_can_go_on(self, tmp_path, steps,
+                                                 state):
+        costs, checkpoints = run_epochs(new_model(), tmp_path,
+                                        max_steps=steps)
+        assert len(costs) == steps
+        assert checkpoints.last_state() == state
+        more, _ = run_epochs(new_model(), tmp_path, resume=True)
+        assert len(costs) + len(more) == 3 * STEPS
+        none, _ = run_epochs(new_model(), tmp_path, resume=True, max_steps=1)
+        assert none == []
+
+    def test_learning_rates_by_epoch(self, tmp_path):
+        model, rates = new_model(), []
+
+        class Look(tf.keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                rates.append(float(self.model.optimizer.learning_rate))
+
+        training.fit(model, *windows(2), 3,
+                     [training.EpochStart(lambda epoch: 0.5 ** epoch),
+                      Look()])
+        assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+    def test_state_is_carried_in_an_epoch_and_reset_between(self):
+        model, sums = new_model(), []
+
+        class Look(tf.keras.callbacks.Callback):
+            def on_train_batch_begin(self, batch, logs=None):
+                sums.append(float(sum(abs(s.numpy()).sum()
+                                      for s in self.model.carried)))
+
+        training.fit(model, *windows(2), 2,
+                     [training.EpochStart(lambda epoch: 1.), Look()])
+        assert [s > 0 for s in sums] == [False, True, False, True]
+
+    def test_nan_keeps_the_last_good_checkpoint(self, tmp_path):
+        """Neither the step that broke nor the weights it left are saved."""
+        model = new_model()
+
+        class Poison(tf.keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if int(model.optimizer.iterations) == 3:
+                    model.net.softmax_w.assign(
+                        np.full(model.net.softmax_w.shape, np.nan))
+
+        checkpoints = training.Checkpoints(
+            training.RunDirectory(tmp_path, "run"))
+        for every in (1, 4):
+            with pytest.raises(errors.UserError,
+                               match="training stopped: .* became (nan|NaN) "
+                                     "at step [34]; lower the learning rate"):
+                training.fit(model, *windows(), 1, [
+                    Poison(), training.SaveCheckpoints(
+                        checkpoints, every, STEPS, lambda: {})])
+            assert checkpoints.run.checkpoint_steps() == [1, 2]
+            checkpoints.restore(model)
+
+
+class TestEpochEnd:
+
+    def test_writes_and_prints_a_row(self, tmp_path, capsys):
+        model = new_model()
+        metrics = training.Metrics(tmp_path / "metrics.csv")
+        clock = training.Clock(BATCH * TIME, seconds_before=100.)
+        training.fit(model, *windows(), 2, [
+            training.EpochStart(lambda epoch: 1.), clock,
+            training.EpochEnd(lambda: 12.5, metrics, model.net.iss_groups(),
+                              clock, tmp_path / "tensorboard")])
+        assert [row["epoch"] for row in metrics.rows] == [1, 2]
+        row = metrics.rows[-1]
+        assert row["valid_perplexity"] == 12.5 and row["seconds"] > 100
+        assert row["words_per_second"] > 0
+        np.testing.assert_allclose(row["train_perplexity"], math.exp(
+            float(model.total_cost / model.total_steps)), rtol=1e-5)
+        assert row["units_above_0.05/lstm_0"] == 4
+        printed = capsys.readouterr().out
+        assert "epoch 2  learning rate 1" in printed
+        assert "valid 12.50" in printed and "units 4 " in printed
+        assert any((tmp_path / "tensorboard").iterdir())
+
+    def test_progress_is_quiet_when_not_a_terminal(self, capsys):
+        model = new_model()
+        clock = training.Clock(BATCH * TIME)
+        training.fit(model, *windows(), 1, [
+            training.EpochStart(lambda epoch: 1.), clock,
+            training.Progress(STEPS, 1, model.net.iss_groups(), clock)])
+        captured = capsys.readouterr()
+        assert captured.out == captured.err == ""
