@@ -56,7 +56,7 @@ demo-bidaf: .venv/.stamp
 	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
 
 test: .venv/.stamp
-	.venv/bin/python -m pytest -n $(JOBS) $(TESTS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS)
 
 bench: .venv-bench/.stamp
 	set -e; for name in $(BENCHMARKS); do \

@@ -63,7 +63,9 @@ CASES = {
     "iss": Case("large", (373, 315)),
 }
 SPARSE = "large"  # the case whose sparsity learning is measured
-SPARSE_STEPS = 4  # time steps of it
+SHORT = 4  # time steps, where the number does not matter
+
+Step = Callable[[np.ndarray, np.ndarray], float]  # (x, y) -> cost
 
 
 def batch(case: Case, steps: int = None) -> Tuple[np.ndarray, np.ndarray]:
@@ -74,18 +76,18 @@ def batch(case: Case, steps: int = None) -> Tuple[np.ndarray, np.ndarray]:
     ).astype(np.int32))
 
 
-def graph_step(model, x, y) -> Callable[[], float]:
-    """A compiled Keras model's `train_step`, as `fit` runs it."""
-    step = tf.function(model.train_step)
-    data = tf.constant(x), tf.constant(y)
-    return lambda: float(step(data)["cost"])
+def graph_step(model, case: Case) -> Step:
+    """A compiled Keras model's `train_step` in a graph for any time."""
+    spec = tf.TensorSpec([case.options().config.batch_size, None], tf.int32)
+    step = tf.function(lambda x, y: model.train_step((x, y))["cost"],
+                       input_signature=[spec, spec])
+    return lambda x, y: float(step(x, y))
 
 
-def trainers(case: Case, bfloat16: bool = False
-             ) -> Dict[str, Callable[[], float]]:
+def trainers(case: Case, bfloat16: bool = False) -> Dict[str, Step]:
     """Steps of ours and of every peer that is installed, by name.
 
-    Each starts from the same weights and returns its cost.
+    Each starts from the same weights.
 
     Args:
       case: the model.
@@ -93,42 +95,43 @@ def trainers(case: Case, bfloat16: bool = False
     """
     options = case.options()
     config = options.config
-    x, y = batch(case)
     net = train.new_net(options, case.vocab)
     keras = ptb_peers.KerasLM(net, config.batch_size, config.max_grad_norm)
     keras.compile(optimizer=tf.keras.optimizers.SGD(config.learning_rate))
     keras.optimizer.build(keras.trainable_variables)
-    runs = {"keras": graph_step(keras, x, y)}
+    steps = {"keras": graph_step(keras, case)}
     if harness.find("torch"):
-        step = ptb_peers.torch_trainer(net, config.learning_rate,
-                                       config.max_grad_norm)
-        runs["torch"] = lambda: step(x, y)
+        steps["torch"] = ptb_peers.torch_trainer(
+            net, config.learning_rate, config.max_grad_norm)
     if bfloat16:
-        runs["bfloat16"] = graph_step(bfloat16_model(options, case.vocab),
-                                      x, y)
-    return {"ours": graph_step(train.compiled(net, options), x, y), **runs}
+        steps["bfloat16"] = graph_step(bfloat16_model(case), case)
+    return {"ours": graph_step(train.compiled(net, options), case), **steps}
 
 
-def bfloat16_model(options: train.Options, vocab: int):
+def bfloat16_model(case: Case):
     """Ours as `--mixed_precision` trains it."""
+    options = case.options()
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        return train.compiled(train.new_net(options, vocab), options)
+        return train.compiled(train.new_net(options, case.vocab), options)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
 
 
-def compare(case: Case, settings: harness.Settings) -> harness.Numbers:
+def compare(case: Case, steps: Dict[str, Step], settings: harness.Settings
+            ) -> harness.Numbers:
     """Milliseconds, words per second and ratios of one case."""
-    runs = trainers(case, bfloat16=harness.has_bfloat16())
-    for step in runs.values():
-        step()
+    data = batch(case)
+    for step in steps.values():
+        # A few time steps warm up as much as all of them.
+        step(*batch(case, SHORT))
     taken = harness.take_turns(
-        runs, *(case.quick_rounds if settings.quick else case.rounds),
+        {name: lambda step=step: step(*data) for name, step in steps.items()},
+        *(case.quick_rounds if settings.quick else case.rounds),
         case.quick_seconds if settings.quick else case.seconds,
         settings.threads)
-    words = batch(case)[0].size
+    words = data[0].size
     numbers = {}
     for name, seconds in taken.items():
         numbers[f"{name}_ms"] = harness.milliseconds(seconds)
@@ -139,13 +142,19 @@ def compare(case: Case, settings: harness.Settings) -> harness.Numbers:
     return numbers
 
 
-def sparsity_cost(case: Case, step_ms: float, settings: harness.Settings,
-                  steps: int = SPARSE_STEPS) -> harness.Numbers:
+def sparsity_cost(case: Case, plain: Step, step_ms: float,
+                  settings: harness.Settings) -> harness.Numbers:
     """What learning structures adds to a step of `step_ms` milliseconds.
 
     Group lasso and thresholding pass over the weights, whatever the number of
     time steps is. So their cost is taken from steps over few time steps,
     where it is not lost in the noise of a long step.
+
+    Args:
+      case: the model.
+      plain: its step without.
+      step_ms: its time.
+      settings: threads and how long.
 
     Returns:
       `lasso_threshold_ms` a step, `statistics_ms` a step (sparsities at the
@@ -153,19 +162,16 @@ def sparsity_cost(case: Case, step_ms: float, settings: harness.Settings,
       line of a terminal), and both as a percentage of the step.
     """
     options = case.options()
-    x, y = batch(case, steps)
-    runs = {}
-    for name in ("plain", "sparse"):
-        net = train.new_net(options, case.vocab)
-        model = train.compiled(net, options)
-        if name == "sparse":
-            for callback in (
-                    callbacks.GroupLasso(net.iss_groups(), GLOBAL_DECAY),
-                    callbacks.ThresholdZeroing()):
-                callback.set_model(model)
-        runs[name] = graph_step(model, x, y)
-        runs[name]()
-    taken = harness.take_turns(runs, 3, 5 if settings.quick else 15,
+    net = train.new_net(options, case.vocab)
+    model = train.compiled(net, options)
+    for callback in (callbacks.GroupLasso(net.iss_groups(), GLOBAL_DECAY),
+                     callbacks.ThresholdZeroing()):
+        callback.set_model(model)
+    sparse = graph_step(model, case)
+    x, y = batch(case, SHORT)
+    runs = {"plain": lambda: plain(x, y), "sparse": lambda: sparse(x, y)}
+    runs["sparse"]()
+    taken = harness.take_turns(runs, 3, 4 if settings.quick else 15,
                                3. if settings.quick else 20.,
                                settings.threads)
     added = 1e3 * float(np.median(taken["sparse"] - taken["plain"]))
@@ -213,9 +219,11 @@ def measure(settings: harness.Settings, cases: Dict[str, Case] = None
     """All cases; names begin with the case's."""
     results = {}
     for name, case in (cases or CASES).items():
-        numbers = compare(case, settings)
+        steps = trainers(case, bfloat16=harness.has_bfloat16())
+        numbers = compare(case, steps, settings)
         if name == SPARSE:
-            numbers.update(sparsity_cost(case, numbers["ours_ms"], settings))
+            numbers.update(sparsity_cost(case, steps["ours"],
+                                         numbers["ours_ms"], settings))
         show(name, case, numbers)
         results.update({f"{name}/{k}": v for k, v in numbers.items()})
     if not harness.has_bfloat16():

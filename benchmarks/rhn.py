@@ -37,7 +37,7 @@ from iss_rnns import training
 from rhns import model as model_lib
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool("quick", False, "Fewer time steps and rounds: under 50 s.")
+flags.DEFINE_bool("quick", False, "Two rounds only, in under 50 s.")
 flags.DEFINE_string("json", "", "File for the numbers, flat names to values.")
 flags.DEFINE_integer("threads", 1, "CPU threads.", lower_bound=1)
 flags.DEFINE_integer("rounds", 0, "Rounds of each measurement; 0: by --quick.",
@@ -47,7 +47,7 @@ flags.DEFINE_integer("shrunk_width", 517, "Of the small one.", lower_bound=1)
 flags.DEFINE_integer("depth", 10, "Micro-steps.", lower_bound=1)
 flags.DEFINE_integer("vocab_size", 10_000, "Words.", lower_bound=2)
 
-BATCH, TIME, QUICK_TIME = 20, 35, 7
+BATCH, TIME = 20, 35
 INFER_BATCH, INFER_TIME = 10, 30  # the paper's setting
 TOLERANCE = 1e-4
 
@@ -91,11 +91,9 @@ def new_model(net):
 
 
 def measure(runs, rounds):
-    """name -> seconds of each round, one after the other in every round."""
+    """name -> seconds of each round, in turn; each has run once before."""
     clock = time.process_time if FLAGS.threads == 1 else time.perf_counter
     seconds = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     for _ in range(rounds):
         for name, run in runs.items():
             start = clock()
@@ -113,13 +111,13 @@ def update_difference(models, before):
                      for a, b in zip(ours, stock)) / largest)
 
 
-def train_speed(rounds, steps):
+def train_speed(rounds):
     """Words per second of both, and their ratio."""
     models = {"recurrent": new_model(new_net(model_lib.HighwayLM,
                                              FLAGS.width)),
               "keras_rnn": new_model(new_net(StockHighwayLM, FLAGS.width))}
     x, y = np.random.default_rng(0).integers(
-        0, FLAGS.vocab_size, (2, BATCH, steps)).astype(np.int32)
+        0, FLAGS.vocab_size, (2, BATCH, TIME)).astype(np.int32)
 
     def runner(model):
         step = tf.function(lambda: model.train_step((x, y))["cost"],
@@ -136,7 +134,7 @@ def train_speed(rounds, steps):
             f"the two models' first updates differ by {difference:.3g} of "
             f"the largest, more than {TOLERANCE:g}: no speed to compare")
     seconds = measure(runs, rounds)
-    words = BATCH * steps
+    words = BATCH * TIME
     return {
         **{f"train/{name}_words_per_s": words / float(np.median(s))
            for name, s in seconds.items()},
@@ -146,21 +144,23 @@ def train_speed(rounds, steps):
     }
 
 
-def inference_speed(rounds, steps):
+def inference_speed(rounds):
     """Milliseconds of a batch at both widths, and the ratios."""
     dense = new_net(model_lib.HighwayLM, FLAGS.width)
     small = dense.resized({dense.cells[0].name: FLAGS.shrunk_width})
     ids = tf.constant(np.random.default_rng(0).integers(
-        0, FLAGS.vocab_size, (INFER_BATCH, steps)).astype(np.int32))
+        0, FLAGS.vocab_size, (INFER_BATCH, INFER_TIME)).astype(np.int32))
 
     def runner(net):
         run = tf.function(lambda: tf.reduce_sum(net(ids, training=False)[0]),
                           autograph=False)
         return lambda: float(run())
 
-    seconds = measure({net.hidden_sizes[0]: runner(net)
-                       for net in (dense, small)}, rounds)
-    setting = f"infer/{INFER_BATCH}x{steps}"
+    runs = {net.hidden_sizes[0]: runner(net) for net in (dense, small)}
+    for run in runs.values():
+        run()
+    seconds = measure(runs, rounds)
+    setting = f"infer/{INFER_BATCH}x{INFER_TIME}"
     return {
         **{f"{setting}/{width}_ms": 1e3 * float(np.median(s))
            for width, s in seconds.items()},
@@ -179,22 +179,21 @@ def main(argv):
             f"--shrunk_width={FLAGS.shrunk_width} must be below "
             f"--width={FLAGS.width}")
     training.use_threads(FLAGS.threads)
-    rounds = FLAGS.rounds or (3 if FLAGS.quick else 7)
+    rounds = FLAGS.rounds or (2 if FLAGS.quick else 7)
     print(f"depth {FLAGS.depth}, width {FLAGS.width}, tied, "
           f"{FLAGS.vocab_size:,} words, {FLAGS.threads} thread(s), medians "
           f"of {rounds} rounds", flush=True)
-    steps = QUICK_TIME if FLAGS.quick else TIME
-    numbers = train_speed(rounds, steps)
-    print(f"training, batch {BATCH} x {steps}: "
+    numbers = train_speed(rounds)
+    print(f"training, batch {BATCH} x {TIME}: "
           f"{numbers['train/recurrent_words_per_s']:.0f} words/s; in "
           f"tf.keras.layers.RNN {numbers['train/keras_rnn_words_per_s']:.0f};"
           f" {numbers['train/speedup']:.2f} times as fast (updates equal "
           f"to {numbers['train/largest_update_difference']:.1g})",
           flush=True)
-    steps = QUICK_TIME if FLAGS.quick else INFER_TIME
-    numbers.update(inference_speed(rounds, steps))
-    setting = f"infer/{INFER_BATCH}x{steps}"
-    print(f"inference, batch {INFER_BATCH} x {steps}: width {FLAGS.width} "
+    numbers.update(inference_speed(rounds))
+    setting = f"infer/{INFER_BATCH}x{INFER_TIME}"
+    print(f"inference, batch {INFER_BATCH} x {INFER_TIME}: width "
+          f"{FLAGS.width} "
           f"{numbers[f'{setting}/{FLAGS.width}_ms']:.1f} ms, width "
           f"{FLAGS.shrunk_width} "
           f"{numbers[f'{setting}/{FLAGS.shrunk_width}_ms']:.1f} ms, "

@@ -18,6 +18,7 @@ right after one of its own: caches are warm, as in a loop over time.
 """
 
 import argparse
+import gc
 import json
 import os
 import time
@@ -88,6 +89,7 @@ def clock():
 
 def measure(runs, rounds):
     """name -> seconds of each round, one after the other in every round."""
+    gc.collect()  # earlier libraries' copies of the weights
     counts = {}
     for name, run in runs.items():
         run()
@@ -118,10 +120,12 @@ def ratio(seconds, base, name):
 
 
 class Results:
-    """Prints lines and keeps the numbers."""
+    """Prints lines and writes the numbers, whenever some are added."""
 
-    def __init__(self):
+    def __init__(self, path):
+        self.path = path
         self.numbers = {}
+        self.write()
 
     def add(self, prefix, seconds, dense, groups):
         """One comparison: the best of each group over the best dense."""
@@ -140,6 +144,19 @@ class Results:
                 which = f" ({best})" if len(names) > 1 else ""
                 parts.append(f"{label} {times:5.2f}x{which}")
         print(f"{prefix:32s} " + "  ".join(parts), flush=True)
+        self.write()
+
+    def write(self):
+        """Writes flat names to numbers."""
+        if not self.path:
+            return
+        try:
+            with open(self.path, "w", encoding="utf-8") as file:
+                json.dump(self.numbers, file, indent=1)
+                file.write("\n")
+        except OSError as error:
+            raise errors.UserError(f"cannot write --json={self.path}: "
+                                   f"{error.strerror}") from error
 
 
 def run_products(shapes, batches, blocks, rounds, results, missing):
@@ -218,28 +235,15 @@ def check(runs, expected):
             raise AssertionError(f"{name} is off by {difference:.2g}")
 
 
-def write_json(path, numbers):
-    """Writes flat names to numbers."""
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(numbers, file, indent=1)
-            file.write("\n")
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write --json={path}: {error.strerror}") from error
-
-
 def main(argv):
     """Runs the comparisons."""
     if len(argv) > 1:
         raise errors.UserError(f"unexpected argument '{argv[1]}'; flags "
                                f"start with --")
     warnings.filterwarnings("ignore", message="Sparse ")
-    if FLAGS.json:
-        write_json(FLAGS.json, {})  # rather now than after the work
     missing = []
     peers.set_threads(FLAGS.threads, missing)
-    results = Results()
+    results = Results(FLAGS.json)
     print(f"{FLAGS.sparsity:.0%} pruned, {FLAGS.threads} thread(s); ratios "
           f"over the fastest dense library")
     rounds = FLAGS.rounds or (5 if FLAGS.quick else 15)
@@ -254,8 +258,6 @@ def main(argv):
                    max(3, rounds // 3), results, missing)
     for line in missing:
         print(f"not compared, missing: {line}")
-    if FLAGS.json:
-        write_json(FLAGS.json, results.numbers)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ everything that reads its output: the next layers, the logits, and each block
 of a concatenation that its output went into, the products included.
 """
 
-from typing import List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
@@ -122,21 +123,32 @@ def from_file(net, file: group_json.GroupFile) -> List[groups_lib.Group]:
     return result
 
 
-def silence(net, penalized: Sequence[groups_lib.Group],
-            below: float = 0.) -> None:
+def dead_units(penalized: Sequence[groups_lib.Group], below: float = 0.
+               ) -> Dict[str, np.ndarray]:
+    """Which units of each direction are dead.
+
+    Args:
+      penalized: groups that training acted on.
+      below: also units whose norm is not above this are dead.
+
+    Returns:
+      Name to `[n]` bool.
+    """
+    return {group.name: ~group.alive(below).numpy() for group in penalized}
+
+
+def silence(net, dead: Mapping[str, np.ndarray]) -> None:
     """Makes dead units ready to be cut, in place.
 
-    A unit that is dead in the penalized groups (the authors' leave the
-    attended answer out) is zeroed in everything that reads it and in its
-    biases; then its output is exactly 0, and nobody reads it.
+    Groups of the authors' leave the attended answer out; so a unit that is
+    dead in them may still be heard there, by way of its biases. Here it is
+    zeroed in everything that reads it and in its biases: then its output is
+    exactly 0, and nobody reads it.
 
     Args:
       net: a `model.BiDAF`.
-      penalized: groups that training acted on, with the directions' names.
-      below: also units whose norm is not above this are dead.
+      dead: of `dead_units`; names that are no directions are ignored.
     """
-    known = {group.name: group for group in penalized}
     for group in iss_groups(net, shrinkable(net)):
-        if group.name in known:
-            dead = tf.logical_not(known[group.name].alive(below))
-            thresholding.zero_units(group, dead)
+        if group.name in dead:
+            thresholding.zero_units(group, tf.constant(dead[group.name]))

@@ -1,6 +1,7 @@
 """Answers of a net to all questions of a data set, and how good they are."""
 
 import dataclasses
+import pathlib
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
@@ -10,6 +11,7 @@ import tqdm
 from bidaf import evaluate
 from bidaf import penalties
 from bidaf import sources
+from iss_rnns import errors
 
 NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
 
@@ -128,3 +130,38 @@ def read_off(outputs: Mapping[str, np.ndarray], rules: Rules) -> List:
     spans, values = evaluate.best_spans(outputs["start"], outputs["end"])
     return [(tuple(map(tuple, span)), value)
             for span, value in zip(spans.tolist(), values.tolist())]
+
+
+def write_probabilities(function: NetFunction, questions: sources.Questions,
+                        batch_size: int, path: pathlib.Path,
+                        num_batches: int = 0) -> pathlib.Path:
+    """Writes every word's probabilities, question by question.
+
+    Args:
+      function: see `score`.
+      questions: likewise; batch_size and num_batches too.
+      path: of the file, without its `.npz`.
+
+    Returns:
+      The file: for each question id `<id>/start` and `<id>/end`
+      `[sentences, words]`.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    arrays = {}
+    part = questions.judged.part
+    for indices, batch in sources.judged_batches(questions, batch_size,
+                                                 num_batches):
+        outputs = function(batch)
+        for name in ("start", "end"):
+            arrays.update({f"{part.ids[index]}/{name}": row for index, row in
+                           zip(indices, np.asarray(outputs[name]))})
+    path = path.with_name(path.name + ".npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **arrays)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write {path}: {error.strerror}") from None
+    return path

@@ -92,17 +92,27 @@ def for_training(store: store_lib.Store, config: read_data.DataConfig
 
 
 def for_testing(store: store_lib.Store, config: read_data.DataConfig,
-                vocabulary: vocabulary_lib.Vocabulary, part: str
-                ) -> Questions:
+                vocabulary: vocabulary_lib.Vocabulary, part: str,
+                word_size: Optional[int] = None) -> Questions:
     """All questions of a part, whatever their lengths.
+
+    Args:
+      store: with the part.
+      config: how it is fed.
+      vocabulary: of training.
+      part: its name.
+      word_size: characters of a word in training (the number of padding
+        characters is not without effect); None: what the part needs.
 
     Raises:
       UserError: see `read_data.read`.
     """
     config = dataclasses.replace(config, joint_vectors=True, len_opt=True)
     judged = read_data.read(store, part, config, vocabulary, filtered=False)
-    return Questions(None, judged, feed.sizes([judged], training=False),
-                     _describe(store, judged))
+    sizes = feed.sizes([judged], training=False)
+    if word_size:
+        sizes = dataclasses.replace(sizes, max_word_size=word_size)
+    return Questions(None, judged, sizes, _describe(store, judged))
 
 
 def _describe(store, *data_sets) -> str:

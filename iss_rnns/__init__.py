@@ -14,6 +14,7 @@ _PUBLIC = {
     "GroupLasso": "callbacks",
     "LSTMCell": "cells",
     "LanguageModel": "language_model",
+    "RHNCell": "cells",
     "Recurrent": "recurrent",
     "Served": "export",
     "ShrinkWhileTraining": "live_shrink",

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import sys
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -54,6 +54,31 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
         tf.TensorSpec([None, None], tf.int32, name="tokens"),
         **{name: tf.TensorSpec([None, size], tf.float32, name=name)
            for name, size in zip(net.state_names, net.state_sizes)})
+    # A line each: line ends, which characters have, are written out.
+    lines = [{"\n": "\\n", "\r": "\\r"}.get(symbol, symbol)
+             for symbol in symbols]
+    return write_saved_model(module, signature, path,
+                             {"vocabulary.txt": "\n".join(lines) + "\n"}, card)
+
+
+def write_saved_model(module: tf.Module, signature, path: pathlib.Path,
+                      files: Mapping[str, str], card: Mapping
+                      ) -> pathlib.Path:
+    """Writes a SavedModel and the files beside it, whole or not at all.
+
+    Args:
+      module: holds the variables that the signature reads.
+      signature: concrete function, becomes `serving_default`.
+      path: of the folder; replaced whole if it exists.
+      files: name to text.
+      card: JSON values, written to `model_card.json`.
+
+    Returns:
+      `path`.
+
+    Raises:
+      UserError: if it cannot be written; an older one stays.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -62,11 +87,8 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
             module, str(partial), signatures=signature,
             options=tf.saved_model.SaveOptions(
                 experimental_custom_gradients=False))
-        # A line each: line ends, which characters have, are written out.
-        lines = [{"\n": "\\n", "\r": "\\r"}.get(symbol, symbol)
-                 for symbol in symbols]
-        report.write_atomically(partial / "vocabulary.txt",
-                                "\n".join(lines) + "\n")
+        for name, text in files.items():
+            report.write_atomically(partial / name, text)
         report.write_atomically(
             partial / "model_card.json",
             json.dumps(report.plain(card), indent=1, ensure_ascii=False))

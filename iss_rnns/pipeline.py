@@ -234,7 +234,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
     reloaded = check_reloaded(paths["compressed"],
                               masked["test perplexity"], texts)
     seconds = measure(paths, len(texts.corpus.symbols))
-    columns = [report.Column(*_other_run(compare_with))] if (
+    columns = [report.Column(*other_run(compare_with))] if (
         compare_with) else []
     scores = (masked if designed is net else {},
               {"valid perplexity": masked["valid perplexity"],
@@ -288,8 +288,15 @@ def sparsity_table(net) -> report.Table:
 
 
 def draw(run: training.RunDirectory, before, after,
-         rows: Sequence[Mapping] = ()) -> List[str]:
-    """Draws weight patterns and curves; returns paths relative to the run."""
+         rows: Sequence[Mapping] = (), **curves) -> List[str]:
+    """Draws weight patterns and curves; returns paths relative to the run.
+
+    Args:
+      run: its directory; the pictures go below `plots/`.
+      before: net; after: net with the same TF1 names.
+      rows: of `metrics.csv`, for the curves.
+      **curves: further arguments of `plots.training_curves`.
+    """
     folder = run.path / "plots"
     folder.mkdir(exist_ok=True)
     pairs = [(_SCOPES.sub("", name), one.read(), other.read())
@@ -299,12 +306,12 @@ def draw(run: training.RunDirectory, before, after,
     plots.weight_pattern(folder / "weights.png", pairs)
     drawn = ["plots/weights.png"]
     if rows:
-        plots.training_curves(folder / "training.png", rows)
+        plots.training_curves(folder / "training.png", rows, **curves)
         drawn.append("plots/training.png")
     return drawn
 
 
-def restore(net_of: Callable, path: str, sizes_of: Callable):
+def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0):
     """A net with weights from a file of any kind this project writes.
 
     Args:
@@ -312,28 +319,40 @@ def restore(net_of: Callable, path: str, sizes_of: Callable):
         run's checkpoints hold them, None for the sizes that flags give.
       path: a run directory, a `.npz` file, or a TF1 checkpoint.
       sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
+      step: of a run directory's checkpoint; 0 means the newest.
 
     Raises:
       UserError: if there is nothing to read, or it is damaged or of other
         sizes.
     """
     folder = pathlib.Path(path)
-    if (folder / "checkpoints").is_dir():
-        return _restore_run(net_of, folder)
-    sizes = None
-    if folder.suffix == ".npz":
-        try:
-            with np.load(path) as file:
-                arrays = {tf1.canonical(n): file[n] for n in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise errors.UserError(
-                f"cannot read weights {path}: {error}") from None
-        sizes = sizes_of(arrays)
-    else:
-        arrays = tf1.read_checkpoint(path)
-    net = net_of(sizes)
+    if is_run(path):
+        return _restore_run(net_of, folder, step)
+    arrays = read_arrays(path)
+    net = net_of(sizes_of(arrays) if folder.suffix == ".npz" else None)
     tf1.assign(net.tf1_views(), arrays, path)
     return net
+
+
+def is_run(path: str) -> bool:
+    """Whether a path is a run directory."""
+    return (pathlib.Path(path) / "checkpoints").is_dir()
+
+
+def read_arrays(path: str) -> Dict[str, np.ndarray]:
+    """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
+
+    Raises:
+      UserError: if there are none or they are damaged.
+    """
+    if pathlib.Path(path).suffix != ".npz":
+        return tf1.read_checkpoint(path)
+    try:
+        with np.load(path) as file:
+            return {tf1.canonical(n): file[n] for n in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise errors.UserError(
+            f"cannot read weights {path}: {error}") from None
 
 
 def past_rows(path: str) -> List[Dict]:
@@ -342,16 +361,35 @@ def past_rows(path: str) -> List[Dict]:
     return training.Metrics.read(file) if file.exists() else []
 
 
-def _restore_run(net_of, folder: pathlib.Path):
+def find_checkpoint(folder: pathlib.Path, step: int = 0
+                    ) -> Tuple[str, Dict]:
+    """Prefix and state of a run's checkpoint.
+
+    Args:
+      folder: the run's.
+      step: of the checkpoint; 0 means the newest.
+
+    Raises:
+      UserError: if there is none.
+    """
+    checkpoints = pathlib.Path(folder) / "checkpoints"
     steps = sorted(int(p.stem.split("-")[1])
-                   for p in (folder / "checkpoints").glob("state-*.json"))
+                   for p in checkpoints.glob("state-*.json"))
     if not steps:
         raise errors.UserError(f"{folder} holds no finished checkpoint")
-    state = json.loads(
-        (folder / "checkpoints" / f"state-{steps[-1]}.json").read_text())
+    if step and step not in steps:
+        raise errors.UserError(
+            f"{folder} holds no checkpoint of step {step}; it has "
+            + ", ".join(map(str, steps)))
+    step = step or steps[-1]
+    state = json.loads((checkpoints / f"state-{step}.json").read_text())
+    return str(checkpoints / f"model-{step}"), state
+
+
+def _restore_run(net_of, folder: pathlib.Path, step: int):
+    prefix, state = find_checkpoint(folder, step)
     net = net_of(state["sizes"])
     holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
-    prefix = str(folder / "checkpoints" / f"model-{steps[-1]}")
     try:
         saved = [name for name, _ in tf.train.list_variables(prefix)
                  if name.startswith("model/net/")]
@@ -369,7 +407,12 @@ def _restore_run(net_of, folder: pathlib.Path):
     return net
 
 
-def _other_run(folder: str) -> Tuple[str, Dict]:
+def other_run(folder: str) -> Tuple[str, Dict]:
+    """Name and column of a finished run, to show beside another.
+
+    Raises:
+      UserError: if the folder holds no finished report.
+    """
     path = pathlib.Path(folder) / "report.json"
     try:
         columns = json.loads(path.read_text(encoding="utf-8"))["table"]

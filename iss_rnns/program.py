@@ -60,7 +60,12 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What the user wants done; the flags of the same names."""
+    """What the user wants done; the flags of the same names.
+
+    Raises:
+      UserError: if the mode needs weights and none are given, or there is
+        nothing to compare with.
+    """
     mode: str
     restore_path: Optional[str]
     save_path: Optional[str]
@@ -70,6 +75,14 @@ class Choices:
     display_weights: bool
     compare_with: Optional[str]
     export_latency: bool
+
+    def __post_init__(self):
+        if self.mode != "train" and not self.restore_path:
+            raise errors.UserError(
+                f"--mode={self.mode} needs --restore_path: a checkpoint, a "
+                "run directory or a .npz file")
+        if self.compare_with:
+            pipeline.other_run(self.compare_with)  # not only after training
 
     @classmethod
     def of(cls, values: Mapping) -> "Choices":
@@ -89,9 +102,12 @@ class Task:
       new_net: `new_net(sizes)` -> net with fresh weights; None means the
         sizes that flags give.
       sizes_of: layer sizes from arrays by TF1 name.
+      check: raises UserError, before anything is written, on what training
+        would refuse.
       train: `train(run, net)` -> (trained net, `training.Metrics`); `net`
         has the restored weights, or is None.
-      clean: sets a restored net's small weights to exact zeros, in place.
+      clean: sets a restored net's small weights to exact zeros, in place,
+        before dead units are cut.
       paper: published columns for the table.
     """
     module: str
@@ -99,6 +115,7 @@ class Task:
     texts: pipeline.Texts
     new_net: Callable[[Optional[Sequence[int]]], object]
     sizes_of: Callable[[Mapping[str, np.ndarray]], Sequence[int]]
+    check: Callable[[], None]
     train: Callable[[training.RunDirectory, Optional[object]],
                     Tuple[object, training.Metrics]]
     clean: Callable[[object], None]
@@ -120,11 +137,15 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
     if choices.mode == "eval":
         print_scores(pipeline.evaluate(net, task.texts), task.texts)
         return
+    if choices.mode == "train":
+        task.check()
+    else:
+        task.clean(net)
     directory = training.RunDirectory(
         choices.save_path or "runs", choices.run_name, choices.resume,
         choices.overwrite)
     if not choices.resume:
-        directory.write_text("flags.txt", flags_text)
+        directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":
         net, metrics = task.train(directory, net)
         rows = metrics.rows
@@ -137,21 +158,23 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
 
 
 def restored(task: Task, choices: Choices) -> Optional[object]:
-    """The net with the weights of `--restore_path`, cleaned; None without.
+    """The net with the weights of `--restore_path`; None without.
 
     Raises:
-      UserError: if the mode needs weights and none are given, or they do not
-        fit.
+      UserError: if they cannot be read or do not fit.
     """
     if not choices.restore_path:
-        if choices.mode != "train":
-            raise errors.UserError(
-                f"--mode={choices.mode} needs --restore_path: a checkpoint, "
-                "a run directory or a .npz file")
         return None
-    net = pipeline.restore(task.new_net, choices.restore_path, task.sizes_of)
-    task.clean(net)
-    return net
+    return pipeline.restore(task.new_net, choices.restore_path, task.sizes_of)
+
+
+def resumable(flags_text: str, directory: training.RunDirectory) -> str:
+    """Flags that together with --resume go on with a run."""
+    once = ("--overwrite", "--nooverwrite", "--resume", "--noresume",
+            "--run_name")
+    lines = [line for line in flags_text.splitlines()
+             if not line.startswith(once)]
+    return "\n".join(lines + [f"--run_name={directory.path.name}"]) + "\n"
 
 
 def print_scores(scores: Mapping[str, float], texts: pipeline.Texts) -> None:

@@ -331,15 +331,21 @@ class Progress(tf.keras.callbacks.Callback):
       groups: whose living units are shown.
       clock: for words/s.
       start_batch: where a resumed epoch goes on.
+      show: what else is shown of a step's logs, as text; by default the
+        perplexity and the words/s.
     """
 
     def __init__(self, steps: int, epochs: int, groups: Sequence,
-                 clock: Clock, start_batch: int = 0):
+                 clock: Clock, start_batch: int = 0,
+                 show: Optional[Callable[[Dict], str]] = None):
         super().__init__()
         self.steps, self.epochs = steps, epochs
         self.groups = groups
         self.clock = clock
         self.start_batch = start_batch
+        self.show = show or (
+            lambda logs: f"perplexity {float(logs['perplexity']):.1f}, "
+                         f"{clock.words_per_second():.0f} words/s")
         self._bar = None
         self._shown = 0.
 
@@ -358,9 +364,7 @@ class Progress(tf.keras.callbacks.Callback):
             self._shown = time.monotonic()
             units = callbacks_lib.alive_units(self.groups, 0.05)
             self._bar.set_postfix_str(
-                f"perplexity {float(logs['perplexity']):.1f}, "
-                f"{self.clock.words_per_second():.0f} words/s, "
-                f"units {_units(units)}")
+                f"{self.show(logs)}, units {_units(units)}")
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
@@ -426,6 +430,32 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
     Raises:
       UserError: if the cost becomes NaN; the last good checkpoint stays.
     """
+    fit_batches(model, lambda _, first: _windows(x[first:], y[first:]),
+                len(x), epochs, callbacks, epoch, batch, max_steps)
+
+
+def fit_batches(model: tf.keras.Model,
+                batches: Callable[[int, int], tf.data.Dataset], steps: int,
+                epochs: int,
+                callbacks: Sequence[tf.keras.callbacks.Callback],
+                epoch: int = 0, batch: int = 0,
+                max_steps: Optional[int] = None) -> None:
+    """Runs `model.fit` over any data, from any epoch and batch on.
+
+    Args:
+      model: compiled, with `cost` in the logs of its steps.
+      batches: `batches(epoch, batch)` -> the data from there on: to the
+        epoch's end, if all epochs read the same, or to the very end.
+      steps: of an epoch.
+      epochs: in all.
+      callbacks: of `fit`.
+      epoch: first epoch, counted from 0.
+      batch: first batch of that epoch.
+      max_steps: see `fit`.
+
+    Raises:
+      UserError: see `fit`.
+    """
     # First: nobody saves or logs a broken step.
     callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
     model.stop_training = False
@@ -435,12 +465,13 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
             return
     try:
         if batch:
-            model.fit(_windows(x[batch:], y[batch:]), epochs=epoch + 1,
-                      initial_epoch=epoch, verbose=0, callbacks=callbacks)
+            model.fit(batches(epoch, batch), epochs=epoch + 1,
+                      initial_epoch=epoch, steps_per_epoch=steps - batch,
+                      verbose=0, callbacks=callbacks)
             epoch += 1
         if epoch < epochs and not model.stop_training:
-            model.fit(_windows(x, y), epochs=epochs, initial_epoch=epoch,
-                      verbose=0, callbacks=callbacks)
+            model.fit(batches(epoch, 0), epochs=epochs, initial_epoch=epoch,
+                      steps_per_epoch=steps, verbose=0, callbacks=callbacks)
     except FloatingPointError as error:
         raise errors.UserError(
             f"training stopped: {error}; lower the learning rate; the last "

@@ -8,6 +8,7 @@ Flags keep the authors' names and meanings; see `--help`.
 import dataclasses
 import math
 import os
+from typing import List
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -18,6 +19,7 @@ import tensorflow as tf
 from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import pipeline
+from iss_rnns import program
 from iss_rnns import report
 from iss_rnns import results
 from iss_rnns import thresholding
@@ -31,19 +33,15 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """The authors' flags, and those beyond."""
+    program.define_flags()
     flags.DEFINE_enum("model", "small", list(model_lib.CONFIGS),
                       "Hyper-parameters by name, exactly the authors'.")
     flags.DEFINE_string("data_path", None, "Folder with ptb.train.txt, "
                         "ptb.valid.txt and ptb.test.txt. Without it, prose "
                         "that comes with Python is used.")
-    flags.DEFINE_string("restore_path", None, "Start from these weights: a "
-                        "checkpoint of the authors' code (folder or prefix), "
-                        "or a run directory or .npz file of this program.")
     flags.DEFINE_string("config_file", None, "The authors' JSON settings: "
                         "learning rate, keep probability, penalties. Without "
                         "it, the model trains dense.")
-    flags.DEFINE_bool("display_weights", False, "Write pictures of the "
-                      "restored weights' zero patterns into the run.")
     flags.DEFINE_enum("regularizer", "l1_regularizer",
                       ["l1_regularizer", "l2_regularizer"],
                       "What weight_decay of the settings weighs.")
@@ -55,23 +53,6 @@ def define_flags() -> None:
     flags.DEFINE_list("hidden_sizes", None, "Units of every LSTM, e.g. "
                       "373,315: any number of layers. The model's "
                       "hidden_size remains the width of the embedding.")
-    flags.DEFINE_enum("mode", "train",
-                      ["train", "eval", "shrink", "export", "report"],
-                      "train: train, then shrink, export and report. The "
-                      "others do their part with --restore_path.")
-    flags.DEFINE_string("save_path", None, "Folder of the runs. Defaults to "
-                        "the settings' save_path, else 'runs'.")
-    flags.DEFINE_string("run_name", None, "The run's folder below "
-                        "--save_path. Defaults to the time.")
-    flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
-    flags.DEFINE_integer("seed", 0, "Of weights and dropout.", lower_bound=0)
-    flags.DEFINE_integer("epochs", None, "Instead of the model's.",
-                         lower_bound=0)
-    flags.DEFINE_integer("max_train_steps", None, "Stop after so many steps.",
-                         lower_bound=0)
-    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints "
-                         "(one more at each epoch's end).", lower_bound=0)
     flags.DEFINE_integer("batch_size", None, "Instead of the model's.",
                          lower_bound=1)
     flags.DEFINE_float("learning_rate", None, "Instead of the settings'.",
@@ -83,22 +64,8 @@ def define_flags() -> None:
                        "Weights smaller than this become exact zeros while a "
                        "sparsity is learned (twice the weight_decay, if that "
                        "is more), and before shrinking.", lower_bound=0.)
-    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
-                         "while training, checking every so many steps (0: "
-                         "at each epoch's end), so that training gets "
-                         "faster.", lower_bound=0)
-    flags.DEFINE_float("dead_below", 0., "With --shrink_every_steps: a unit "
-                       "is also dead if its group's norm stayed below this "
-                       "for --dead_checks checks.", lower_bound=0.)
-    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
-    flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
-                        "show beside this one, e.g. the dense baseline.")
-    flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
-                      "models for batch 1 and 1 step.")
     flags.DEFINE_bool("mixed_precision", False, "Compute in bfloat16 with "
                       "float32 weights (the authors' use_fp16).")
-    flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
-                         lower_bound=0)
 
 
 def settings_from_flags() -> ptb_settings.Settings:
@@ -177,76 +144,38 @@ def main(argv):
     if FLAGS.mixed_precision:
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     options = options_from_flags()
-    if FLAGS.mode != "train" and not FLAGS.restore_path:
-        raise errors.UserError(f"--mode={FLAGS.mode} needs --restore_path: a "
-                               "checkpoint, a run directory or a .npz file")
+    values = FLAGS.flag_values_dict()
+    values["save_path"] = FLAGS.save_path or options.settings.save_path
+    choices = program.Choices.of(values)
     corpus = (corpora.read_words(FLAGS.data_path) if FLAGS.data_path
               else corpora.embedded("word"))
     print(f"data: {corpus.description}", flush=True)
     texts = pipeline.Texts.of(corpus, options.config.batch_size,
                               options.config.num_steps)
-    net = None
-    if FLAGS.restore_path:
-        net = pipeline.restore(
-            lambda sizes: train_lib.new_net(options, len(corpus.symbols),
-                                            sizes),
-            FLAGS.restore_path, model_lib.sizes_of)
-    if FLAGS.mode == "eval":
-        for name, value in pipeline.evaluate(net, texts).items():
-            print(f"{name} {value:.3f}")
-        return
-    if FLAGS.mode == "train":
-        train_lib.check(options, corpus)
-    run = training.RunDirectory(
-        FLAGS.save_path or options.settings.save_path or "runs",
-        FLAGS.run_name, FLAGS.resume, FLAGS.overwrite)
-    command = training.command_line("ptb.ptb_word_lm")
-    if not FLAGS.resume:
-        run.write_text("flags.txt", FLAGS.flags_into_string())
-    rows = []
-    if FLAGS.mode == "train":
-        net, metrics = train_lib.train(options, corpus, run, FLAGS.resume,
-                                       net)
-        rows = metrics.rows
-    else:
-        rows = pipeline.past_rows(FLAGS.restore_path)
-        thresholding.zero_small(net.trainable_variables,
-                                options.zero_threshold)
-    if FLAGS.display_weights:
-        pipeline.draw(run, net, net, rows)
-        print(f"weights: {run.path / 'plots' / 'weights.png'}")
-    designed = train_lib.new_net(options, len(corpus.symbols))
-    finish(run, net, designed, texts, command, rows)
+    task = program.Task(
+        module="ptb.ptb_word_lm",
+        title=f"Word language model, {FLAGS.model}",
+        texts=texts,
+        new_net=lambda sizes: train_lib.new_net(
+            options, len(corpus.symbols), sizes),
+        sizes_of=model_lib.sizes_of,
+        check=lambda: train_lib.check(options, corpus),
+        train=lambda run, net: train_lib.train(options, corpus, run,
+                                               FLAGS.resume, net),
+        clean=lambda net: thresholding.zero_small(
+            net.trainable_variables, options.zero_threshold),
+        paper=paper_columns())
+    program.run(task, choices, FLAGS.flags_into_string())
 
 
-def finish(run, net, designed, texts, command, rows) -> None:
-    """What follows training, as far as the mode goes."""
-    if FLAGS.mode == "shrink":
-        small, _ = pipeline.shrink_proved(net, texts)
-        pipeline.save_weights(small, run.path / "compressed.npz")
-        for name, value in pipeline.evaluate(small, texts).items():
-            print(f"{name} {value:.3f}")
-        print(f"weights: {run.path / 'compressed.npz'}")
-    elif FLAGS.mode == "export":
-        small, proof = pipeline.shrink_proved(net, texts)
-        pipeline.export_both(
-            net, small, run, texts,
-            {"data": texts.corpus.description, "command": command,
-             "units before": proof.before, "units after": proof.after},
-            FLAGS.export_latency)
-        print(f"exported to {run.path / 'saved_model'}")
-    else:
-        pipeline.finish(
-            run, net, texts, command,
-            [report.Column(f"paper: {row['method']}", {
-                "units": row["iss"], "valid perplexity": row["valid"],
-                "test perplexity": row["test"],
-                "weights (M)": row["weights_M"], "ms per batch": row["time_ms"],
-                "speedup": row["speedup"],
-                "mult-add reduction": row["multadd_reduction"]})
-             for row in results.paper_rows("iss_table1_ptb")[:2]],
-            rows, designed, FLAGS.compare_with, FLAGS.export_latency,
-            title=f"Word language model, {FLAGS.model}")
+def paper_columns() -> List[report.Column]:
+    """ISS paper, Table 1: the dense model and the one as good."""
+    return [report.Column(f"paper: {row['method']}", {
+        "units": row["iss"], "valid perplexity": row["valid"],
+        "test perplexity": row["test"], "weights (M)": row["weights_M"],
+        "ms per batch": row["time_ms"], "speedup": row["speedup"],
+        "mult-add reduction": row["multadd_reduction"]})
+            for row in results.paper_rows("iss_table1_ptb")[:2]]
 
 
 if __name__ == "__main__":

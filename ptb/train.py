@@ -44,7 +44,12 @@ class Options:
         """What must stay the same when a run is resumed."""
         return {"hidden_sizes": list(self.hidden_sizes),
                 "config": dataclasses.asdict(self.config),
-                "seed": self.seed}
+                "seed": self.seed, "optimizer": self.optimizer,
+                "freeze_mode": self.freeze_mode,
+                "regularizer": self.regularizer,
+                "weight_decay": self.settings.weight_decay,
+                "global_decay": self.settings.global_decay,
+                "grouplasso": self.settings.grouplasso}
 
 
 def new_net(options: Options, vocab_size: int,

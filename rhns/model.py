@@ -8,7 +8,6 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import recurrent
-from iss_rnns import report
 from iss_rnns.interop import tf1
 from rhns import noise as noise_lib
 

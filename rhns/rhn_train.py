@@ -236,6 +236,9 @@ def main(argv):
     if FLAGS.mode == "eval_mc" and not FLAGS.mc_steps:
         raise errors.UserError("--mode=eval_mc needs --mc_steps, the number "
                                "of samples, e.g. --mc_steps=100")
+    values = FLAGS.flag_values_dict()
+    values["restore_path"] = FLAGS.restore_path or FLAGS.load_model
+    choices = program.Choices.of(values)
     corpus = read_corpus()
     print(f"data: {corpus.description}", flush=True)
     texts = pipeline.Texts(
@@ -250,14 +253,12 @@ def main(argv):
         new_net=lambda sizes: train_lib.new_net(
             options, len(corpus.symbols), sizes),
         sizes_of=sizes_of,
+        check=lambda: train_lib.check(options, corpus),
         train=lambda run, net: train_lib.train(options, corpus, run,
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(
             train_lib.zeroed_variables(net, options), config.zero_threshold),
         paper=paper_columns() if corpus.unit == "word" else ())
-    values = FLAGS.flag_values_dict()
-    values["restore_path"] = FLAGS.restore_path or FLAGS.load_model
-    choices = program.Choices.of(values)
     if FLAGS.mode == "eval_mc":
         evaluate_mc(program.restored(task, choices), texts)
     else:

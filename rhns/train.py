@@ -115,6 +115,18 @@ def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
     return result
 
 
+def check(options: Options, corpus: corpora.Corpus) -> None:
+    """Refuses, before anything is written, what training would refuse.
+
+    Raises:
+      UserError: if the training text is too short for a batch, or the file
+        of groups does not fit the model.
+    """
+    corpora.batches(corpus.train, options.config.batch_size,
+                    options.config.num_steps)
+    sparsity_callbacks(new_net(options, len(corpus.symbols)), options)
+
+
 def train(options: Options, corpus: corpora.Corpus,
           run: training.RunDirectory, resume: bool,
           net: Optional[model_lib.HighwayLM] = None

@@ -303,9 +303,8 @@ def check_weights(golden, trainer, number, bounces):
             sound = view.gather({v.ref(): velocities[v.ref()].numpy()
                                  for v in view.variables}) > tiny
             # So may one that has just crossed the threshold.
-            near = difference[sound] <= ADAM["atol"]
-            assert near.size == 0 or np.mean(near) > .99, (
-                f"{name} after step {number}: {difference[sound].max()}")
+            few_beyond(difference[sound], ADAM["atol"],
+                       f"{name} after step {number}")
         else:
             compare(ours, array, err_msg=name, **EXACT)
 
@@ -320,8 +319,16 @@ def check_averages(golden, trainer, number, largest_change):
               for v in trainer.net.trainable_variables}
     for name, array in recorded.items():
         view = trainer.net.tf1_views()[name]
-        compare(view.gather(values), array, err_msg=name, rtol=0,
-                atol=tolerance + 1e-7)
+        few_beyond(np.abs(view.gather(values) - array), tolerance + 1e-7,
+                   f"average of {name} after step {number}")
+
+
+def few_beyond(differences, tolerance, what):
+    """At most one element, or 1 %, may be beyond the tolerance."""
+    beyond = np.count_nonzero(differences > tolerance)
+    assert beyond <= max(1, .01 * differences.size), (
+        f"{what}: {beyond} of {differences.size} differ by more than "
+        f"{tolerance:.2g}, up to {np.max(differences):.2g}")
 
 
 def check_end(golden, trainer, bounces):
@@ -353,7 +360,7 @@ def check_end(golden, trainer, bounces):
 
 def check_shrinking(golden, net, penalized):
     """What the training left dead can go without a change of the scores."""
-    groups_lib.silence(net, penalized)
+    groups_lib.silence(net, groups_lib.dead_units(penalized))
     small, proof = shrink.shrink(
         net, net.iss_groups(), golden.batches(),
         run=lambda each, batch: [each(batch, golden["new_emb_mat"])[key]

@@ -9,10 +9,8 @@ import json
 import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import language_model
 from iss_rnns import losses

@@ -1,0 +1,223 @@
+"""From a trained BiDAF to a small exported one and a table beside the paper.
+
+What follows training: score the net, cut its dead units and prove the scores
+equal, export, reload and score again, measure, report.
+"""
+
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from bidaf import groups as groups_lib
+from bidaf import model as model_lib
+from bidaf import scoring
+from bidaf import serving
+from bidaf import sources
+from iss_rnns import errors
+from iss_rnns import export
+from iss_rnns import pipeline
+from iss_rnns import report
+from iss_rnns import results
+from iss_rnns import shrink
+from iss_rnns import training
+
+TITLE = "BiDAF"
+PROOF_BATCHES, PROOF_ROWS = 3, 16
+TOLERANCE = 1e-4  # of probabilities
+
+MEASURES = {
+    "EM": ".2f", "F1": ".2f",
+    **{name: "" for name in groups_lib.PRUNABLE},
+    "weights (M)": ".3f",
+    "LSTM mult-adds per word": ",d",
+    "SavedModel bytes": ",d",
+    "ms, batch 1": ".2f",
+    "speedup": ".2f",
+}
+CURVES = {"measures": {"dev_f1": "dev F1", "dev_exact_match": "dev EM"},
+          "ylabel": "percent"}
+
+
+def paper_columns() -> List[report.Column]:
+    """ISS paper, Tables 3 (fine-tuned) and 4 (from scratch)."""
+    columns = []
+    for table, what in (("iss_table3_bidaf_finetune", "Table 3"),
+                        ("iss_table4_bidaf_scratch", "Table 4")):
+        for row in results.paper_rows(table):
+            title = f"paper {what}: {row['method']}"
+            if row["method"] == "baseline":  # It is the same in both.
+                if columns:
+                    continue
+                title = "paper: baseline"
+            columns.append(report.Column(title, {
+                **{name: row[name] for name in
+                   ("EM", "F1", *groups_lib.PRUNABLE) if name in row},
+                "weights (M)": row.get("weights_M"),
+                "ms, batch 1": row.get("time_ms")}))
+    return columns
+
+
+def proof_batches(questions: sources.Questions) -> List[Dict[str, Any]]:
+    """Real batches to prove equality on, short and long contexts."""
+    batches = list(sources.judged_batches(questions, PROOF_ROWS))
+    places = np.linspace(0, len(batches) - 1, PROOF_BATCHES).astype(int)
+    return [batches[i][1] for i in sorted(set(places.tolist()))]
+
+
+def shrink_proved(net: model_lib.BiDAF, questions: sources.Questions
+                  ) -> Tuple[model_lib.BiDAF, shrink.ShrinkReport]:
+    """Cuts a net's dead units; proves its scores equal on real batches.
+
+    Raises:
+      UserError: if a direction lost every unit or the scores differ.
+    """
+    functions = {}
+
+    def run(each, batch):
+        if id(each) not in functions:
+            functions[id(each)] = scoring.net_function(each,
+                                                       questions.vectors)
+        outputs = functions[id(each)](batch)
+        return [outputs[name] for name in serving.OUTPUTS if name in outputs]
+
+    small, proof = shrink.shrink(net, net.iss_groups(),
+                                 proof_batches(questions), run, TOLERANCE)
+    print(f"shrunk {_counts(proof.before)} -> {_counts(proof.after)} units, "
+          f"{proof.weights_before:,} -> {proof.weights_after:,} weights; "
+          f"largest difference of a probability {proof.max_difference:.2g}",
+          flush=True)
+    return small, proof
+
+
+def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
+                questions: sources.Questions, run: training.RunDirectory,
+                card: Mapping) -> Dict[str, pathlib.Path]:
+    """Writes the dense and the compressed SavedModel and plain weights."""
+    folder = run.path / "saved_model"
+    paths = {
+        name: serving.save(each, questions, folder / name,
+                           {**card, "units": dict(each.sizes)})
+        for name, each in (("dense", net), ("compressed", small))}
+    pipeline.save_weights(small, folder / "compressed.npz")
+    return paths
+
+
+def check_reloaded(served: serving.Served, net: model_lib.BiDAF,
+                   questions: sources.Questions) -> float:
+    """Largest difference of a reloaded export's scores from a net's.
+
+    Raises:
+      UserError: if it is above `TOLERANCE`.
+    """
+    difference = 0.
+    function = scoring.net_function(net, questions.vectors)
+    for batch in proof_batches(questions):
+        outputs = function(batch)
+        for name, value in served(batch).items():
+            # NumPy's maximum: Python's loses a NaN.
+            difference = np.maximum(difference, np.abs(
+                value.numpy() - outputs[name].numpy()).max())
+    if not difference <= TOLERANCE:
+        raise errors.UserError(
+            f"the exported model's scores differ from the net's by "
+            f"{difference:.3g}: the export is not faithful")
+    return float(difference)
+
+
+def measure(paths: Mapping[str, pathlib.Path], questions: sources.Questions,
+            rounds: int = 9) -> Dict[str, float]:
+    """Median seconds of one question of middling length, by export."""
+    batches = list(sources.judged_batches(questions, 1))
+    batch = batches[len(batches) // 2][1]
+
+    def runner(path):
+        served = serving.Served(path)
+        return lambda: served(batch)["start"].numpy().shape
+
+    return report.measure_latency(
+        {name: runner(path) for name, path in paths.items()}, rounds,
+        warmup=2)
+
+
+def finish(run: training.RunDirectory, net: model_lib.BiDAF,
+           questions: sources.Questions, command: str, batch_size: int,
+           rules: scoring.Rules, before: Optional[scoring.Scores] = None,
+           rows: Sequence[Mapping] = (), compare_with: Optional[str] = None,
+           title: str = TITLE) -> Dict:
+    """Everything after training; writes the report last.
+
+    Args:
+      run: the run's directory.
+      net: trained and settled, see `loading.settle`.
+      questions: to score on.
+      command: that made the net, for the card.
+      batch_size: of the scoring.
+      rules: how answers are read off.
+      before: scores of the net before its dead units were masked.
+      rows: of `metrics.csv`, for the curves.
+      compare_with: directory of a finished run to show beside this one.
+      title: of the report.
+
+    Returns:
+      The report.
+    """
+    small, proof = shrink_proved(net, questions)
+    card = {
+        "data": questions.description, "command": command,
+        "units before": proof.before, "units after": proof.after,
+        "weights before": proof.weights_before,
+        "weights after": proof.weights_after,
+        "largest difference of a probability": proof.max_difference,
+        "intended use": "finding the answer to a question in a passage like "
+                        "those of the data",
+        "limits": "the answer is always a stretch of one sentence of the "
+                  "passage; words without a vector are known by their "
+                  "characters only",
+    }
+    paths = export_both(net, small, questions, run, card)
+    served = serving.Served(paths["compressed"])
+    difference = check_reloaded(served, net, questions)
+    scores = scoring.score(served, questions, batch_size, rules,
+                           title="reloaded")
+    print(f"shrunk and reloaded: {scores}", flush=True)
+    seconds = measure(paths, questions)
+    columns = []
+    if compare_with:
+        columns.append(report.Column(*pipeline.other_run(compare_with)))
+    for heading, name, each, reached in (
+            (pipeline.TRAINED, "dense", net, before),
+            ("shrunk (reloaded)", "compressed", small, scores)):
+        columns.append(report.Column(heading, {
+            "EM": reached and reached.exact_match,
+            "F1": reached and reached.f1,
+            **{key: each.sizes[key] for key in groups_lib.PRUNABLE},
+            "weights (M)": shrink.count_weights(each) / 1e6,
+            "LSTM mult-adds per word": each.mult_adds(),
+            "SavedModel bytes": export.bytes_of(paths[name]),
+            "ms, batch 1": 1e3 * seconds[name],
+            "speedup": seconds["dense"] / seconds[name],
+        }))
+    table = report.Table(columns + paper_columns(), MEASURES, title)
+    sparsity = pipeline.sparsity_table(net)
+    data = {
+        "title": title, "command": command,
+        "data": questions.description, "table": table, "sparsity": sparsity,
+        "largest difference of a probability when shrunk":
+            proof.max_difference,
+        "largest difference of a probability when reloaded": difference,
+        "EM and F1 are for": f"{scores.questions:,} questions of "
+                             f"{questions.judged.name}; the paper's for the "
+                             "dev part of SQuAD 1.1",
+        "ms is for": "one question of middling length, whole model from "
+                     "the SavedModel",
+        "plots": pipeline.draw(run, net, small, rows, **CURVES),
+    }
+    path = report.write_report(run.path, data)
+    print(table.text(), sparsity.text(), f"report: {path}", sep="\n\n",
+          flush=True)
+    return data
+
+
+def _counts(units: Mapping[str, int]) -> str:
+    return "(" + ", ".join(map(str, units.values())) + ")"

@@ -1,0 +1,155 @@
+"""Weights of a trained BiDAF, ready to be judged, shrunk or trained on."""
+
+import dataclasses
+import pathlib
+from typing import Callable, Dict, Mapping, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from bidaf import groups as groups_lib
+from bidaf import model as model_lib
+from bidaf import penalties
+from bidaf import sources
+from bidaf import train as train_lib
+from bidaf import vocabulary as vocabulary_lib
+from iss_rnns import addons
+from iss_rnns import errors
+from iss_rnns import pipeline
+from iss_rnns import thresholding
+from iss_rnns.interop import tf1
+
+AVERAGE = "/ExponentialMovingAverage"  # behind a name in TF1 checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Restored weights.
+
+    Attributes:
+      net: with the weights as training left them.
+      averages: their moving averages; None if the source has none.
+      step: that they were saved after; 0 if unknown.
+    """
+    net: model_lib.BiDAF
+    averages: Optional[addons.MovingAverages]
+    step: int = 0
+
+
+def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
+                  ) -> vocabulary_lib.Vocabulary:
+    """The vocabulary that weights were trained with.
+
+    Args:
+      load_path: of the weights; a run directory has its vocabulary.
+      shared_path: a vocabulary file, instead.
+
+    Raises:
+      UserError: if there is none.
+    """
+    if not shared_path and not (load_path and pipeline.is_run(load_path)):
+        raise errors.UserError(
+            f"--load_path={load_path} is no run directory, so the ids of its "
+            "words are unknown; give --shared_path, the shared.json that "
+            "training wrote")
+    return vocabulary_lib.Vocabulary.load(
+        shared_path or pathlib.Path(load_path) / sources.VOCABULARY)
+
+
+def config_of(load_path: str, step: int,
+              otherwise: Callable[[], model_lib.ModelConfig]
+              ) -> model_lib.ModelConfig:
+    """The hyper-parameters that weights were trained with.
+
+    A run directory knows them; for other weights they are what flags say.
+    """
+    if not pipeline.is_run(load_path):
+        return otherwise()
+    _, state = pipeline.find_checkpoint(load_path, step)
+    return model_lib.ModelConfig(**state["model"])
+
+
+def word_size_of(load_path: str, step: int) -> Optional[int]:
+    """Characters of a word that weights were trained with, if known."""
+    if not pipeline.is_run(load_path):
+        return None
+    _, state = pipeline.find_checkpoint(load_path, step)
+    return state["max_word_size"]
+
+
+def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
+    """Weights out of a run directory, a `.npz` file or a TF1 checkpoint.
+
+    Args:
+      path: of them.
+      config: the net's, of the sizes that they have.
+      step: of a run directory's checkpoint; 0 means the newest.
+
+    Raises:
+      UserError: if they are missing, damaged or of other sizes.
+    """
+    if pipeline.is_run(path):
+        net = pipeline.restore(
+            lambda sizes: model_lib.BiDAF(config, sizes), path,
+            model_lib.sizes_of, step)
+        prefix, _ = pipeline.find_checkpoint(path, step)
+        averages = addons.MovingAverages(net.trainable_variables, 1.)
+        tf.train.Checkpoint(
+            model=tf.train.Checkpoint(averages=averages)).read(
+                prefix).assert_existing_objects_matched().expect_partial()
+        return Loaded(net, averages, int(prefix.rpartition("-")[2]))
+    arrays = pipeline.read_arrays(path)
+    net = model_lib.BiDAF(config, model_lib.sizes_of(arrays))
+    averaged = averaged_arrays(arrays)
+    averages = None
+    if averaged:
+        tf1.assign(net.tf1_views(), averaged, f"{path} (averages)")
+        averages = addons.MovingAverages(net.trainable_variables, 1.)
+    tf1.assign(net.tf1_views(), arrays, path)
+    return Loaded(net, averages)
+
+
+def averaged_arrays(arrays: Mapping[str, np.ndarray]
+                    ) -> Dict[str, np.ndarray]:
+    """A TF1 checkpoint's moving averages, by the weights' names."""
+    return {tf1.canonical(name[:-len(AVERAGE)]): array
+            for name, array in arrays.items() if name.endswith(AVERAGE)}
+
+
+def settle(loaded: Loaded, options: train_lib.Options, use_averages: bool,
+           dead_below: float = 0.) -> Dict[str, int]:
+    """Makes restored weights what is judged and shrunk, in place.
+
+    Averages never reach exact zero, so the dead units of the weights
+    themselves are masked in them. Then small weights become zeros, as the
+    authors' program does after loading.
+
+    Args:
+      loaded: its net ends up with the weights to use.
+      options: its groups say what is dead, and its threshold what is small.
+      use_averages: whether to use the averages, if there are any.
+      dead_below: also units of a smaller norm are dead.
+
+    Returns:
+      Living units of each direction.
+    """
+    net = loaded.net
+    zero_small(net, options)
+    penalized = train_lib.penalized_groups(net, options) or net.iss_groups()
+    dead = groups_lib.dead_units(penalized, dead_below)
+    if use_averages and loaded.averages is not None:
+        loaded.averages.give()
+        zero_small(net, options)
+        for name, more in groups_lib.dead_units(penalized,
+                                                dead_below).items():
+            dead[name] = dead[name] | more
+    groups_lib.silence(net, dead)
+    return {group.name: int(group.alive().numpy().sum())
+            for group in net.iss_groups()}
+
+
+def zero_small(net: model_lib.BiDAF, options: train_lib.Options) -> None:
+    """What the authors' program does after loading."""
+    thresholding.zero_small(
+        [v for view in penalties.sparse_views(net).values()
+         for v in view.variables], options.threshold)

@@ -1,0 +1,69 @@
+"""Gradient descent equals Keras' own, dense and sparse."""
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import optimizers
+
+START = np.arange(12, dtype=np.float32).reshape(4, 3)
+DENSE = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+ROWS = np.array([2, 0, 2])  # a repeated row adds up
+
+
+def step(optimizer, gradient):
+    variable = tf.Variable(START)
+    apply = tf.function(lambda: optimizer.apply_gradients(
+        [(gradient, variable)]))
+    optimizer.build([variable])
+    for _ in range(2):
+        apply()
+    return variable.numpy()
+
+
+def test_dense_gradient():
+    after = step(optimizers.GradientDescent(0.5), tf.constant(DENSE))
+    np.testing.assert_allclose(after, START - 2 * 0.5 * DENSE, rtol=1e-6)
+
+
+def test_sparse_gradient():
+    gradient = tf.IndexedSlices(tf.constant(DENSE[:3]), ROWS,
+                                tf.constant([4, 3]))
+    expected = START.copy()
+    for values, row in zip(DENSE[:3], ROWS):
+        expected[row] -= 2 * 0.5 * values
+    after = step(optimizers.GradientDescent(0.5), gradient)
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+
+
+def test_learning_rate_can_change():
+    optimizer = optimizers.GradientDescent(0.5)
+    variable = tf.Variable(START)
+    optimizer.build([variable])
+    apply = tf.function(lambda: optimizer.apply_gradients(
+        [(tf.constant(DENSE), variable)]))
+    apply()
+    optimizer.learning_rate.assign(2.)
+    apply()
+    np.testing.assert_allclose(variable, START - 2.5 * DENSE, rtol=1e-6)
+    assert int(optimizer.iterations) == 2
+
+
+def test_config_round_trip():
+    optimizer = optimizers.GradientDescent(0.25)
+    again = tf.keras.optimizers.deserialize(
+        tf.keras.optimizers.serialize(optimizer))
+    assert isinstance(again, optimizers.GradientDescent)
+    assert float(again.learning_rate) == 0.25
+
+
+def test_restores_what_keras_sgd_saved(tmp_path):
+    saved = tf.keras.optimizers.SGD(0.125)
+    saved.build([tf.Variable(START)])
+    saved.iterations.assign(7)
+    tf.train.Checkpoint(optimizer=saved).write(str(tmp_path / "c"))
+    restored = optimizers.GradientDescent(1.)
+    restored.build([tf.Variable(START)])
+    tf.train.Checkpoint(optimizer=restored).read(
+        str(tmp_path / "c")).assert_consumed()
+    assert int(restored.iterations) == 7
+    assert float(restored.learning_rate) == 0.125

@@ -1,0 +1,92 @@
+"""What the language-model programs share."""
+
+import numpy as np
+import pytest
+
+from iss_rnns import corpora
+from iss_rnns import errors
+from iss_rnns import pipeline
+from iss_rnns import program
+from iss_rnns import training
+
+
+def choices(**changes):
+    return program.Choices(**{**dict(
+        mode="train", restore_path=None, save_path=None, run_name=None,
+        resume=False, overwrite=False, display_weights=False,
+        compare_with=None, export_latency=False), **changes})
+
+
+def task(log, **changes):
+    """Writes down what is asked of it."""
+    def note(name, result=None):
+        return lambda *args: log.append((name, *args)) or result
+
+    ids = np.arange(40, dtype=np.int32) % 3
+    corpus = corpora.Corpus("made", "character", ids, ids, ids, ("a", "b"),
+                            "made up")
+    return program.Task(**{**dict(
+        module="m", title="t", texts=pipeline.Texts.of(corpus, 2, 3),
+        new_net=note("new_net"), sizes_of=note("sizes_of"),
+        check=note("check"), train=note("train"), clean=note("clean")),
+        **changes})
+
+
+def test_flags_on_record_resume_the_run(tmp_path):
+    """Whatever the run was started with, and however it was named."""
+    directory = training.RunDirectory(tmp_path, "here")
+    text = program.resumable(
+        "--seed=3\n--overwrite\n--noresume\n--run_name=old\n--tied\n",
+        directory)
+    assert text == "--seed=3\n--tied\n--run_name=here\n"
+    text = program.resumable("--nooverwrite\n--resume\n", directory)
+    assert text == "--run_name=here\n"
+
+
+def test_choices_come_from_flags_by_name():
+    values = {**vars(choices()), "mode": "train", "run_name": "x", "other": 1}
+    assert program.Choices.of(values).run_name == "x"
+
+
+@pytest.mark.parametrize("mode", ["eval", "shrink", "export", "report"])
+def test_modes_that_need_weights(mode):
+    with pytest.raises(errors.UserError,
+                       match=f"--mode={mode} needs --restore_path"):
+        choices(mode=mode)
+
+
+def test_nothing_to_compare_with_is_told_before_training(tmp_path):
+    with pytest.raises(errors.UserError, match="cannot compare with"):
+        choices(compare_with=str(tmp_path))
+
+
+def test_nothing_is_written_if_training_would_refuse(tmp_path):
+    def refuse():
+        raise errors.UserError("too short")
+
+    log = []
+    with pytest.raises(errors.UserError, match="too short"):
+        program.run(task(log, check=refuse),
+                    choices(save_path=str(tmp_path / "runs")), "--a\n")
+    assert not (tmp_path / "runs").exists() and log == []
+
+
+def test_training_gets_the_directory_and_its_flags(tmp_path):
+    seen = {}
+
+    def train(directory, net):
+        seen.update(net=net, text=(directory.path / "flags.txt").read_text())
+        raise errors.UserError("enough")
+
+    log = []
+    with pytest.raises(errors.UserError, match="enough"):
+        program.run(task(log, train=train), choices(
+            save_path=str(tmp_path), run_name="r"), "--a\n")
+    assert seen == {"net": None, "text": "--a\n--run_name=r\n"}
+    assert log == [("check",)]
+
+
+def test_scores_of_characters_are_also_in_bits(capsys):
+    program.print_scores({"test perplexity": 8.}, task([]).texts)
+    assert capsys.readouterr().out == (
+        "test perplexity 8.000\ntest bits 3.0000\n")
