@@ -16,13 +16,12 @@ BENCHMARKS ?= ptb_train ptb_infer
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help demo demo-rhn demo-bidaf test bench clean
+.PHONY: help demo demo-rhn test bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo        install and run the whole pipeline on built-in data"
 	@echo "make demo-rhn    the same for Recurrent Highway Networks"
-	@echo "make demo-bidaf  the same for BiDAF, question answering"
 	@echo "make test        install and run all tests"
 	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
 	@echo "make clean       remove the environments and caches; runs/ stays"
@@ -51,9 +50,6 @@ demo: .venv/.stamp
 
 demo-rhn: .venv/.stamp
 	.venv/bin/python -m rhns.rhn_train --flagfile=rhns/flags/demo.flags $(ARGS)
-
-demo-bidaf: .venv/.stamp
-	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
 
 test: .venv/.stamp
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS)
