@@ -178,7 +178,7 @@ def main(argv):
         raise errors.UserError(
             f"--shrunk_width={FLAGS.shrunk_width} must be below "
             f"--width={FLAGS.width}")
-    training.use_threads(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads)
     rounds = FLAGS.rounds or (2 if FLAGS.quick else 7)
     print(f"depth {FLAGS.depth}, width {FLAGS.width}, tied, "
           f"{FLAGS.vocab_size:,} words, {FLAGS.threads} thread(s), medians "

@@ -138,9 +138,13 @@ def _add_tensorflow_layers(runs, tf, kernel, recurrent, bias, x):
     from iss_rnns import recurrent as recurrent_lib
     units = len(recurrent)
     tf_x = tf.constant(x)
+    # The default orthogonal matrices would take minutes at these sizes.
+    start = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
     layers = {
-        "keras LSTM": tf.keras.layers.LSTM(units, return_sequences=True),
-        "iss_rnns.Recurrent": recurrent_lib.Recurrent(cells.LSTMCell(units)),
+        "keras LSTM": tf.keras.layers.LSTM(units, return_sequences=True,
+                                           **start),
+        "iss_rnns.Recurrent": recurrent_lib.Recurrent(
+            cells.LSTMCell(units, **start)),
     }
     for name, layer in layers.items():
         layer.build(tf_x.shape)

@@ -314,7 +314,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.use_threads(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads)
     load_path = FLAGS.load_path if FLAGS.load else None
     if FLAGS.mode != "train" and not load_path:
         raise errors.UserError(

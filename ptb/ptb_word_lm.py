@@ -140,7 +140,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.use_threads(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads)
     if FLAGS.mixed_precision:
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     options = options_from_flags()

@@ -9,6 +9,7 @@ from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import language_model
 from iss_rnns import language_training
+from iss_rnns import optimizers
 from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
@@ -67,7 +68,7 @@ def compiled(net: model_lib.WordLSTM, options: Options
              ) -> language_model.LanguageModel:
     """The net in its trainer, with the options' optimizer."""
     optimizer = {
-        "gd": tf.keras.optimizers.SGD,
+        "gd": optimizers.GradientDescent,
         # TensorFlow 1's epsilon.
         "adam": lambda rate: tf.keras.optimizers.Adam(rate, epsilon=1e-8),
     }[options.optimizer](options.config.learning_rate)

@@ -230,7 +230,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.use_threads(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads)
     options = options_from_flags()
     config = options.config
     if FLAGS.mode == "eval_mc" and not FLAGS.mc_steps:

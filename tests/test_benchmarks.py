@@ -71,8 +71,7 @@ def logits_of(net, tokens):
     return np.reshape(logits, [tokens.shape[1], len(tokens), -1])
 
 
-def test_train_names_are_the_documented_ones(monkeypatch):
-    monkeypatch.setattr(harness, "has_bfloat16", lambda: True)
+def test_train_names_are_the_documented_ones():
     check_names("ptb_train", ptb_train.measure(
         QUICK, {"large": TINY["large"]}))
 
