@@ -7,7 +7,7 @@ count it twice.
 """
 
 import math
-from typing import Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import tensorflow as tf
 
@@ -50,21 +50,32 @@ class GroupLasso(Penalty):
 
     Args:
       groups: list of groups.
-      strength: the paper's lambda, >= 0.
+      strength: the paper's lambda, >= 0; or a function of the epoch, counted
+        from 0, giving it.
 
     Raises:
       ValueError: if the strength is negative or not a number.
 
     Example:
       >>> callback = GroupLasso([], strength=0.003)
+      >>> released = GroupLasso([], lambda epoch: 0.003 if epoch < 5 else 0.)
     """
 
-    def __init__(self, groups: Sequence, strength: regularizers.Strength):
-        regularizers.check_strength(strength)
+    def __init__(self, groups: Sequence, strength: Union[
+            regularizers.Strength, Callable[[int], float]]):
         self.groups = groups
-        self.strength = strength
+        self.schedule = strength if callable(strength) else None
+        self.strength = (tf.Variable(self.schedule(0), trainable=False)
+                         if self.schedule else strength)
+        regularizers.check_strength(strength if self.schedule is None
+                                    else self.schedule(0))
         super().__init__(
             lambda: regularizers.group_lasso(self.groups, self.strength))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.schedule:
+            self.strength.assign(
+                regularizers.check_strength(self.schedule(epoch)))
 
 
 class WeightPenalty(Penalty):

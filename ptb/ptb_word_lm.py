@@ -60,6 +60,17 @@ def define_flags() -> None:
     flags.DEFINE_float("keep_prob", None, "Instead of the settings'.")
     flags.DEFINE_float("global_decay", None, "Strength of the group lasso, "
                        "instead of the settings'.")
+    flags.DEFINE_integer("relax_epoch", None, "From this epoch on, counted "
+                         "from 1, the group lasso's strength is "
+                         "--relax_decay: when the sizes are learned, what is "
+                         "left learns with less pressure.", lower_bound=1)
+    flags.DEFINE_float("relax_decay", 0., "See --relax_epoch.",
+                       lower_bound=0.)
+    flags.DEFINE_integer("max_epoch", None, "Epochs at the first learning "
+                         "rate, instead of the model's.", lower_bound=0)
+    flags.DEFINE_float("lr_decay", None, "Factor of the learning rate at each "
+                       "epoch after --max_epoch, instead of the model's.",
+                       lower_bound=0., upper_bound=1.)
     flags.DEFINE_float("zero_threshold", thresholding.ZERO_THRESHOLD,
                        "Weights smaller than this become exact zeros while a "
                        "sparsity is learned (twice the weight_decay, if that "
@@ -81,6 +92,12 @@ def settings_from_flags() -> ptb_settings.Settings:
                                    "with a group lasso")
         settings = dataclasses.replace(settings,
                                        global_decay=FLAGS.global_decay)
+    if FLAGS.relax_epoch is None and FLAGS.relax_decay:
+        raise errors.UserError("--relax_decay needs --relax_epoch, the epoch "
+                               "from which on it holds")
+    if FLAGS.relax_epoch is not None and not settings.global_decay:
+        raise errors.UserError("--relax_epoch needs a --config_file with a "
+                               "group lasso to relax")
     return settings
 
 
@@ -92,7 +109,7 @@ def options_from_flags() -> train_lib.Options:
         "keep_prob": settings.dropout_keep_prob,
     }
     changes.update({name: FLAGS[name].value for name in (
-        "learning_rate", "keep_prob", "batch_size")
+        "learning_rate", "keep_prob", "batch_size", "max_epoch", "lr_decay")
         if FLAGS[name].value is not None})
     config = dataclasses.replace(
         model_lib.CONFIGS[FLAGS.model],
@@ -110,7 +127,8 @@ def options_from_flags() -> train_lib.Options:
         checkpoint_every=FLAGS.checkpoint_every, seed=FLAGS.seed,
         zero_threshold=FLAGS.zero_threshold,
         shrink_every_steps=FLAGS.shrink_every_steps,
-        dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks)
+        dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks,
+        relax_epoch=FLAGS.relax_epoch, relax_decay=FLAGS.relax_decay)
 
 
 def _hidden_sizes(config):

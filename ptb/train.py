@@ -33,6 +33,8 @@ class Options:
     shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
     dead_below: float = 0.
     dead_checks: int = 3
+    relax_epoch: Optional[int] = None  # counted from 1
+    relax_decay: float = 0.
 
     @property
     def threshold(self) -> float:
@@ -50,7 +52,15 @@ class Options:
                 "regularizer": self.regularizer,
                 "weight_decay": self.settings.weight_decay,
                 "global_decay": self.settings.global_decay,
-                "grouplasso": self.settings.grouplasso}
+                "grouplasso": self.settings.grouplasso,
+                "relax_epoch": self.relax_epoch,
+                "relax_decay": self.relax_decay}
+
+    def lasso_strength(self, epoch: int) -> float:
+        """Lambda of an epoch, counted from 0."""
+        if self.relax_epoch is not None and epoch + 1 >= self.relax_epoch:
+            return self.relax_decay
+        return self.settings.global_decay
 
 
 def new_net(options: Options, vocab_size: int,
@@ -91,7 +101,9 @@ def sparsity_callbacks(net: model_lib.WordLSTM, options: Options) -> List:
     groups = ptb_settings.build_groups(settings, net.tf1_views(),
                                        net.tf1_cells())
     if groups and settings.global_decay:
-        result.append(callbacks.GroupLasso(groups, settings.global_decay))
+        result.append(callbacks.GroupLasso(
+            groups, settings.global_decay if options.relax_epoch is None
+            else options.lasso_strength))
     if options.freeze_mode:
         result.append(callbacks.FreezeZeros(options.freeze_mode,
                                             net.iss_groups()))

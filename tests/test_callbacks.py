@@ -77,6 +77,15 @@ class TestPenalties:
             np.testing.assert_allclose(penalized - plain, expected
                                        + np.zeros_like(plain), atol=1e-6)
 
+    def test_a_strength_by_epoch_holds_from_its_epoch_on(self):
+        model, group = keras_model(tf.keras.optimizers.SGD(0.))
+        plain = fit(model)["loss"][0]
+        penalty = float(regularizers.group_lasso([group], 1.))
+        lasso = callbacks.GroupLasso([group], lambda epoch: [0.3, 0.1][epoch])
+        losses = fit(model, lasso, epochs=2)["loss"]
+        np.testing.assert_allclose(
+            losses, [plain + 0.3 * penalty, plain + 0.1 * penalty], rtol=1e-5)
+
     @pytest.mark.parametrize("graph", [False, True])
     def test_a_second_fit_does_not_count_it_twice(self, graph):
         model, group = keras_model(tf.keras.optimizers.SGD(0.), graph)

@@ -127,6 +127,10 @@ MISTAKES = {
                   "--global_decay must be a number >= 0, got nan"),
     "decay of nothing": (["--global_decay=0.1"], "--global_decay needs a "
                                                  "--config_file"),
+    "relaxed to nothing": (["--relax_decay=0.1"], "--relax_decay needs "
+                                                  "--relax_epoch"),
+    "nothing relaxed": (["--relax_epoch=2"], "--relax_epoch needs a "
+                                             "--config_file"),
     "keep_prob": (["--keep_prob=0"], r"--keep_prob must be in \(0, 1\], got "
                                      "0"),
     "sizes": (["--hidden_sizes=many"], "--hidden_sizes must be whole numbers"),
