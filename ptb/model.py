@@ -102,6 +102,7 @@ class WordLSTM(tf.keras.Model):
                 size, kernel_initializer=uniform(),
                 recurrent_initializer=uniform(), name=f"lstm_{i}")
             layer = recurrent.Recurrent(cell, time_major=True,
+                                        jit_compile=True,
                                         name=f"recurrent_{i}")
             layer.build(tf.TensorShape([None, None, inputs]))
             self.layers_.append(layer)

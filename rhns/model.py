@@ -124,6 +124,7 @@ class HighwayLM(tf.keras.Model):
                 kernel_initializer=uniform(), bias_initializer=uniform(),
                 name=f"rhn_{i}")
             layer = recurrent.Recurrent(cell, time_major=True,
+                                        jit_compile=True,
                                         name=f"recurrent_{i}")
             layer.build(tf.TensorShape([None, None, inputs]))
             self.layers_.append(layer)

@@ -194,6 +194,16 @@ def test_jit_compiled_gives_the_same():
     layer, _ = make()
     compiled, _ = make(jit_compile=True)
     compiled.set_weights(layer.get_weights())
-    x = normal(BATCH, TIME, INPUTS)
-    np.testing.assert_allclose(compiled(x, training=True)[0], layer(x)[0],
-                               atol=1e-6)
+    x = tf.constant(normal(BATCH, TIME, INPUTS))
+
+    @tf.function
+    def step(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs, states = layer(x, training=True)
+            total = tf.reduce_sum(outputs ** 2) + tf.reduce_sum(states[1])
+        return [outputs, *states,
+                *tape.gradient(total, [x, *layer.trainable_variables])]
+
+    for found, expected in zip(step(compiled), step(layer)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
