@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from benchmarks import ptb_peers
 from iss_rnns import callbacks
+from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 from ptb import train
@@ -26,7 +27,6 @@ from ptb import train
 VOCAB = 10_000
 TRAIN_WORDS = 929_589  # of Penn TreeBank
 GLOBAL_DECAY = 0.003
-STATISTICS_SECONDS = 2.  # between two refreshes of the progress line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +186,9 @@ def sparsity_cost(case: Case, plain: Step, step_ms: float,
         2, 5, 1., settings.threads)
     statistics = (
         harness.milliseconds(parts["epoch"]) / steps_per_epoch
-        + harness.milliseconds(parts["line"])
-        * min(1., step_ms / (1e3 * STATISTICS_SECONDS)))
+        + min(harness.milliseconds(parts["line"]) * step_ms
+              / (1e3 * training.REFRESH_SECONDS),
+              training.REFRESH_SHARE * step_ms))
     return {
         "lasso_threshold_ms": added,
         "statistics_ms": statistics,

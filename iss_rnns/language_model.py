@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import losses
+from iss_rnns import optimizers
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
 
@@ -69,7 +70,8 @@ class LanguageModel(tf.keras.Model):
         Returns:
           dict with `cost` (sum over time / B, nats), `penalty`, `states`,
           `gradients` (of cost + penalty, in the order of
-          `trainable_variables`), `clipped`, `global_norm`.
+          `trainable_variables`), `clipped`, `global_norm`, `scale` (clipped
+          over unclipped).
         """
         with tf.GradientTape(persistent=True) as tape:
             logits, states = self.net(x, states, training=True, seed=seed)
@@ -80,13 +82,16 @@ class LanguageModel(tf.keras.Model):
         parts = list(zip(*[tape.gradient(term, self.trainable_variables)
                            for term in [cost, *penalties]]))
         gradients = [_sum(p) for p in parts]
-        clipped, norm = tf.clip_by_global_norm(
-            gradients, self.max_grad_norm,
-            use_norm=tf.sqrt(tf.add_n(
-                [_squared_norm(*each) for each in zip(parts, gradients)])))
+        norm = tf.sqrt(tf.add_n(
+            [_squared_norm(*each) for each in zip(parts, gradients)]))
+        clipped, _ = tf.clip_by_global_norm(gradients, self.max_grad_norm,
+                                            use_norm=norm)
+        (scale,), _ = tf.clip_by_global_norm([tf.constant(1.)],
+                                             self.max_grad_norm,
+                                             use_norm=norm)
         return {"cost": cost, "penalty": tf.add_n([0., *penalties]),
                 "states": states, "gradients": gradients, "clipped": clipped,
-                "global_norm": norm}
+                "global_norm": norm, "scale": scale}
 
     @tf.autograph.experimental.do_not_convert  # halves the time to trace it
     def train_step(self, data):
@@ -95,8 +100,13 @@ class LanguageModel(tf.keras.Model):
         seed = tf.stack([tf.constant(self.seed, tf.int32),
                          tf.cast(self.optimizer.iterations, tf.int32)])
         result = self.gradients(x, y, self.carried, seed)
-        self.optimizer.apply_gradients(
-            zip(result["clipped"], self.trainable_variables))
+        if isinstance(self.optimizer, optimizers.GradientDescent):
+            self.optimizer.apply_gradients(
+                zip(result["gradients"], self.trainable_variables),
+                scale=result["scale"])
+        else:
+            self.optimizer.apply_gradients(
+                zip(result["clipped"], self.trainable_variables))
         for variable, state in zip(self.carried, result["states"]):
             variable.assign(tf.cast(state, variable.dtype))
         self.total_cost.assign_add(tf.cast(result["cost"], tf.float64))

@@ -29,17 +29,30 @@ def sequence_cost(logits: tf.Tensor, labels: tf.Tensor,
     @tf.custom_gradient
     def cost(logits):
         top = tf.reduce_max(logits, axis=1, keepdims=True)
-        exponentials = tf.exp(logits - top)
+        exponentials = _exponentials(logits, top)
         sums = tf.reduce_sum(exponentials, axis=1, keepdims=True)
         chosen = tf.gather_nd(logits, positions)
         total = tf.reduce_sum(tf.math.log(sums[:, 0]) + top[:, 0] - chosen)
 
         def gradient(upstream):
             share = upstream * scale
-            return tf.tensor_scatter_nd_sub(
-                exponentials * (share / sums), positions,
-                tf.fill(tf.shape(labels), share))
+            return _softmax_gradient(exponentials, share / sums, labels,
+                                     share)
 
         return total * scale, gradient
 
     return cost(logits)
+
+
+# By XLA, each in one pass over the logits.
+@tf.function(jit_compile=True, autograph=False)
+def _exponentials(logits: tf.Tensor, top: tf.Tensor) -> tf.Tensor:
+    return tf.exp(logits - top)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _softmax_gradient(exponentials: tf.Tensor, factors: tf.Tensor,
+                      labels: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    classes = tf.range(tf.shape(exponentials)[1])
+    chosen = tf.equal(classes, labels[:, tf.newaxis])
+    return exponentials * factors - tf.where(chosen, share, 0.)

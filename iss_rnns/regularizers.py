@@ -1,7 +1,7 @@
 """Penalties: pure functions of variables, each a scalar to add to the cost."""
 
 import math
-from typing import Iterable, Sequence, Union
+from typing import Iterable, List, Sequence, Union
 
 import tensorflow as tf
 
@@ -56,12 +56,18 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
                     lines = scales.setdefault(variable.ref(), {})
                     shape = tuple(line.shape)
                     lines[shape] = lines.get(shape, 0.) + line
-            return [t * sum(scales[v.ref()].values())
+            return [_scaled(t, list(scales[v.ref()].values()))
                     for v, t in zip(variables, tensors)]
 
         return total, gradient
 
     return strength * penalty(*[tf.convert_to_tensor(v) for v in variables])
+
+
+# One pass over the matrix; without XLA the sum of the lines is a second one.
+@tf.function(jit_compile=True, autograph=False)
+def _scaled(matrix: tf.Tensor, lines: List[tf.Tensor]) -> tf.Tensor:
+    return matrix * sum(lines)
 
 
 def l1(variables: Iterable[tf.Variable], strength: Strength) -> tf.Tensor:

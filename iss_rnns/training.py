@@ -20,6 +20,11 @@ from iss_rnns import errors
 from iss_rnns import report
 from iss_rnns.interop import tf1
 
+# The progress line: seconds between two refreshes, and the share of the time
+# that they may take.
+REFRESH_SECONDS = 2.
+REFRESH_SHARE = 0.002
+
 # Options of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -369,7 +374,7 @@ class Progress(tf.keras.callbacks.Callback):
             lambda logs: f"perplexity {float(logs['perplexity']):.1f}, "
                          f"{clock.words_per_second():.0f} words/s")
         self._bar = None
-        self._shown = 0.
+        self._next = 0.
 
     def on_epoch_begin(self, epoch, logs=None):
         self._bar = tqdm.tqdm(
@@ -382,11 +387,14 @@ class Progress(tf.keras.callbacks.Callback):
         if self._bar.disable:
             return
         self._bar.update()
-        if time.monotonic() - self._shown > 2:
-            self._shown = time.monotonic()
+        start = time.monotonic()
+        if start > self._next:
             units = callbacks_lib.alive_units(self.groups, 0.05)
             self._bar.set_postfix_str(
                 f"{self.show(logs)}, units {_units(units)}")
+            # Counting reads all weights: of a large model, not so often.
+            taken = time.monotonic() - start
+            self._next = start + max(REFRESH_SECONDS, taken / REFRESH_SHARE)
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()

@@ -1,6 +1,7 @@
 """Gradient descent equals Keras' own, dense and sparse."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from iss_rnns import optimizers
@@ -33,6 +34,34 @@ def test_sparse_gradient():
         expected[row] -= 2 * 0.5 * values
     after = step(optimizers.GradientDescent(0.5), gradient)
     np.testing.assert_allclose(after, expected, rtol=1e-6)
+
+
+def test_scale_is_a_factor_of_the_gradients():
+    variable = tf.Variable(START)
+    optimizer = optimizers.GradientDescent(0.5)
+    optimizer.build([variable])
+    pairs = [(tf.constant(DENSE), variable)]
+    tf.function(lambda: optimizer.apply_gradients(
+        pairs, scale=tf.constant(0.3)))()
+    np.testing.assert_allclose(variable, START - 0.15 * DENSE, rtol=1e-6)
+    optimizer.apply_gradients(pairs)
+    np.testing.assert_allclose(variable, START - 0.65 * DENSE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_small_weights_become_zeros_in_the_same_step(sparse):
+    gradient = (tf.IndexedSlices(tf.constant(DENSE), np.arange(4),
+                                 tf.constant([4, 3]))
+                if sparse else tf.constant(DENSE))
+    variable = tf.Variable(START / 4)
+    optimizer = optimizers.GradientDescent(0.5)
+    optimizer.zero_below = 1.
+    optimizer.build([variable])
+    optimizer.apply_gradients([(gradient, variable)])
+    expected = START / 4 - 0.5 * DENSE
+    assert (np.abs(expected) < 1.).any() and (np.abs(expected) > 1.).any()
+    expected[np.abs(expected) < 1.] = 0.
+    np.testing.assert_allclose(variable, expected, rtol=1e-6)
 
 
 def test_learning_rate_can_change():
