@@ -184,9 +184,11 @@ class ThresholdZeroing(UpdateHook):
     def attach(self, optimizer) -> None:
         """See base class."""
         super().attach(optimizer)
-        # An optimizer that can do it on the way saves a pass over the weights.
+        # An optimizer that can do it on the way saves a pass over the weights;
+        # hooks before this one must still find them as updated.
         self._fused = (isinstance(optimizer, optimizers.GradientDescent)
-                       and self._variables is None)
+                       and self._variables is None
+                       and optimizer._iss_hooks[0] is self)
         if self._fused:
             optimizer.zero_below = self.threshold
 
