@@ -11,17 +11,18 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
 
 # For flags of your own: make demo ARGS="--seed=1"
 ARGS ?=
-BENCHMARKS ?= ptb_train ptb_infer
+BENCHMARKS ?= ptb_train ptb_infer bidaf
 # Two processes for the tests; TESTS="tests/test_report.py -k table" for some.
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help demo demo-rhn test bench clean
+.PHONY: help demo demo-rhn demo-bidaf test bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo        install and run the whole pipeline on built-in data"
 	@echo "make demo-rhn    the same for Recurrent Highway Networks"
+	@echo "make demo-bidaf  the same for question answering"
 	@echo "make test        install and run all tests"
 	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
 	@echo "make clean       remove the environments and caches; runs/ stays"
@@ -50,6 +51,10 @@ demo: .venv/.stamp
 
 demo-rhn: .venv/.stamp
 	.venv/bin/python -m rhns.rhn_train --flagfile=rhns/flags/demo.flags $(ARGS)
+
+demo-bidaf: .venv/.stamp
+	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo_dense.flags $(ARGS)
+	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
 
 test: .venv/.stamp
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS)

@@ -15,6 +15,9 @@ right after one of its own: caches are warm, as in a loop over time.
   .../best_library_ratio, ours_ratio, chosen_ratio, ours_dense_ratio  times
       faster than the fastest dense library;
   layer/1500/16x16/batch4/...  the same for LSTM layers.
+  sweep/1500x6000/16x16/batch1/0.9/...  with `--sweep`: the product at several
+      sparsities, and for ISS the smaller dense product of as few weights;
+      `python -m iss_rnns.compare --sparse_json` draws its `chosen_ratio`.
 """
 
 import argparse
@@ -54,6 +57,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_bool("quick", False, "One product and one layer, in under 50 s.")
 flags.DEFINE_string("json", "", "File for the numbers, flat names to values.")
 flags.DEFINE_integer("threads", 1, "CPU cores to use.", lower_bound=1)
+flags.DEFINE_bool("sweep", False, "Instead: one product at several "
+                  "sparsities.")
 flags.DEFINE_float("sparsity", .9, "Fraction of zero weights or blocks.",
                    lower_bound=0., upper_bound=1.)
 flags.DEFINE_integer("rounds", 0, "Rounds of each measurement; 0: by --quick.",
@@ -63,6 +68,8 @@ PRODUCTS = ((1500, 6000), (1760, 1760), (2560, 2560), (3072, 3072))
 LAYERS = (1500, 1760, 2560, 3072)
 BATCHES = (1, 4, 16, 32)
 BLOCKS = ((1, 1), (4, 4), (16, 16), (32, 32))
+SWEEP_SPARSITIES, QUICK_SPARSITIES = (.5, .7, .8, .9, .95), (.8, .95)
+SWEEP_BATCHES = (1, 16)
 TIME_STEPS, QUICK_TIME_STEPS = 35, 10
 SECONDS_PER_RUN = 2e-3  # short runs are repeated to last as long
 
@@ -190,6 +197,40 @@ def run_products(shapes, batches, blocks, rounds, results, missing):
                     "chosen": ["chosen"], "ours dense": ["ours dense"]})
 
 
+def run_sweep(shape, sparsities, batches, blocks, rounds, results, missing):
+    """One product at several sparsities, also of units cut away (ISS)."""
+    rng = np.random.default_rng(2)
+    full = rng.standard_normal(shape, np.float32) * np.float32(.05)
+    for sparsity in sparsities:
+        # Cut alike in rows and columns, this many weights are left.
+        rows, columns = (round(n * (1. - sparsity) ** .5) for n in shape)
+        small = np.ascontiguousarray(full[:rows, :columns])
+        packed = {block_name(block): (weights, sparse.pack(
+            weights, block, batches, FLAGS.threads)) for block, weights in (
+                (block, prune(shape, block, sparsity, rng))
+                for block in blocks)}
+        for batch in batches:
+            x = rng.standard_normal((batch, shape[0]), np.float32)
+            cut = np.ascontiguousarray(x[:, :rows])
+            dense = peers.dense_products(full, x, missing)
+            check(dense, x @ full)
+            ours = {}
+            for name, (weights, each) in packed.items():
+                ours[name] = lambda p=each, x=x: p.matmul(x)
+                check({name: ours[name]}, x @ weights)
+            iss = {f"ISS {name}": run for name, run in
+                   peers.dense_products(small, cut, missing).items()}
+            check(iss, cut @ small)
+            seconds = measure({**dense, **ours, **iss}, rounds)
+            for name in [*ours, "ISS"]:
+                group = list(iss) if name == "ISS" else [name]
+                results.add(
+                    f"sweep/{shape[0]}x{shape[1]}/{name}/batch{batch}/"
+                    f"{sparsity:g}", {k: seconds[k] for k in
+                                      [*dense, *group]},
+                    dense, {"chosen": group})
+
+
 def run_layers(sizes, steps, batches, blocks, rounds, results, missing):
     """LSTM layers over `steps`: kernel and recurrent kernel pruned."""
     rng = np.random.default_rng(1)
@@ -244,10 +285,16 @@ def main(argv):
     missing = []
     peers.set_threads(FLAGS.threads, missing)
     results = Results(FLAGS.json)
-    print(f"{FLAGS.sparsity:.0%} pruned, {FLAGS.threads} thread(s); ratios "
-          f"over the fastest dense library")
+    pruned = "some" if FLAGS.sweep else f"{FLAGS.sparsity:.0%}"
+    print(f"{pruned} pruned, {FLAGS.threads} thread(s); ratios over the "
+          f"fastest dense library")
     rounds = FLAGS.rounds or (5 if FLAGS.quick else 15)
-    if FLAGS.quick:
+    if FLAGS.sweep:
+        run_sweep(PRODUCTS[0],
+                  QUICK_SPARSITIES if FLAGS.quick else SWEEP_SPARSITIES,
+                  SWEEP_BATCHES[:1] if FLAGS.quick else SWEEP_BATCHES,
+                  BLOCKS, rounds, results, missing)
+    elif FLAGS.quick:
         quick = ((1, 16), BLOCKS[::2], rounds, results, missing)
         run_products(PRODUCTS[:1], *quick)
         run_layers(LAYERS[:1], QUICK_TIME_STEPS, (1, 16), BLOCKS[2:3], 3,

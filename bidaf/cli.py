@@ -33,6 +33,8 @@ from iss_rnns import addons
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import pipeline
+from iss_rnns import program
+from iss_rnns import pruning_flags
 from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import group_json
@@ -47,6 +49,7 @@ def define_flags() -> None:
     """The authors' flags, and those beyond."""
     _define_run_flags()
     _define_training_flags()
+    pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.LAYER_TYPES)
     _define_model_flags()
     _define_data_flags()
 
@@ -321,6 +324,9 @@ def main(argv):
             f"--mode={FLAGS.mode} needs --load_path: a run directory, a .npz "
             "file or a checkpoint of the authors' program")
     options_from_flags()  # Mistakes in flags are told before data is read.
+    pruning_flags.Settings.of(FLAGS.flag_values_dict())
+    if FLAGS.compare_with:
+        pipeline.other_run(FLAGS.compare_with)  # Not only after training.
     store = sources.open_store(FLAGS.data_dir, FLAGS.out_base_dir,
                                FLAGS.synthetic_train, FLAGS.synthetic_dev,
                                FLAGS.seed)
@@ -352,20 +358,55 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
     options, plan = options_from_flags(questions), plan_from_flags()
     print(f"data: {questions.description}", flush=True)
     config = model_config(questions)
-    if load_path and not FLAGS.resume:
-        net = start_from(load_path, config, questions, options)
-    else:
+    directory = run_directory() if FLAGS.resume else None
+    if not load_path:
         net = run_lib.fresh_net(config, questions, FLAGS.seed)
-    train_lib.sparsity_callbacks(net, options)  # Wrong groups are told now.
-    directory = training.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
-                                      FLAGS.resume, FLAGS.overwrite)
-    if not FLAGS.resume:
-        directory.write_text("flags.txt", FLAGS.flags_into_string())
+    elif directory:
+        net = resumed_net(directory, config)
+    else:
+        net = start_from(load_path, config, questions, options)
+    options = dataclasses.replace(
+        options, pruning_plan=pruning_plan(net, questions, options))
+    # Wrong groups and names are told now.
+    train_lib.sparsity_callbacks(net, options)
+    train_lib.trained_variables(net, options.finetuned or ())
+    if directory is None:
+        directory = run_directory()
+        directory.write_text("flags.txt", program.resumable(
+            FLAGS.flags_into_string(), directory))
     trainer, rows = run_lib.train(net, options, plan, questions, directory,
                                   FLAGS.resume)
     loaded = loading.Loaded(trainer.net, trainer.averages,
-                            int(trainer.optimizer.iterations))
+                            int(trainer.optimizer.iterations),
+                            tuple(options.pruning_plan.schedules)
+                            if options.pruning_plan else ())
     finish(loaded, questions, directory, options, rows)
+
+
+def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
+                 options: train_lib.Options) -> Optional[pruning_flags.Plan]:
+    """How the net is pruned while it trains; None if it is not."""
+    steps = -(-questions.train.num_examples // batch_size())
+    return pruning_flags.Settings.of(FLAGS.flag_values_dict()).plan(
+        options.num_steps / steps, steps, net.layer_types(),
+        model_lib.LAYER_TYPES, lambda path: pruning_flags.arrays(
+            load(path, questions).net.layer_types()))
+
+
+def run_directory() -> training.RunDirectory:
+    """That of flags."""
+    return training.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
+                                 FLAGS.resume, FLAGS.overwrite)
+
+
+def resumed_net(directory: training.RunDirectory,
+                config: model_lib.ModelConfig) -> model_lib.BiDAF:
+    """A net of the sizes that the run once took over from --load_path."""
+    _, state = pipeline.find_checkpoint(directory.path)
+    known = dataclasses.replace(
+        model_lib.ModelConfig(**state["model"]), keep_prob=config.keep_prob,
+        input_keep_prob=config.input_keep_prob)
+    return model_lib.BiDAF(known, state["sizes"], FLAGS.seed)
 
 
 def start_from(path: str, config: model_lib.ModelConfig,
@@ -389,7 +430,7 @@ def start_from(path: str, config: model_lib.ModelConfig,
             "with")
     loaded = loading.load(path, known, FLAGS.load_step)
     if FLAGS.load_ema and loaded.averages is not None:
-        loaded.averages.give()
+        loaded.give_averages()
     loading.zero_small(loaded.net, options)
     return loaded.net
 
@@ -451,7 +492,8 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
     options = options_from_flags()
     directory = training.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
                                       overwrite=FLAGS.overwrite)
-    directory.write_text("flags.txt", FLAGS.flags_into_string())
+    directory.write_text("flags.txt", program.resumable(
+        FLAGS.flags_into_string(), directory))
     if FLAGS.mode == "report":
         finish(loaded, questions, directory, options,
                pipeline.past_rows(load_path))
@@ -483,7 +525,7 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
     before = None
     if loaded.averages is not None and FLAGS.load_ema:
         kept = addons.MovingAverages(loaded.net.trainable_variables, 1.)
-        loaded.averages.give()
+        loaded.give_averages()
     before = scoring.score(
         scoring.net_function(loaded.net, questions.vectors, FLAGS.wy),
         questions, batch_size(), rules_from_flags(), test_batches(),
@@ -500,6 +542,7 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
         directory, loaded.net, questions,
         training.command_line("bidaf.cli"), batch_size(),
         rules_from_flags(), before, rows, FLAGS.compare_with,
+        method=options.method if FLAGS.mode == "train" else "",
         title=f"BiDAF, hidden size {loaded.net.config.hidden_size}, "
               f"structure_wd {options.structure_wd:g} ({groups})")
 

@@ -16,6 +16,7 @@ from bidaf import serving
 from bidaf import sources
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import packing
 from iss_rnns import pipeline
 from iss_rnns import report
 from iss_rnns import results
@@ -30,10 +31,15 @@ MEASURES = {
     "EM": ".2f", "F1": ".2f",
     **{name: "" for name in groups_lib.PRUNABLE},
     "weights (M)": ".3f",
+    "nonzero weights (M)": ".3f",
+    "sparsity": ".3f",
     "LSTM mult-adds per word": ",d",
     "SavedModel bytes": ",d",
     "ms, batch 1": ".2f",
     "speedup": ".2f",
+    "packed bytes": ",d",
+    **{report.packed_speedup(batch): ".2f"
+       for batch in report.PACKED_BATCHES},
 }
 CURVES = {"measures": {"dev_f1": "dev F1", "dev_exact_match": "dev EM"},
           "ylabel": "percent"}
@@ -144,7 +150,7 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
            questions: sources.Questions, command: str, batch_size: int,
            rules: scoring.Rules, before: Optional[scoring.Scores] = None,
            rows: Sequence[Mapping] = (), compare_with: Optional[str] = None,
-           title: str = TITLE) -> Dict:
+           title: str = TITLE, method: str = "") -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -158,6 +164,7 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
       rows: of `metrics.csv`, for the curves.
       compare_with: directory of a finished run to show beside this one.
       title: of the report.
+      method: that made the net small, as tables of runs name it.
 
     Returns:
       The report.
@@ -176,6 +183,7 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
                   "characters only",
     }
     paths = export_both(net, small, questions, run, card)
+    packed = packing.pack(small.packable(), run.path / "saved_model")
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)
     scores = scoring.score(served, questions, batch_size, rules,
@@ -193,16 +201,19 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
             "F1": reached and reached.f1,
             **{key: each.sizes[key] for key in groups_lib.PRUNABLE},
             "weights (M)": shrink.count_weights(each) / 1e6,
+            **pipeline.nonzero_weights(each, net),
             "LSTM mult-adds per word": each.mult_adds(),
             "SavedModel bytes": export.bytes_of(paths[name]),
             "ms, batch 1": 1e3 * seconds[name],
             "speedup": seconds["dense"] / seconds[name],
+            **(packed.measures() if packed and each is small else {}),
         }))
     table = report.Table(columns + paper_columns(), MEASURES, title)
     sparsity = pipeline.sparsity_table(net)
     data = {
-        "title": title, "command": command,
+        "title": title, "command": command, "method": method,
         "data": questions.description, "table": table, "sparsity": sparsity,
+        **pipeline.packed_section(packed),
         "largest difference of a probability when shrunk":
             proof.max_difference,
         "largest difference of a probability when reloaded": difference,

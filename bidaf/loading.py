@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Callable, Dict, Mapping, Optional
+from typing import Callable, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -30,10 +30,24 @@ class Loaded:
       net: with the weights as training left them.
       averages: their moving averages; None if the source has none.
       step: that they were saved after; 0 if unknown.
+      pruned: types of layers whose matrices were pruned in training.
     """
     net: model_lib.BiDAF
     averages: Optional[addons.MovingAverages]
     step: int = 0
+    pruned: Sequence[str] = ()
+
+    def give_averages(self) -> None:
+        """Weights := averages; what is pruned stays zero.
+
+        Averages never reach exact zero.
+        """
+        layers = self.net.layer_types()
+        pruned = [v for name in self.pruned for v in layers[name]]
+        masks = [tf.cast(tf.not_equal(v, 0.), v.dtype) for v in pruned]
+        self.averages.give()
+        for variable, mask in zip(pruned, masks):
+            variable.assign(variable * mask)
 
 
 def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
@@ -92,12 +106,14 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
         net = pipeline.restore(
             lambda sizes: model_lib.BiDAF(config, sizes), path,
             model_lib.sizes_of, step)
-        prefix, _ = pipeline.find_checkpoint(path, step)
+        prefix, state = pipeline.find_checkpoint(path, step)
         averages = addons.MovingAverages(net.trainable_variables, 1.)
         tf.train.Checkpoint(
             model=tf.train.Checkpoint(averages=averages)).read(
                 prefix).assert_existing_objects_matched().expect_partial()
-        return Loaded(net, averages, int(prefix.rpartition("-")[2]))
+        plan = state.get("options", {}).get("pruning") or {"schedules": ()}
+        return Loaded(net, averages, int(prefix.rpartition("-")[2]),
+                      tuple(plan["schedules"]))
     arrays = pipeline.read_arrays(path)
     net = model_lib.BiDAF(config, model_lib.sizes_of(arrays))
     averaged = averaged_arrays(arrays)
@@ -138,7 +154,7 @@ def settle(loaded: Loaded, options: train_lib.Options, use_averages: bool,
     penalized = train_lib.penalized_groups(net, options) or net.iss_groups()
     dead = groups_lib.dead_units(penalized, dead_below)
     if use_averages and loaded.averages is not None:
-        loaded.averages.give()
+        loaded.give_averages()
         zero_small(net, options)
         for name, more in groups_lib.dead_units(penalized,
                                                 dead_below).items():

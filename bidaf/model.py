@@ -8,7 +8,7 @@ sentence, JQ of a question, W characters of a word.
 
 import dataclasses
 import itertools
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +18,13 @@ from bidaf import attention_cell
 from bidaf import groups
 from bidaf import layers
 from bidaf.groups import DIRECTIONS, PREPROCESSING, PRUNABLE
+from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import report
 from iss_rnns.interop import tf1
+
+# Matrices by type, as pruning asks for them; all of them by default.
+LAYER_TYPES = ("input", "recurrent", "highway")
 
 # Places with dropout; each draws masks of its own.
 _SITES = {"context characters": 0, "question characters": 1, "question": 2,
@@ -373,6 +377,29 @@ class BiDAF(tf.keras.Model):
     def iss_groups(self) -> list:
         """ISS components of the directions that can be shrunk."""
         return groups.iss_groups(self, groups.shrinkable(self))
+
+    def lstm_cells(self) -> Dict[str, cells.LSTMCell]:
+        """The LSTM cells, by the authors' scope and direction."""
+        return {f"{scope}/{direction}": getattr(cell, "lstm", cell)
+                for scope, layer in self.two_way_layers().items()
+                for direction, cell in zip(("fw", "bw"), layer.cells)}
+
+    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+        """The matrices that may be pruned, by the types of `LAYER_TYPES`."""
+        found = self.lstm_cells().values()
+        return {"input": [cell.kernel for cell in found],
+                "recurrent": [cell.recurrent_kernel for cell in found],
+                "highway": [matrix for layer in self.highway
+                            for matrix in (layer.trans, layer.gate)]}
+
+    def packable(self) -> Dict[str, Union[cells.LSTMCell, tf.Variable]]:
+        """What sparse inference multiplies by, by name; see `packing`."""
+        found = {name.replace("/", "."): cell
+                 for name, cell in self.lstm_cells().items()}
+        for i, layer in enumerate(self.highway):
+            found[f"highway_{i}.trans"] = layer.trans
+            found[f"highway_{i}.gate"] = layer.gate
+        return found
 
     def mult_adds(self) -> int:
         """Multiply-adds of the LSTMs for a context word."""

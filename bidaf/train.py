@@ -13,6 +13,7 @@ from bidaf import trainer as trainer_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns import pruning_flags
 from iss_rnns.interop import group_json
 from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
@@ -30,6 +31,7 @@ class Options:
         net; 'authors', the same without the rows that read the attended
         answer; or the contents of a JSON file.
       finetuned: TF1 names of the only variables to train; None means all.
+      pruning_plan: how weights are pruned while training, or None.
     """
     optimizer: str = "adam"
     init_lr: float = 0.001
@@ -48,6 +50,17 @@ class Options:
     decay: float = 0.9
     wy: bool = False
     seed: int = 0
+    pruning_plan: Optional[pruning_flags.Plan] = None
+
+    @property
+    def method(self) -> str:
+        """What makes the net small, as tables of runs name it."""
+        parts = [self.pruning_plan.title] if self.pruning_plan else []
+        if self.structure_wd:
+            parts.append("ISS")
+        if self.l1wd:
+            parts.append("L1")
+        return " + ".join(parts) or "dense"
 
     @property
     def threshold(self) -> float:
@@ -62,7 +75,9 @@ class Options:
             values["group_config"] = self.group_config.source
         if self.finetuned is not None:
             values["finetuned"] = list(self.finetuned)
-        return values
+        plan = values.pop("pruning_plan")
+        # Runs of an older version have no such key.
+        return {**values, "pruning": plan.describe()} if plan else values
 
 
 def load_finetuning(path: str) -> Tuple[str, ...]:
@@ -153,4 +168,6 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
             options.freeze_mode, penalized or net.iss_groups(),
             # Only what is exactly 0 stays so.
             threshold=float(np.finfo(np.float32).tiny)))
+    if options.pruning_plan:
+        result += options.pruning_plan.callbacks(net.layer_types())
     return result

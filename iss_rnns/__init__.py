@@ -13,8 +13,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PUBLIC = {
     "BlockGrid": "groups",
+    "BlockLasso": "pruning",
+    "BlockPruning": "pruning",
     "Evaluator": "language_model",
     "FreezeZeros": "callbacks",
+    "GRUCell": "cells",
+    "GradualPruning": "pruning",
     "Group": "groups",
     "GroupLasso": "callbacks",
     "LSTMCell": "cells",
@@ -23,6 +27,7 @@ _PUBLIC = {
     "Recurrent": "recurrent",
     "Served": "export",
     "ShrinkWhileTraining": "live_shrink",
+    "SimpleRNNCell": "cells",
     "Slice": "groups",
     "SparsityLogger": "callbacks",
     "ThresholdZeroing": "callbacks",

@@ -21,6 +21,7 @@ from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import language_model
+from iss_rnns import packing
 from iss_rnns import plots
 from iss_rnns import report
 from iss_rnns import shrink
@@ -31,7 +32,7 @@ Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 
 # What is the same in every name and would only widen tables.
 _SCOPES = re.compile(
-    "[Mm]odel/|RNN/multi_rnn_cell/|basic_lstm_cell/|Linear/")
+    "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|Linear/")
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
@@ -40,6 +41,8 @@ TRAINED = "trained (masked)"
 MEASURES = {
     "units": "",
     "weights (M)": ".3f",
+    "nonzero weights (M)": ".3f",
+    "sparsity": ".3f",
     "mult-adds per token": ",d",
     "mult-add reduction": ".2f",
     "SavedModel bytes": ",d",
@@ -50,6 +53,9 @@ MEASURES = {
     "ms per batch": ".2f",
     "speedup": ".2f",
     "ms per step, batch 1": ".3f",
+    "packed bytes": ",d",
+    **{report.packed_speedup(batch): ".2f"
+       for batch in report.PACKED_BATCHES},
 }
 
 
@@ -195,7 +201,8 @@ def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
 def finish(run: training.RunDirectory, net, texts: Texts, command: str,
            paper: Sequence[report.Column] = (), rows: Sequence[Mapping] = (),
            designed=None, compare_with: Optional[str] = None,
-           latency: bool = False, title: str = "") -> Dict:
+           latency: bool = False, title: str = "", method: str = ""
+           ) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -212,6 +219,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
         dense baseline.
       latency: see `export_both`.
       title: of the report.
+      method: that made the net small, as tables of runs name it.
 
     Returns:
       The report.
@@ -231,6 +239,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
                   "text's start are zeros",
     }
     paths = export_both(designed, small, run, texts, card, latency)
+    packed = packing.pack(small.packable(), run.path / "saved_model")
     reloaded = check_reloaded(paths["compressed"],
                               masked["test perplexity"], texts)
     seconds = measure(paths, len(texts.corpus.symbols))
@@ -246,6 +255,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
         columns.append(report.Column(heading, {
             "units": tuple(_unit_counts(model).values()),
             "weights (M)": shrink.count_weights(model) / 1e6,
+            **nonzero_weights(model, designed),
             "mult-adds per token": model.mult_adds(),
             "mult-add reduction": designed.mult_adds() / model.mult_adds(),
             "SavedModel bytes": export.bytes_of(paths[name]),
@@ -254,6 +264,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
             "speedup": seconds["dense"] / seconds[name],
             "ms per step, batch 1": 1e3 * seconds[f"{name}_latency"]
             if latency else None,
+            **(packed.measures() if packed and model is small else {}),
         }))
     columns += paper
     known = {measure for column in columns for measure in column.values}
@@ -262,9 +273,9 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
                          title)
     sparsity = sparsity_table(net)
     data = {
-        "title": title, "command": command,
+        "title": title, "command": command, "method": method,
         "data": texts.corpus.description, "table": table,
-        "sparsity": sparsity,
+        "sparsity": sparsity, **packed_section(packed),
         "largest logit difference when shrunk": proof.max_difference,
         "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
                                "steps, whole model from the SavedModel",
@@ -274,6 +285,22 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
     print(table.text(), sparsity.text(), f"report: {path}", sep="\n\n",
           flush=True)
     return data
+
+
+def nonzero_weights(net, designed) -> Dict[str, float]:
+    """How many weights are left, and what fraction of the design is gone."""
+    left = sum(int(tf.math.count_nonzero(v)) for v in net.trainable_variables)
+    return {"nonzero weights (M)": left / 1e6,
+            "sparsity": 1. - left / shrink.count_weights(designed)}
+
+
+def packed_section(packed: Optional[packing.Packed]) -> Dict:
+    """A report's section on packed products; nothing if there are none."""
+    if packed is None:
+        return {}
+    print(f"packed for sparse inference: {packed.dense_bytes:,} -> "
+          f"{packed.packed_bytes:,} bytes in {packed.folder}", flush=True)
+    return {"packed for sparse inference": packed.table()}
 
 
 def sparsity_table(net) -> report.Table:

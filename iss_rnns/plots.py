@@ -223,6 +223,55 @@ def training_curves(
     _save(picture, path)
 
 
+def against_sparsity(
+        path: PathLike, series: Mapping[str, Sequence[Tuple[float, float]]],
+        ylabel: str, title: str = "", log: bool = False,
+        reference: Optional[Tuple[str, float]] = None) -> None:
+    """Draws a measure against sparsity, a curve for each method.
+
+    Args:
+        path: the PNG file to write.
+        series: method to its points (sparsity in 0..1, value), in any order;
+            a single point is drawn as a marker.
+        ylabel: what the values are.
+        title: above the picture.
+        log: values on a logarithmic scale.
+        reference: `(label, value)` of a horizontal line, e.g. the dense
+            model, or None.
+
+    Raises:
+        ValueError: if there is no point.
+        errors.UserError: without matplotlib, or where `path` cannot be
+            written.
+    """
+    drawn = {label: sorted(points) for label, points in series.items()
+             if points}
+    if not drawn:
+        raise ValueError("No point to draw.")
+    picture = _new_figure(7, 4.2)
+    panel = picture.subplots()
+    for (label, points), color, marker in zip(
+            drawn.items(), itertools.cycle(LAYER_COLORS),
+            itertools.cycle("osD^vPX")):
+        panel.plot([100 * x for x, _ in points], [y for _, y in points],
+                   marker=marker, markersize=6, linewidth=1.5, color=color,
+                   label=label)
+    if reference is not None:
+        label, value = reference
+        panel.axhline(value, color="black", linewidth=.8, linestyle=":",
+                      label=f"{label} ({value:.4g})")
+    if log:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
+        panel.tick_params(axis="y", which="minor", labelsize=7)
+    panel.set(xlabel="sparsity, %", ylabel=ylabel, title=title)
+    panel.grid(color="#e3e6e9", linewidth=.6)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=9)
+    _save(picture, path)
+
+
 def _series(rows: Sequence[Mapping[str, Any]], key: str
             ) -> Tuple[List[float], List[float]]:
     """Epochs and values of the rows that have a finite value for `key`."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from iss_rnns import errors
 from iss_rnns import pipeline
+from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import training
 
@@ -109,6 +110,7 @@ class Task:
       clean: sets a restored net's small weights to exact zeros, in place,
         before dead units are cut.
       paper: published columns for the table.
+      method: see `pipeline.finish`.
     """
     module: str
     title: str
@@ -120,6 +122,7 @@ class Task:
                     Tuple[object, training.Metrics]]
     clean: Callable[[object], None]
     paper: Sequence[report.Column] = ()
+    method: str = ""
 
 
 def run(task: Task, choices: Choices, flags_text: str) -> None:
@@ -155,6 +158,33 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         pipeline.draw(directory, net, net, rows)
         print(f"weights: {directory.path / 'plots' / 'weights.png'}")
     _finish(task, choices, directory, net, rows)
+
+
+def pruning_plan(settings: pruning_flags.Settings, model_lib,
+                 new_net: Callable, sizes_of: Callable, epochs: int,
+                 steps_per_epoch: int) -> Optional[pruning_flags.Plan]:
+    """How a run is pruned, by its flags; None if it is not.
+
+    Args:
+      settings: see `pruning_flags.Settings`.
+      model_lib: module with the `PRUNED_TYPES` of its nets.
+      new_net: see `Task`.
+      sizes_of: see `Task`.
+      epochs: of the whole training.
+      steps_per_epoch: batches.
+
+    Raises:
+      UserError: see `pruning_flags.Settings.plan`.
+    """
+    if settings.method is None:
+        return None
+
+    def dense(path):
+        return pruning_flags.arrays(
+            pipeline.restore(new_net, path, sizes_of).layer_types())
+
+    return settings.plan(epochs, steps_per_epoch, new_net(None).layer_types(),
+                         model_lib.PRUNED_TYPES, dense)
 
 
 def restored(task: Task, choices: Choices) -> Optional[object]:
@@ -204,4 +234,5 @@ def _finish(task, choices, directory, net, rows) -> None:
     else:
         pipeline.finish(directory, net, texts, command, task.paper, rows,
                         task.new_net(None), choices.compare_with,
-                        choices.export_latency, title=task.title)
+                        choices.export_latency, title=task.title,
+                        method=task.method)

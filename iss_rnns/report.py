@@ -24,6 +24,8 @@ from iss_rnns import results
 
 MISSING = "-"
 
+PACKED_BATCHES = (1, 16)  # at which packed products are measured
+
 
 # Counts
 
@@ -130,6 +132,11 @@ def measure_latency(callables: Mapping[str, Callable[[], Any]], rounds: int,
             seconds[name].append(time.perf_counter() - start)
         order.reverse()
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def packed_speedup(batch: int) -> str:
+    """How reports call the speedup of packed products."""
+    return f"products packed: speedup, batch {batch}"
 
 
 # Tables

@@ -1,7 +1,11 @@
-"""The authors' word language model: embedding, stacked LSTMs, softmax."""
+"""The authors' word language model: embedding, stacked LSTMs, softmax.
+
+With GRUs or plain recurrent layers in the place of the LSTMs, too.
+"""
 
 import dataclasses
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+import re
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +13,18 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import recurrent
-from iss_rnns import report
 from iss_rnns.interop import tf1
+
+CELLS = {"lstm": cells.LSTMCell, "gru": cells.GRUCell,
+         "rnn": cells.SimpleRNNCell}
+# What TensorFlow 1 calls them; weights other than the LSTM's keep our layout.
+_TF1_NAMES = {"lstm": "basic_lstm_cell", "gru": "gru_cell",
+              "rnn": "basic_rnn_cell"}
+_STATES = {"lstm": "hc", "gru": "h", "rnn": "h"}
+# Matrices by type, as pruning asks for them, and what it prunes by default:
+# all that multiplies.
+LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
+PRUNED_TYPES = LAYER_TYPES[:3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +76,9 @@ def learning_rate(config: ModelConfig, epoch: int, optimizer: str) -> float:
 class WordLSTM(tf.keras.Model):
     """Embedding -> LSTM x N -> softmax (Zaremba et al. 2014; ISS, sec. 4.1).
 
-    Weights: `embedding [V, E]`, per layer those of `cells.LSTMCell`,
-    `softmax_w [n_N, V]`, `softmax_b [V]`; all start uniform in
-    (-init_scale, init_scale), LSTM biases at 0.
+    Weights: `embedding [V, E]`, per layer those of its cell, `softmax_w
+    [n_N, V]`, `softmax_b [V]`; all start uniform in (-init_scale,
+    init_scale), the cells' biases at 0.
 
     Args:
       vocab_size: V.
@@ -74,11 +88,13 @@ class WordLSTM(tf.keras.Model):
         the recurrent path has none. New masks for each time step.
       init_scale: of the initial weights.
       seed: of the initial weights.
+      cell: of the layers, one of `CELLS`.
     """
 
     def __init__(self, vocab_size: int, embedding_size: int,
                  hidden_sizes: Sequence[int], keep_prob: float = 1.0,
-                 init_scale: float = 0.1, seed: int = 0, **kwargs):
+                 init_scale: float = 0.1, seed: int = 0, cell: str = "lstm",
+                 **kwargs):
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
@@ -86,6 +102,7 @@ class WordLSTM(tf.keras.Model):
         self.keep_prob = keep_prob
         self.init_scale = init_scale
         self.seed = seed
+        self.cell = cell
         seeds = iter(range(1000 * seed, 1000 * seed + 1000))
 
         def uniform():
@@ -98,10 +115,10 @@ class WordLSTM(tf.keras.Model):
         self.layers_ = []
         inputs = embedding_size
         for i, size in enumerate(self.hidden_sizes):
-            cell = cells.LSTMCell(
+            made = CELLS[cell](
                 size, kernel_initializer=uniform(),
-                recurrent_initializer=uniform(), name=f"lstm_{i}")
-            layer = recurrent.Recurrent(cell, time_major=True,
+                recurrent_initializer=uniform(), name=f"{cell}_{i}")
+            layer = recurrent.Recurrent(made, time_major=True,
                                         jit_compile=True,
                                         name=f"recurrent_{i}")
             layer.build(tf.TensorShape([None, None, inputs]))
@@ -115,25 +132,32 @@ class WordLSTM(tf.keras.Model):
         self.built = True
 
     @property
-    def lstm_cells(self) -> List[cells.LSTMCell]:
-        """The layers' cells, first layer first."""
+    def lstm_cells(self) -> List:
+        """The layers' cells, first layer first, whatever their kind."""
         return [layer.cell for layer in self.layers_]
 
     @property
     def state_sizes(self) -> List[int]:
-        """Widths of the states [h_1, c_1, h_2, c_2, ...]."""
-        return [n for n in self.hidden_sizes for _ in range(2)]
+        """Widths of the states [h_1, c_1, h_2, c_2, ...]; c of LSTMs only."""
+        return [n for cell in self.lstm_cells for n in cell.state_size]
 
     @property
     def state_names(self) -> List[str]:
         """Names of the states, as signatures show them."""
         return [f"{cell.name}_{part}" for cell in self.lstm_cells
-                for part in "hc"]
+                for part in _STATES[self.cell]]
 
     @property
     def state_groups(self) -> List[str]:
         """Name of the group whose units each state holds."""
-        return [cell.name for cell in self.lstm_cells for _ in range(2)]
+        return [cell.name for cell in self.lstm_cells
+                for _ in cell.state_size]
+
+    def _by_layer(self, states: Sequence[tf.Tensor]) -> List[List[tf.Tensor]]:
+        """The states of each layer."""
+        count = len(_STATES[self.cell])
+        return [list(states[i:i + count])
+                for i in range(0, len(states), count)]
 
     def call(self, inputs, states=None, training=None, seed=None
              ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
@@ -157,13 +181,12 @@ class WordLSTM(tf.keras.Model):
         if states is None:
             batch = tf.shape(inputs)[0]
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
-        states = list(states)
         x = tf.gather(self.embedding, tf.transpose(inputs))
         x = self.drop(tf.cast(x, self.compute_dtype), 0, training, seed)
         finals = []
-        for i, layer in enumerate(self.layers_):
-            x, final = layer(x, initial_state=states[2 * i:2 * i + 2],
-                             training=training)
+        for i, (layer, state) in enumerate(zip(self.layers_,
+                                               self._by_layer(states))):
+            x, final = layer(x, initial_state=state, training=training)
             x = self.drop(x, i + 1, training, seed)
             finals += final
         return x, finals
@@ -172,8 +195,8 @@ class WordLSTM(tf.keras.Model):
         """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
         x = tf.gather(self.embedding, inputs)
         finals = []
-        for i, cell in enumerate(self.lstm_cells):
-            x, final = cell(x, list(states[2 * i:2 * i + 2]))
+        for cell, state in zip(self.lstm_cells, self._by_layer(states)):
+            x, final = cell(x, state)
             finals += final
         return self.project(x), finals
 
@@ -194,28 +217,58 @@ class WordLSTM(tf.keras.Model):
 
     def iss_groups(self) -> List[groups.Group]:
         """ISS components of each layer, the last one coupled to the softmax."""
-        kernels = [cell.kernel for cell in self.lstm_cells[1:]] + [self.softmax_w]
+        kernels = [cell.kernel for cell in self.lstm_cells[1:]]
+        kernels.append(self.softmax_w)
         return [cells.iss_group(cell.name, cell, [groups.whole(kernel, 0)])
                 for cell, kernel in zip(self.lstm_cells, kernels)]
 
+    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+        """The matrices, by the types of `LAYER_TYPES`."""
+        return {"input": [cell.kernel for cell in self.lstm_cells],
+                "recurrent": [cell.recurrent_kernel
+                              for cell in self.lstm_cells],
+                "softmax": [self.softmax_w], "embedding": [self.embedding]}
+
+    def packable(self) -> Dict[str, Union[cells.LSTMCell, tf.Variable]]:
+        """What sparse inference multiplies by, by name; see `packing`."""
+        found = {}
+        for cell in self.lstm_cells:
+            if self.cell == "lstm":
+                found[cell.name] = cell
+            else:
+                found[f"{cell.name}.kernel"] = cell.kernel
+                found[f"{cell.name}.recurrent_kernel"] = cell.recurrent_kernel
+        return {**found, "softmax_w": self.softmax_w}
+
     def mult_adds(self) -> int:
         """Multiply-adds a token."""
-        return report.lstm_lm_mult_adds(self.embedding_size,
-                                        self.hidden_sizes, self.vocab_size)
+        return sum(v.shape.num_elements() for name in PRUNED_TYPES
+                   for v in self.layer_types()[name])
 
     def tf1_views(self) -> Dict[str, tf1.View]:
         """The authors' variables, by their name (later TF1's form)."""
         views = {"Model/embedding": tf1.plain(self.embedding)}
         for name, cell in self.tf1_cells().items():
-            views[name] = tf1.lstm_matrix(cell)
-            views[name[:-len("kernel")] + "bias"] = tf1.lstm_bias(cell)
+            scope = name[:-len("kernel")]
+            if self.cell == "lstm":
+                views[name] = tf1.lstm_matrix(cell)
+                views[f"{scope}bias"] = tf1.lstm_bias(cell)
+            else:
+                views[name] = tf1.plain(cell.kernel)
+                views[f"{scope}recurrent_kernel"] = tf1.plain(
+                    cell.recurrent_kernel)
+                biases = tf1.vectors(cell.bias)
+                for bias, view in zip((f"{scope}bias",
+                                       f"{scope}recurrent_bias"), biases):
+                    views[bias] = view
         return {**views, "Model/softmax_w": tf1.plain(self.softmax_w),
                 "Model/softmax_b": tf1.plain(self.softmax_b)}
 
-    def tf1_cells(self) -> Dict[str, cells.LSTMCell]:
+    def tf1_cells(self) -> Dict[str, tf.keras.layers.Layer]:
         """The cell behind each of the authors' LSTM matrices."""
-        return {f"Model/RNN/multi_rnn_cell/cell_{i}/basic_lstm_cell/kernel":
-                cell for i, cell in enumerate(self.lstm_cells)}
+        return {f"Model/RNN/multi_rnn_cell/cell_{i}/"
+                f"{_TF1_NAMES[self.cell]}/kernel": cell
+                for i, cell in enumerate(self.lstm_cells)}
 
     def resized(self, sizes: Dict[str, int]) -> "WordLSTM":
         """A new net with other sizes of the layers named in `sizes`."""
@@ -232,11 +285,18 @@ class WordLSTM(tf.keras.Model):
             "keep_prob": self.keep_prob,
             "init_scale": self.init_scale,
             "seed": self.seed,
+            "cell": self.cell,
         }
 
 
 def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
     """Layer sizes of a model whose weights are given by TF1 name."""
-    kernels = sorted(name for name in arrays
-                     if name.endswith("basic_lstm_cell/kernel"))
-    return [arrays[name].shape[1] // 4 for name in kernels]
+    found = {}
+    for kind, scope in _TF1_NAMES.items():
+        gates = CELLS[kind].gates
+        found.update({name: array.shape[1] // gates
+                      for name, array in arrays.items()
+                      if name.endswith(f"{scope}/kernel")})
+    # Not in the order of the alphabet, which has cell_10 before cell_2.
+    return [found[name] for name in sorted(
+        found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])]

@@ -20,6 +20,7 @@ from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import pipeline
 from iss_rnns import program
+from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import results
 from iss_rnns import thresholding
@@ -34,6 +35,9 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """The authors' flags, and those beyond."""
     program.define_flags()
+    pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.PRUNED_TYPES)
+    flags.DEFINE_enum("cell", "lstm", list(model_lib.CELLS), "Kind of the "
+                      "recurrent layers.")
     flags.DEFINE_enum("model", "small", list(model_lib.CONFIGS),
                       "Hyper-parameters by name, exactly the authors'.")
     flags.DEFINE_string("data_path", None, "Folder with ptb.train.txt, "
@@ -128,7 +132,8 @@ def options_from_flags() -> train_lib.Options:
         zero_threshold=FLAGS.zero_threshold,
         shrink_every_steps=FLAGS.shrink_every_steps,
         dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks,
-        relax_epoch=FLAGS.relax_epoch, relax_decay=FLAGS.relax_decay)
+        relax_epoch=FLAGS.relax_epoch, relax_decay=FLAGS.relax_decay,
+        cell=FLAGS.cell)
 
 
 def _hidden_sizes(config):
@@ -165,11 +170,19 @@ def main(argv):
     values = FLAGS.flag_values_dict()
     values["save_path"] = FLAGS.save_path or options.settings.save_path
     choices = program.Choices.of(values)
+    pruning = pruning_flags.Settings.of(values)
     corpus = (corpora.read_words(FLAGS.data_path) if FLAGS.data_path
               else corpora.embedded("word"))
     print(f"data: {corpus.description}", flush=True)
     texts = pipeline.Texts.of(corpus, options.config.batch_size,
                               options.config.num_steps)
+    if choices.mode == "train":
+        options = dataclasses.replace(options, pruning=program.pruning_plan(
+            pruning, model_lib, lambda sizes: train_lib.new_net(
+                options, len(corpus.symbols), sizes), model_lib.sizes_of,
+            options.epochs, len(corpora.batches(
+                corpus.train, options.config.batch_size,
+                options.config.num_steps)[0])))
     task = program.Task(
         module="ptb.ptb_word_lm",
         title=f"Word language model, {FLAGS.model}",
@@ -182,7 +195,8 @@ def main(argv):
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(
             net.trainable_variables, options.zero_threshold),
-        paper=paper_columns())
+        paper=paper_columns(),
+        method=options.method if choices.mode == "train" else "")
     program.run(task, choices, FLAGS.flags_into_string())
 
 

@@ -10,6 +10,7 @@ from iss_rnns import corpora
 from iss_rnns import language_model
 from iss_rnns import language_training
 from iss_rnns import optimizers
+from iss_rnns import pruning_flags
 from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
@@ -35,6 +36,21 @@ class Options:
     dead_checks: int = 3
     relax_epoch: Optional[int] = None  # counted from 1
     relax_decay: float = 0.
+    cell: str = "lstm"
+    pruning: Optional[pruning_flags.Plan] = None
+
+    @property
+    def method(self) -> str:
+        """What makes the net small, as tables of runs name it."""
+        settings = self.settings
+        parts = [self.pruning.title] if self.pruning else []
+        if settings.grouplasso and settings.global_decay:
+            parts.append("ISS" if any(
+                "structure_decay_multi" in entry
+                for entry in settings.grouplasso.values()) else "group lasso")
+        if settings.weight_decay:
+            parts.append(self.regularizer.upper())
+        return " + ".join(parts) or "dense"
 
     @property
     def threshold(self) -> float:
@@ -54,7 +70,8 @@ class Options:
                 "global_decay": self.settings.global_decay,
                 "grouplasso": self.settings.grouplasso,
                 "relax_epoch": self.relax_epoch,
-                "relax_decay": self.relax_decay}
+                "relax_decay": self.relax_decay, "cell": self.cell,
+                "pruning": self.pruning and self.pruning.describe()}
 
     def lasso_strength(self, epoch: int) -> float:
         """Lambda of an epoch, counted from 0."""
@@ -71,7 +88,8 @@ def new_net(options: Options, vocab_size: int,
         vocab_size, options.config.hidden_size,
         hidden_sizes or options.hidden_sizes,
         keep_prob=options.config.keep_prob,
-        init_scale=options.config.init_scale, seed=options.seed)
+        init_scale=options.config.init_scale, seed=options.seed,
+        cell=options.cell)
 
 
 def compiled(net: model_lib.WordLSTM, options: Options
@@ -109,6 +127,8 @@ def sparsity_callbacks(net: model_lib.WordLSTM, options: Options) -> List:
                                             net.iss_groups()))
     if options.threshold:
         result.append(callbacks.ThresholdZeroing(options.threshold))
+    if options.pruning:
+        result += options.pruning.callbacks(net.layer_types())
     return result
 
 

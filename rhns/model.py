@@ -12,6 +12,10 @@ from iss_rnns.interop import tf1
 from rhns import noise as noise_lib
 
 LR_POLICIES = ("quick_start", "equal_step")
+# Matrices by type, as pruning asks for them, and what it prunes by default:
+# all that multiplies and is no embedding too.
+LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
+PRUNED_TYPES = LAYER_TYPES[:3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +255,26 @@ class HighwayLM(tf.keras.Model):
                 *self.cells[0].input_slices()]
         return [cells.iss_group(cell.name, cell, slices)
                 for cell, slices in zip(self.cells, readers)]
+
+    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+        """The matrices, by the types of `LAYER_TYPES`."""
+        return {"input": [kernel for cell in self.cells for kernel in
+                          (cell.kernel_h, cell.kernel_t)],
+                "recurrent": [matrix for cell in self.cells for matrix in
+                              (*cell.recurrent_h, *cell.recurrent_t)],
+                "softmax": [] if self.tied else [self.softmax_w],
+                "embedding": [self.embedding]}
+
+    def packable(self) -> Dict[str, tf.Variable]:
+        """What sparse inference multiplies by, by name; see `packing`."""
+        found = {}
+        for cell in self.cells:
+            for name in ("kernel_h", "kernel_t"):
+                found[f"{cell.name}.{name}"] = getattr(cell, name)
+            for name in ("recurrent_h", "recurrent_t"):
+                for d, matrix in enumerate(getattr(cell, name)):
+                    found[f"{cell.name}.{name}_{d}"] = matrix
+        return found if self.tied else {**found, "softmax_w": self.softmax_w}
 
     def mult_adds(self) -> int:
         """Multiply-adds a token."""

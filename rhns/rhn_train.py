@@ -22,6 +22,7 @@ from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import pipeline
 from iss_rnns import program
+from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import results
 from iss_rnns import thresholding
@@ -39,6 +40,7 @@ EMBEDDED = {"embedded_words": "word", "embedded_characters": "character"}
 def define_flags() -> None:
     """The authors' hyper-parameters, and flags beyond."""
     program.define_flags(program.MODES[:2] + ("eval_mc",) + program.MODES[2:])
+    pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.PRUNED_TYPES)
     preset = model_lib.ModelConfig()
     flags.DEFINE_enum("dataset", None,
                       ["ptb", "enwik8", "text8", *EMBEDDED],
@@ -239,12 +241,19 @@ def main(argv):
     values = FLAGS.flag_values_dict()
     values["restore_path"] = FLAGS.restore_path or FLAGS.load_model
     choices = program.Choices.of(values)
+    pruning = pruning_flags.Settings.of(values)
     corpus = read_corpus()
     print(f"data: {corpus.description}", flush=True)
     texts = pipeline.Texts(
         corpus,
         corpora.batches(corpus.valid, config.batch_size, config.num_steps),
         corpora.batches(corpus.test, FLAGS.test_batch_size, 1))
+    if choices.mode == "train":
+        options = dataclasses.replace(options, pruning=program.pruning_plan(
+            pruning, model_lib, lambda sizes: train_lib.new_net(
+                options, len(corpus.symbols), sizes), sizes_of,
+            options.epochs, len(corpora.batches(
+                corpus.train, config.batch_size, config.num_steps)[0])))
     task = program.Task(
         module="rhns.rhn_train",
         title=f"Highway language model, depth {config.depth}, lambda "
@@ -258,7 +267,8 @@ def main(argv):
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(
             train_lib.zeroed_variables(net, options), config.zero_threshold),
-        paper=paper_columns() if corpus.unit == "word" else ())
+        paper=paper_columns() if corpus.unit == "word" else (),
+        method=options.method if choices.mode == "train" else "")
     if FLAGS.mode == "eval_mc":
         evaluate_mc(program.restored(task, choices), texts)
     else:

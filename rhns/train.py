@@ -10,6 +10,7 @@ from iss_rnns import corpora
 from iss_rnns import groups
 from iss_rnns import language_model
 from iss_rnns import language_training
+from iss_rnns import pruning_flags
 from iss_rnns import training
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
@@ -33,12 +34,22 @@ class Options:
     shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
     dead_below: float = 0.
     dead_checks: int = 3
+    pruning: Optional[pruning_flags.Plan] = None
+
+    @property
+    def method(self) -> str:
+        """What makes the net small, as tables of runs name it."""
+        parts = [self.pruning.title] if self.pruning else []
+        if self.config.structure_wd:
+            parts.append("ISS")
+        return " + ".join(parts) or "dense"
 
     def describe(self) -> Dict:
         """What must stay the same when a run is resumed."""
         return {"config": dataclasses.asdict(self.config), "iss": self.iss,
                 "group_file": self.group_file and self.group_file.source,
-                "seed": self.seed}
+                "seed": self.seed,
+                "pruning": self.pruning and self.pruning.describe()}
 
 
 def new_net(options: Options, vocab_size: int,
@@ -112,6 +123,8 @@ def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
         result.append(callbacks.GroupLasso(penalized, config.structure_wd))
     if penalized and config.zero_threshold:
         result.append(GroupZeroing(options))
+    if options.pruning:
+        result += options.pruning.callbacks(net.layer_types())
     return result
 
 

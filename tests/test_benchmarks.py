@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import bidaf
 from benchmarks import harness
 from benchmarks import ptb_infer
 from benchmarks import ptb_peers
@@ -21,11 +22,18 @@ TINY = {name: ptb_train.Case(case.base, tuple(
     4 + i for i in range(len(case.hidden_sizes))), vocab=30,
                              quick_rounds=(1, 1))
         for name, case in ptb_train.CASES.items()}
+BIDAF = bidaf.Case(
+    words=9, fixed=5, lengths=(2, 5, 3, 4), batch=4, quick_batch=3,
+    config=dict(char_vocab_size=7, word_emb_size=4, hidden_size=5,
+                char_emb_size=2, char_out_size=3, out_channel_dims="3",
+                highway_num_layers=1),
+    sizes={"iss_4": {"ModFwd1": 2, "OutBwd": 1}})
 PLACEHOLDERS = {
     "CASE": "small|medium|large|iss",
     "SHAPE": r"10x30|20x35",
     "SIZE": "dense|iss",
     "RIVAL": "keras|torch|onnxruntime|bfloat16",
+    "ROW": "dense|iss_[1-4]",
     "WHICH": "ours|keras|torch|onnxruntime|bfloat16",
 }
 
@@ -83,6 +91,35 @@ def test_infer_names_are_the_documented_ones():
     nets = models.nets()
     assert numbers["mult_adds/ratio"] == (nets["dense"].mult_adds()
                                           / nets["iss"].mult_adds())
+
+
+def test_bidaf_names_are_the_documented_ones():
+    check_names("bidaf", bidaf.measure(QUICK, BIDAF))
+
+
+def test_bidaf_rivals_predict_the_same():
+    """From the same weights, words past the ends of passages included."""
+    nets, batch = bidaf.predictors(BIDAF, quick=True), BIDAF.batch_of(4)
+    for ours, keras in zip(nets["dense"][1](batch), nets["keras"][1](batch)):
+        np.testing.assert_allclose(keras, ours, atol=1e-6)
+    assert nets["iss_4"][0].mult_adds() < nets["dense"][0].mult_adds()
+
+
+def test_bidaf_rivals_that_differ_are_not_timed(monkeypatch):
+    costs = iter([3., 2., 3., 2.1])
+    monkeypatch.setattr(bidaf, "trainers", lambda _: {
+        name: lambda _: next(costs) for name in bidaf.KINDS})
+    with pytest.raises(errors.UserError, match="costs differ: .*2.1"):
+        bidaf.train_speed(BIDAF, QUICK)
+
+
+def test_bidaf_is_measured_at_the_papers_sizes():
+    case = bidaf.Case()
+    sizes = case.shrunk_sizes(quick=False)
+    assert list(sizes) == ["iss_1", "iss_2", "iss_3", "iss_4"]
+    assert tuple(sizes["iss_4"].values()) == (52, 50, 19, 26, 15, 12)
+    assert case.shrunk_sizes(quick=True) == {"iss_4": sizes["iss_4"]}
+    assert case.new_config().hidden_size == 100
 
 
 def test_every_trainer_computes_the_same():

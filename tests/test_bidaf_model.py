@@ -185,7 +185,7 @@ def test_two_way_lstm_equals_stock_keras():
     for cell, backwards in zip(two_way.cells, (False, True)):
         layer = tf.keras.layers.LSTM(cell.units, return_sequences=True,
                                      go_backwards=backwards)
-        layer.build([None, None, 3])
+        layer.build((None, None, 3))
         layer.set_weights([cell.kernel.numpy(), cell.recurrent_kernel.numpy(),
                            cell.effective_bias().numpy()])
         stock.append(layer)

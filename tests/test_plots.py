@@ -115,6 +115,23 @@ def test_training_curves_without_layers_have_one_panel(tmp_path):
     assert one.shape[0] < .6 * two.shape[0]
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_against_sparsity_has_a_color_for_each_method(tmp_path, log):
+    plots.against_sparsity(
+        tmp_path / "s.png", {"block 4x4": [(.9, 6.), (.5, 1.2), (.8, 3.)],
+                             "ISS": [(.7, 2.5)], "empty": []},
+        "times faster", log=log, reference=("dense", 1.))
+    picture = read_png(tmp_path / "s.png")
+    for color, drawn in zip(plots.LAYER_COLORS[:3], (True, True, False)):
+        rgb = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert (share(picture, rgb) > .0002) == drawn
+
+
+def test_against_sparsity_needs_a_point(tmp_path):
+    with pytest.raises(ValueError, match="No point to draw"):
+        plots.against_sparsity(tmp_path / "s.png", {"a": []}, "y")
+
+
 def test_series_skips_what_was_not_measured():
     rows = metrics_rows() + [{"epoch": "4", "valid_perplexity": "nan"}]
     assert plots._series(rows, "valid_perplexity") == ([1., 3.], [200., 66.67])

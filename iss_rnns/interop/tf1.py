@@ -8,7 +8,6 @@ here and nowhere else.
 import dataclasses
 import os
 import re
-import re
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -119,6 +118,16 @@ def plain(variable: tf.Variable) -> View:
     """A variable that TF1 stores as we do."""
     everything = tuple(slice(0, n) for n in variable.shape)
     return View(variable.shape, [Piece(variable, everything, everything)])
+
+
+def vectors(variable: tf.Variable) -> List[View]:
+    """A view of a vector, or one of each row of a matrix."""
+    if variable.shape.rank == 1:
+        return [plain(variable)]
+    rows, length = variable.shape
+    everything = slice(0, length)
+    return [View([length], [Piece(variable, (slice(row, row + 1), everything),
+                                  (everything,))]) for row in range(rows)]
 
 
 def lstm_matrix(cell) -> View:

@@ -1,0 +1,170 @@
+"""What the cells share: their checks, products and groups."""
+
+from typing import List, Optional, Sequence
+
+import tensorflow as tf
+
+from iss_rnns import groups
+
+Tensors = List[tf.Tensor]
+
+
+class KernelCell(tf.keras.layers.Layer):
+    """Base of cells whose gates lie side by side in two matrices, as in Keras.
+
+    Weights: `kernel [inputs, gates n]`, `recurrent_kernel [n, gates n]` and
+    `bias`, of the subclass' shape. Unit k of the layer is written by column k
+    of each gate and read by row k of `recurrent_kernel` and of every
+    consumer's matrix.
+
+    Args:
+      units: n, the number of hidden units.
+      states: number of states, each of width n.
+      kernel_initializer: of both kernels.
+      recurrent_initializer: of `recurrent_kernel`; defaults to
+        `kernel_initializer`, as TensorFlow 1 has one matrix.
+      bias_initializer: of `bias`.
+
+    Raises:
+      ValueError: if `units` is not a positive integer.
+    """
+
+    gates: int
+    hoisted_parts = 1  # tensors that `scan_backprop` hands on per step
+
+    def __init__(self, units: int, states: int, kernel_initializer,
+                 recurrent_initializer, bias_initializer, **kwargs):
+        super().__init__(**kwargs)
+        check_positive("units", units)
+        self.units = units
+        self.kernel_initializer = tf.keras.initializers.get(
+            kernel_initializer)
+        self.recurrent_initializer = tf.keras.initializers.get(
+            kernel_initializer if recurrent_initializer is None
+            else recurrent_initializer)
+        self.bias_initializer = tf.keras.initializers.get(bias_initializer)
+        self.state_size = [units] * states
+        self.output_size = units
+
+    @property
+    def bias_shape(self) -> Sequence[int]:
+        """Of `bias`."""
+        return (self.gates * self.units,)
+
+    def build(self, input_shape):
+        width = self.gates * self.units
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], width),
+            initializer=self.kernel_initializer)
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel", shape=(self.units, width),
+            initializer=self.recurrent_initializer)
+        self.bias = self.add_weight(
+            name="bias", shape=self.bias_shape,
+            initializer=self.bias_initializer)
+        super().build(input_shape)
+
+    def call(self, inputs, states, training=None):
+        output, states, _ = self.scan_step(
+            self.hoist(inputs), tf.nest.flatten(states), self.scan_weights())
+        return output, states
+
+    def effective_bias(self) -> tf.Tensor:
+        """`[gates n]`: what `hoist` adds."""
+        return tf.convert_to_tensor(self.bias)
+
+    def hoist(self, inputs: tf.Tensor) -> tf.Tensor:
+        """`[..., inputs]` -> `[..., gates n]`, any number of steps at once."""
+        kernel = tf.cast(self.kernel, self.compute_dtype)
+        bias = tf.cast(self.effective_bias(), self.compute_dtype)
+        return tf.nn.bias_add(last_axis_matmul(inputs, kernel), bias)
+
+    def scan_weights(self) -> Tensors:
+        """Tensors that a time step reads."""
+        return [tf.cast(self.recurrent_kernel, self.compute_dtype)]
+
+    @staticmethod
+    def backprop_weights(weights: Tensors) -> Tensors:
+        """`scan_weights` as `scan_backprop` reads them: transposed.
+
+        Turned around once, before the loop: without oneDNN, a product with a
+        transposed large matrix takes three times as long as with a plain one.
+        """
+        return [tf.transpose(weights[0]), *weights[1:]]
+
+    def unit_slices(self) -> List[groups.Slice]:
+        """The cell's own weights of its units: gate columns, state row."""
+        return (groups.blocks(self.kernel, 1, self.gates)
+                + groups.blocks(self.recurrent_kernel, 1, self.gates)
+                + [groups.whole(self.recurrent_kernel, 0)])
+
+    def unit_companions(self) -> List[groups.Slice]:
+        """What is cut with a unit without counting: its biases."""
+        return groups.blocks(self.bias, len(self.bias_shape) - 1, self.gates)
+
+    def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
+        """Zeros, `[batch, n]` for each state."""
+        return zero_states(self, inputs, batch_size, dtype)
+
+    def get_config(self):
+        serialize = tf.keras.initializers.serialize
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "recurrent_initializer": serialize(self.recurrent_initializer),
+            "bias_initializer": serialize(self.bias_initializer),
+        }
+
+
+def iss_group(name: str, cell, consumers: Sequence[groups.Slice] = (),
+              multiplier: float = 1.0) -> groups.Group:
+    """Intrinsic Sparse Structures of a layer (ISS paper, section 3.1).
+
+    Args:
+      name: of the layer.
+      cell: built cell with `unit_slices` and `unit_companions`.
+      consumers: rows of the matrices that read the layer's output.
+      multiplier: of the penalty, outside the root.
+
+    Returns:
+      A `Group` of `cell.units` components.
+    """
+    return groups.Group(name, cell.unit_slices() + list(consumers),
+                        cell.unit_companions(), multiplier)
+
+
+def check_positive(name: str, value) -> None:
+    """Raises ValueError, naming the argument, unless it is a size."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"Received an invalid value for argument `{name}`, "
+                         f"expected a positive integer, got {value}.")
+
+
+def zero_states(cell, inputs, batch_size, dtype) -> Tensors:
+    """Zeros `[batch, n]` for each of a cell's states."""
+    if inputs is not None:
+        batch_size, dtype = tf.shape(inputs)[0], inputs.dtype
+    return [tf.zeros([batch_size, n], dtype) for n in cell.state_size]
+
+
+def masked(x: tf.Tensor, mask: Optional[tf.Tensor]) -> tf.Tensor:
+    """x times a mask, if there is one."""
+    return x if mask is None else x * tf.cast(mask, x.dtype)
+
+
+def last_axis_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """`[..., rows]` by `[rows, columns]`, as one product."""
+    if x.shape.rank == 2:
+        return tf.matmul(x, matrix)
+    flat = tf.matmul(tf.reshape(x, [-1, matrix.shape[0]]), matrix)
+    shape = tf.concat([tf.shape(x)[:-1], tf.shape(matrix)[1:]], 0)
+    result = tf.reshape(flat, shape)
+    result.set_shape(x.shape[:-1] + matrix.shape[1:])
+    return result
+
+
+def flat_matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """`sum over time and batch of a^T b`, as one product."""
+    return tf.matmul(tf.reshape(a, [-1, a.shape[-1]]),
+                     tf.reshape(b, [-1, b.shape[-1]]), transpose_a=True)

@@ -1,0 +1,222 @@
+"""Runs side by side: a table, and pictures against sparsity.
+
+    python -m iss_rnns.compare runs/dense runs/block16 runs/glp \\
+        --sparse_json=sweep.json --out=runs/comparison
+
+The table has the columns of the papers on pruning: weights left, sparsity,
+perplexity, loss relative to the first dense run, and the speedup that each
+run measured. `--papers` shows theirs below.
+"""
+
+import json
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from absl import flags
+
+from iss_rnns import errors
+from iss_rnns import plots
+from iss_rnns import report
+from iss_rnns import results
+
+FLAGS = flags.FLAGS
+DENSE = "dense"
+SHRUNK, TRAINED = "shrunk (reloaded)", "trained (masked)"
+MEASURES = {
+    "units": "", "nonzero weights (M)": ".3f", "sparsity": ".3f",
+    "valid perplexity": ".2f", "test perplexity": ".2f",
+    "relative %": "+.1f", "speedup, whole model": ".2f",
+    **{report.packed_speedup(batch): ".2f"
+       for batch in report.PACKED_BATCHES},
+}
+PAPERS = ("narang2017_results", "block_sparse_table2", "block_sparse_table3",
+          "block_sparse_table4", "block_sparse_table5")
+
+
+def define_flags() -> None:
+    """Flags of the command."""
+    flags.DEFINE_string("out", None, "Folder for the pictures and the table "
+                        "as Markdown. Default: none are written.")
+    flags.DEFINE_string("sparse_json", None, "File of `python -m "
+                        "benchmarks.sparse_infer --sweep --json=FILE`, for "
+                        "the picture of speedup against sparsity.")
+    flags.DEFINE_bool("papers", False, "Also show the papers' tables.")
+
+
+def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
+    """Method and measures of a finished run.
+
+    Args:
+      path: of its directory, or `NAME=DIRECTORY` to call it NAME.
+
+    Raises:
+      UserError: if it holds no finished report of a language model.
+    """
+    name, separator, folder = path.partition("=")
+    if not separator:
+        name, folder = "", path
+    file = pathlib.Path(folder) / "report.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        small = data["table"][SHRUNK]
+        large = data["table"].get(TRAINED, {})
+        test = small["test perplexity"]
+    except (OSError, KeyError, TypeError, AttributeError,
+            json.JSONDecodeError) as error:
+        raise errors.UserError(
+            f"cannot compare {folder}: {file} is no finished report of a "
+            f"language model ({type(error).__name__}: {error})") from None
+    values = {measure: small.get(measure) for measure in MEASURES}
+    values.update({"valid perplexity": small.get("valid perplexity"),
+                   "test perplexity": test,
+                   "speedup, whole model": small.get("speedup")})
+    values["units"] = tuple(small.get("units") or ())
+    if values["sparsity"] is None:  # A report of an older version.
+        values.update(_by_weights(small, large or data["table"].get(
+            "as designed (untrained)", {})))
+    return name or data.get("method") or pathlib.Path(folder).name, values
+
+
+def _by_weights(small: Mapping, large: Mapping) -> Dict[str, Any]:
+    weights, whole = small.get("weights (M)"), large.get("weights (M)")
+    if not (weights and whole):
+        return {}
+    return {"nonzero weights (M)": weights, "sparsity": 1. - weights / whole}
+
+
+def compare(runs: Sequence[Tuple[str, Mapping[str, Any]]]) -> report.Table:
+    """The table; the relative loss is that of the first dense run.
+
+    Args:
+      runs: (method, measures) of `read_run`.
+    """
+    base = dense_perplexity(runs)
+    columns = []
+    for name, values in runs:
+        values = dict(values)
+        if base:
+            # As in the papers: worse is negative.
+            values["relative %"] = 100. * (
+                base - values["test perplexity"]) / base
+        columns.append(report.Column(_unique(name, columns), values))
+    return report.Table(columns, MEASURES, "runs")
+
+
+def dense_perplexity(runs: Sequence[Tuple[str, Mapping[str, Any]]]
+                     ) -> Optional[float]:
+    """Test perplexity of the first run called dense; None without one."""
+    return next((values["test perplexity"] for name, values in runs
+                 if name == DENSE), None)
+
+
+def speedups(path: str) -> Dict[str, List[Tuple[float, float]]]:
+    """Pattern of zeros -> (sparsity, speedup), out of a sweep.
+
+    Raises:
+      UserError: if the file is none of a sweep.
+    """
+    try:
+        numbers = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        found: Dict[str, List[Tuple[float, float]]] = {}
+        for key, value in numbers.items():
+            parts = key.split("/")
+            if parts[0] == "sweep" and parts[-1] == "chosen_ratio":
+                _, shape, pattern, batch, sparsity, _ = parts
+                found.setdefault(f"{pattern}, {shape}, {batch}", []).append(
+                    (float(sparsity), float(value)))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise errors.UserError(
+            f"cannot read speedups from {path}: {error}") from None
+    if not found:
+        raise errors.UserError(
+            f"{path} holds no speedups against sparsity; make it with "
+            "python -m benchmarks.sparse_infer --sweep --json=FILE")
+    return found
+
+
+def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
+         sparse_json: Optional[str]) -> List[pathlib.Path]:
+    """Writes the pictures; returns their paths.
+
+    Raises:
+      UserError: see `speedups` and `plots.against_sparsity`.
+    """
+    series = speedups(sparse_json) if sparse_json else {}
+    target = pathlib.Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write {folder}: {error.strerror}") from None
+    base = dense_perplexity(runs)
+    points: Dict[str, List[Tuple[float, float]]] = {}
+    for name, values in runs:
+        if values.get("sparsity") is not None and name != DENSE:
+            points.setdefault(name, []).append(
+                (values["sparsity"], values["test perplexity"]))
+    written = []
+    if points:
+        written.append(target / "perplexity_vs_sparsity.png")
+        plots.against_sparsity(written[-1], points, "test perplexity",
+                               reference=base and (DENSE, base))
+    if series:
+        written.append(target / "speedup_vs_sparsity.png")
+        plots.against_sparsity(
+            written[-1], series, "times faster than dense", log=True,
+            reference=(DENSE, 1.))
+    return written
+
+
+def paper_tables() -> List[report.Table]:
+    """The papers' tables, a line for each model."""
+    tables = []
+    for name in PAPERS:
+        columns: List[report.Column] = []
+        for row in results.paper_rows(name):
+            label = " ".join(str(row[key]) for key in (
+                "model", "block", "algorithm") if row.get(key, "-") != "-")
+            columns.append(report.Column(_unique(label, columns), {
+                key: value for key, value in row.items()
+                if not isinstance(value, str)}))
+        tables.append(report.Table(columns,
+                                   title=results.describe(name)["title"]))
+    return tables
+
+
+def _unique(title: str, columns: Sequence[report.Column]) -> str:
+    known = {column.title for column in columns}
+    count = 2
+    unique = title
+    while unique in known:
+        unique = f"{title} ({count})"
+        count += 1
+    return unique
+
+
+def main(argv):
+    """Prints the tables and draws."""
+    if len(argv) < 2:
+        raise errors.UserError("name the directories of finished runs: "
+                               "python -m iss_rnns.compare RUN...")
+    runs = [read_run(path) for path in argv[1:]]
+    if FLAGS.sparse_json:
+        if not FLAGS.out:
+            raise errors.UserError("--sparse_json needs --out, the folder "
+                                   "for the picture")
+        speedups(FLAGS.sparse_json)
+    tables = [compare(runs)] + (paper_tables() if FLAGS.papers else [])
+    for table in tables:
+        print(table.text(), end="\n\n")
+    if FLAGS.out:
+        for path in draw(FLAGS.out, runs, FLAGS.sparse_json):
+            print(f"wrote {path}")
+        path = pathlib.Path(FLAGS.out) / "comparison.md"
+        report.write_atomically(path, "\n\n".join(
+            f"## {table.title}\n\n{table.markdown()}" for table in tables)
+            + "\n")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    errors.run_main(main)

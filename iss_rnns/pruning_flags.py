@@ -1,0 +1,311 @@
+"""The flags of pruning, the same in every program, and what follows of them.
+
+A program calls `define_flags`, `Settings.of` on the flags' values, and, when
+its data is read, `Settings.plan`; the plan makes the callbacks.
+"""
+
+import dataclasses
+import math
+import re
+from typing import (Any, Callable, Dict, List, Mapping, Optional, Sequence,
+                    Tuple)
+
+from absl import flags
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import pruning
+from iss_rnns import schedules
+
+METHODS = ("gradual", "block", "glp", "hard")
+BLOCK_SIZE = (4, 4)  # where none is given
+
+Layers = Mapping[str, Sequence[tf.Variable]]  # matrices by type of layer
+Weights = Mapping[str, Sequence[np.ndarray]]
+
+# Flag -> (field, methods that take it). Times are in steps.
+_FLAGS = {
+    "block_size": ("block_size", ("block", "glp", "hard")),
+    "target_sparsity": ("target_sparsity", METHODS),
+    "dense_checkpoint": ("dense_checkpoint", METHODS[:3]),
+    "pruning_percentile": ("percentile", METHODS[:3]),
+    "pruning_start": ("start", METHODS),
+    "pruning_ramp": ("ramp", METHODS[:3]),
+    "pruning_end": ("end", METHODS[:3]),
+    "pruning_frequency": ("frequency", METHODS[:3]),
+    "pruning_ramp_multiple": ("ramp_multiple", METHODS[:3]),
+    "pruning_lasso": ("lasso", ("glp",)),
+    "pruning_layers": ("layers", METHODS),
+}
+_OF_THRESHOLDS = ("pruning_percentile", "pruning_ramp",
+                  "pruning_ramp_multiple")
+
+
+def define_flags(layers: Sequence[str], default: Sequence[str]) -> None:
+    """Defines the flags.
+
+    Args:
+      layers: the types of layers that the program's nets have.
+      default: those that are pruned if nothing else is said.
+    """
+    flags.DEFINE_enum("pruning", None, list(METHODS), "Prune while training: "
+                      "single weights gradually, blocks gradually, blocks "
+                      "with a group lasso on them (glp), or all at once "
+                      "(hard), to compare with.")
+    flags.DEFINE_string("block_size", None, "Height and width of the blocks, "
+                        "e.g. 16x16. Default: 4x4; with hard: single "
+                        "weights.")
+    flags.DEFINE_float("target_sparsity", None, "Prune to this fraction of "
+                       "each matrix, along a cubic schedule (Zhu & Gupta).")
+    flags.DEFINE_string("dense_checkpoint", None, "Instead of "
+                        "--target_sparsity: weights of a trained dense model "
+                        "(as --restore_path takes); a percentile of |w| of "
+                        "each type of layer sets its threshold (Narang et "
+                        "al.).")
+    flags.DEFINE_float("pruning_percentile", None, "See --dense_checkpoint. "
+                       "Default: 90.")
+    for name, what in (
+            ("start", "before pruning starts. Default: those of the first "
+                      "epoch; with hard: where gradual pruning would end"),
+            ("ramp", "from which the threshold rises faster. Default: 25 % "
+                     "of all (blocks: 20 %)"),
+            ("end", "after which masks are frozen. Default: 50 % of all "
+                    "(blocks: 40 %)"),
+            ("frequency", "between new masks. Default: 100, fewer in a short "
+                          "run")):
+        flags.DEFINE_integer(f"pruning_{name}", None, f"Steps {what}.",
+                             lower_bound=0)
+    flags.DEFINE_float("pruning_ramp_multiple", None, "How much faster the "
+                       "threshold rises from --pruning_ramp on; papers: 1.2 "
+                       "to 2. Default: 1.5.")
+    flags.DEFINE_float("pruning_lasso", None, "With glp: strength of the "
+                       "group lasso on blocks, until pruning ends.")
+    flags.DEFINE_list("pruning_layers", None, "Types of layers to prune, of "
+                      f"{', '.join(layers)}. Default: "
+                      f"{','.join(default)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the user asks for; the flags of these names.
+
+    Attributes:
+      method: one of `METHODS`, None for no pruning.
+    """
+    method: Optional[str] = None
+    block_size: Tuple[int, int] = (1, 1)
+    target_sparsity: Optional[float] = None
+    dense_checkpoint: Optional[str] = None
+    percentile: Optional[float] = None
+    start: Optional[int] = None
+    ramp: Optional[int] = None
+    end: Optional[int] = None
+    frequency: Optional[int] = None
+    ramp_multiple: Optional[float] = None
+    lasso: Optional[float] = None
+    layers: Optional[Sequence[str]] = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Settings":
+        """Out of the values of all flags, by name.
+
+        Raises:
+          UserError: if flags contradict each other or are out of range.
+        """
+        method = values["pruning"]
+        given = {name: values[name] for name in _FLAGS
+                 if values.get(name) is not None}
+        for name in given:
+            if method is None:
+                raise errors.UserError(
+                    f"--{name} needs --pruning, one of {', '.join(METHODS)}")
+            if method not in _FLAGS[name][1]:
+                raise errors.UserError(
+                    f"--{name} has no meaning with --pruning={method}; leave "
+                    "it out, or choose --pruning of "
+                    f"{', '.join(_FLAGS[name][1])}")
+        if method is None:
+            return cls()
+        if values.get("shrink_every_steps") is not None:
+            raise errors.UserError(
+                "--pruning and --shrink_every_steps exclude each other: masks "
+                "belong to matrices of one size; dead units are cut when "
+                "training is over")
+        fields = {_FLAGS[name][0]: value for name, value in given.items()}
+        if "block_size" in fields:
+            fields["block_size"] = _block_size(fields["block_size"])
+        elif method in ("block", "glp"):
+            fields["block_size"] = BLOCK_SIZE
+        settings = cls(method=method, **fields)
+        settings._check(given)
+        return settings
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        ways = [name for name in ("target_sparsity", "dense_checkpoint")
+                if name in given]
+        if len(ways) != 1:
+            choice = ("--target_sparsity" if self.method == "hard" else
+                      "either --target_sparsity or --dense_checkpoint")
+            raise errors.UserError(
+                f"--pruning={self.method} needs {choice}, to know how much "
+                f"to prune; got {' and '.join(ways) or 'none'}")
+        for name in _OF_THRESHOLDS:
+            if name in given and self.dense_checkpoint is None:
+                raise errors.UserError(
+                    f"--{name} belongs to the thresholds of "
+                    "--dense_checkpoint and has no meaning with "
+                    "--target_sparsity")
+        if self.method == "glp" and not (
+                self.lasso is not None and self.lasso > 0
+                and math.isfinite(self.lasso)):
+            raise errors.UserError(
+                "--pruning=glp needs --pruning_lasso, a number above 0, got "
+                f"{self.lasso}")
+
+    def plan(self, epochs: float, steps_per_epoch: int, layers: Layers,
+             default: Sequence[str],
+             dense: Callable[[str], Weights]) -> Optional["Plan"]:
+        """How a run is pruned; None if it is not.
+
+        Args:
+          epochs: of the whole training.
+          steps_per_epoch: batches.
+          layers: matrices of the net to train, by type.
+          default: types to prune where the user names none.
+          dense: `dense(path)` -> the weights of a dense model, by type.
+
+        Raises:
+          UserError: if the schedule is impossible, the dense model has no
+            threshold in it, a type of layer is unknown, or blocks do not
+            fit.
+        """
+        if self.method is None:
+            return None
+        chosen = list(dict.fromkeys(
+            self.layers or [name for name in default if layers.get(name)]))
+        for name in chosen:
+            if not layers.get(name):
+                raise errors.UserError(
+                    f"--pruning_layers must be of "
+                    f"{', '.join(n for n in layers if layers[n])}, got "
+                    f"'{name}'")
+        for variable in (v for name in chosen for v in layers[name]):
+            if any(b > n for b, n in zip(self.block_size, variable.shape)):
+                raise errors.UserError(
+                    f"blocks of {_size(self.block_size)} do not fit "
+                    f"{variable.name.split(':')[0]}, which is "
+                    f"{_size(variable.shape)}; give a smaller --block_size, "
+                    "or leave that type out of --pruning_layers")
+        made = self._schedules(epochs, steps_per_epoch, chosen, dense)
+        first = made[chosen[0]]
+        if first.start >= epochs * steps_per_epoch:
+            raise errors.UserError(
+                f"pruning would start at step {first.start}, but training "
+                f"ends with step {round(epochs * steps_per_epoch)}; give a "
+                "smaller --pruning_start or more epochs")
+        return Plan(self.method, self.block_size, made, self.lasso)
+
+    def _schedules(self, epochs, steps_per_epoch, chosen, dense
+                   ) -> Dict[str, schedules.Schedule]:
+        times = self._times(epochs, steps_per_epoch)
+        if self.method == "hard":
+            one = schedules.ConstantSparsity(
+                self.target_sparsity, times["end"] if self.start is None
+                else self.start)
+            return dict.fromkeys(chosen, one)
+        if self.dense_checkpoint is None:
+            one = schedules.CubicSparsity(
+                self.target_sparsity, times["start"], times["end"],
+                times["frequency"])
+            return dict.fromkeys(chosen, one)
+        percentile = 90. if self.percentile is None else self.percentile
+        weights = dense(self.dense_checkpoint)
+        return {name: schedules.NarangThreshold(
+            schedules.magnitude_percentile(weights[name], percentile, name),
+            **times, block_elements=math.prod(self.block_size), name=name)
+                for name in chosen}
+
+    def _times(self, epochs, steps_per_epoch) -> Dict[str, Any]:
+        """Arguments of a schedule: the user's, else the papers'."""
+        given = {name: getattr(self, name) for name in (
+            "start", "ramp", "end", "frequency", "ramp_multiple")
+                 if getattr(self, name) is not None}
+        needed = {"hard": {"start"}}.get(
+            self.method, {"start", "end"}
+            | ({"ramp"} if self.dense_checkpoint else set()))
+        if not needed <= set(given):
+            defaults = (schedules.block_defaults if math.prod(
+                self.block_size) > 1 else schedules.narang_defaults)
+            return {**defaults(epochs, steps_per_epoch), **given}
+        length = given.get("end", 0) - given["start"]
+        return {"frequency": min(schedules.FREQUENCY, max(1, length // 10)),
+                "ramp_multiple": schedules.RAMP_MULTIPLE, **given}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Schedules that are fixed; makes the callbacks.
+
+    Attributes:
+      method: one of `METHODS`.
+      block_size: (height, width), (1, 1) for single weights.
+      schedules: by type of layer.
+      lasso: strength of the group lasso on blocks, or None.
+    """
+    method: str
+    block_size: Tuple[int, int]
+    schedules: Mapping[str, schedules.Schedule]
+    lasso: Optional[float] = None
+
+    @property
+    def title(self) -> str:
+        """E.g. `glp 16x16`."""
+        single = self.block_size == (1, 1) and self.method in (
+            "gradual", "hard")
+        return self.method + ("" if single else f" {_size(self.block_size)}")
+
+    def describe(self) -> Dict[str, Any]:
+        """What must stay the same when a run is resumed; JSON values."""
+        return {"method": self.method, "block_size": list(self.block_size),
+                "lasso": self.lasso, "schedules": {
+                    name: {"kind": type(each).__name__, **each.get_config()}
+                    for name, each in self.schedules.items()}}
+
+    def callbacks(self, layers: Layers) -> List[tf.keras.callbacks.Callback]:
+        """Callbacks that prune a net with these matrices, by type.
+
+        They belong behind all other callbacks that change weights.
+        """
+        pairs = [(variable, each) for name, each in self.schedules.items()
+                 for variable in layers[name]]
+        variables = [variable for variable, _ in pairs]
+        made = [each for _, each in pairs]
+        if self.block_size == (1, 1) and self.method in ("gradual", "hard"):
+            return [pruning.GradualPruning(variables, made)]
+        result: List[tf.keras.callbacks.Callback] = []
+        if self.lasso:
+            result.append(pruning.BlockLasso(
+                pruning.grids(variables, self.block_size), self.lasso,
+                max(each.end for each in made)))
+        return result + [pruning.BlockPruning(variables, made,
+                                              self.block_size)]
+
+
+def arrays(layers: Layers) -> Weights:
+    """Weights of a net's matrices, by type."""
+    return {name: [variable.numpy() for variable in variables]
+            for name, variables in layers.items()}
+
+
+def _block_size(text: str) -> Tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.strip())
+    if not found:
+        raise errors.UserError(
+            "--block_size must be a height and a width, e.g. 16x16, got "
+            f"'{text}'")
+    return int(found[1]), int(found[2])
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,471 @@
+"""BiDAF's program: mistakes, a whole run, kill and resume, exported models.
+
+TensorFlow takes seconds to start, so one process tries all command lines.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bidaf import evaluate
+from bidaf import groups as groups_lib
+from bidaf import model as model_lib
+from bidaf import read_data
+from bidaf import run as run_lib
+from bidaf import scoring
+from bidaf import serving
+from bidaf import sources
+from bidaf import squad
+from bidaf import train as train_lib
+from iss_rnns import groups
+from iss_rnns import pipeline
+from iss_rnns import thresholding
+from iss_rnns import training
+
+ROOT = pathlib.Path(__file__).parent.parent
+SIZES = ["--hidden_size=4", "--char_emb_size=2", "--char_out_size=3",
+         "--out_channel_dims=3", "--highway_num_layers=1"]
+DATA = ["--data_dir=synthetic", "--synthetic_train=60", "--synthetic_dev=16",
+        "--word_count_th=1", "--char_count_th=2"]
+# 16 steps of batches of 6, judged every 6 steps.
+TRAIN = DATA + [
+    "--mode=train", "--threads=1", "--seed=2", "--batch_size=6", "--len_opt",
+    "--cluster", "--num_steps=16", "--eval_period=6", "--save_period=2",
+    "--init_lr=0.01", "--var_decay=0.8"]
+ISS = ["--structure_wd=0.01", "--group_config=iss"]
+DEAD = {"ModFwd1": [1], "ModBwd1": [0, 2], "OutFwd": [3], "OutBwd": [0, 1, 2]}
+
+# Reads cases from stdin: name -> flags; writes, for each, how it ended, what
+# it printed and whether the folder `precious` stayed as it was.
+DRIVER = """
+import contextlib, io, json, logging, pathlib, sys, traceback
+from absl import app, flags
+from bidaf import cli
+from iss_rnns import errors
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+app.define_help_flags()
+cli.define_flags()
+cases = json.load(sys.stdin)
+precious = pathlib.Path(cases.pop("precious"))
+outcomes = {}
+for name, arguments in cases.items():
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()
+    sys.argv = ["cli.py", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            if name.endswith(".flags"):
+                flags.FLAGS(sys.argv)
+                cli.plan_from_flags()
+                options = cli.options_from_flags()
+                ending = ["flags", {**vars(options), **{
+                    name: flags.FLAGS[name].value for name in (
+                        "mode", "cluster", "len_opt", "batch_size",
+                        "hidden_size", "input_keep_prob", "run_id")},
+                    "group_config": getattr(options.group_config, "source",
+                                            options.group_config)}]
+            else:
+                cli.main(flags.FLAGS(sys.argv))
+                ending = ["ended", ""]
+        except errors.UserError as error:
+            ending = ["UserError", str(error)]
+        except Exception:
+            ending = ["bug", traceback.format_exc()]
+    outcomes[name] = dict(
+        ending=ending, printed=printed.getvalue(), untouched=[
+            p.read_text() for p in precious.rglob("*")] == ["months of work"])
+print(json.dumps(outcomes))
+"""
+
+# Loads an export as anybody may: neither package can be imported.
+ALONE = """
+import sys
+sys.modules["bidaf"] = sys.modules["iss_rnns"] = None
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+serve = loaded.signatures["serving_default"]
+with np.load(sys.argv[2]) as file:
+    outputs = serve(**{name: tf.constant(file[name]) for name in file})
+np.savez(sys.argv[3], **{name: value.numpy()
+                         for name, value in outputs.items()})
+"""
+
+# name -> (flags, the line that must come); {0} is the folder of inputs.
+MISTAKES = {
+    "argument": (["train"], "unknown argument 'train'; flags start with --"),
+    "no weights": (["--mode=test"], "--mode=test needs --load_path: a run"),
+    "weights do not count": (
+        ["--mode=export", "--noload", "--load_path={0}"],
+        "--mode=export needs --load_path"),
+    "no data": (["--data_dir={0}/nowhere"], "no preprocessed data at {0}/"
+                "nowhere; make it with `python -m bidaf.prepro"),
+    "damaged data": (["--data_dir={0}/damaged"], "{0}/damaged/store.npz"),
+    "NaN": (["--structure_wd=nan"], "--structure_wd must be a number >= 0, "
+                                    "got nan"),
+    "negative": (["--init_lr=-1"], "--init_lr must be a number >= 0, got -1"),
+    "average": (["--var_decay=2"], r"--var_decay must be in \[0, 1\], got 2"),
+    "penalty of nothing": (["--structure_wd=0.1"], "--structure_wd needs "
+                           "--group_config: 'iss', 'authors', or a"),
+    "no groups": (["--group_config={0}/none.json"],
+                  "cannot read groups {0}/none.json: No such file"),
+    "broken groups": (["--group_config={0}/broken.json"], "{0}/broken.json"),
+    "groups of another size": (
+        [f"--group_config={ROOT / 'bidaf/groups_hidden100_scaled.json'}"],
+        r"groups\[0\]\[0\] asks for rows 800:900 of 'main/g0/fw/"),
+    "no names": (["--finetuning_config={0}/none.json"],
+                 "cannot read finetuning settings {0}/none.json: No such"),
+    "unknown names": (["--finetuning_config={0}/vars.json"],
+                      "names 'main/g9/x', which the model lacks; it has"),
+    "channels": (["--out_channel_dims=4"], "--out_channel_dims=4 add up to 4, "
+                                           "--char_out_size is 3"),
+    "keep_prob": (["--input_keep_prob=0"],
+                  r"--input_keep_prob must be in \(0, 1\], got 0"),
+    "no vectors": (["--nouse_char_emb", "--nouse_word_emb"],
+                   "a word has no vector"),
+    "no question": (["--ques_size_th=1"],
+                    "none of the 60 questions of 'train' in .* is left"),
+    "not to be cut": (["--answer_func=sum", *ISS],
+                      "answer_func 'sum' reads every"),
+    "no run to compare": (["--compare_with={0}/nowhere"],
+                          "cannot compare with {0}/nowhere"),
+    "no vocabulary": (["--mode=test", "--load_path={0}/dead.npz"],
+                      "is no run directory, so the ids of its words are "
+                      "unknown; give --shared_path"),
+    "broken vocabulary": (
+        ["--mode=test", "--load_path={0}/dead.npz",
+         "--shared_path={0}/vars.json"], "{0}/vars.json is no vocabulary"),
+    "no checkpoint": (["--mode=test", "--load_path={0}/none",
+                       "--shared_path={0}/shared.json"],
+                      "no checkpoint at {0}/none"),
+    "damaged weights": (["--mode=test", "--load_path={0}/bad.npz",
+                         "--shared_path={0}/shared.json"],
+                        "cannot read weights {0}/bad.npz"),
+    "no part": (["--mode=forward", "--load_path={0}/dead.npz",
+                 "--shared_path={0}/shared.json", "--forward_name=moon"],
+                "has no part 'moon'; it has train, dev"),
+    "nothing to resume": (["--resume", "--nooverwrite", "--run_id=new"],
+                          "nothing to resume: .*new/checkpoints holds no"),
+    "resume or overwrite": (["--resume"], "exclude each other"),
+    "occupied": (["--nooverwrite"], "precious is not empty; continue it with "
+                                    "--resume, replace it with --overwrite"),
+    "no folder": (["--run_id=x", "--save_path={0}/vars.json"],
+                  "cannot write to .*{0}/vars.json"),
+}
+
+
+@pytest.fixture(name="inputs", scope="module")
+def fixture_inputs(tmp_path_factory):
+    """Good and bad files that flags point to."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "store.npz").write_bytes(b"PK\x03\x04 half")
+    (folder / "bad.npz").write_bytes(b"PK\x03\x04 not a whole archive")
+    (folder / "broken.json").write_text("{")
+    (folder / "vars.json").write_text('{"var_names": ["main/g9/x"]}')
+    questions = read_questions(folder)
+    questions.vocabulary.save(folder / "shared.json")
+    net = dead_net(questions)
+    base = training.RunDirectory(folder, "base")
+    training.Checkpoints(base).save(
+        train_lib.compiled(net, train_lib.Options(), questions.vectors),
+        {"model": dataclasses.asdict(net.config), "sizes": dict(net.sizes),
+         "max_word_size": questions.sizes.max_word_size})
+    questions.vocabulary.save(base.path / sources.VOCABULARY)
+    pipeline.save_weights(net, folder / "dead.npz")
+    return folder
+
+
+def read_questions(folder):
+    """Those that the program makes up, too."""
+    store = sources.open_store("synthetic", folder, 60, 16, 2)
+    return sources.for_training(store, read_data.DataConfig(
+        len_opt=True, word_count_th=1, char_count_th=2, batch_size=6))
+
+
+def dead_net(questions):
+    """A net of the program's sizes, of which some units are dead."""
+    net = run_lib.fresh_net(model_lib.ModelConfig(
+        questions.sizes.word_vocab_size, questions.sizes.char_vocab_size,
+        questions.sizes.word_emb_size, hidden_size=4, char_emb_size=2,
+        char_out_size=3, out_channel_dims="3", highway_num_layers=1),
+                            questions, 5)
+    for name, units in DEAD.items():
+        group, = groups_lib.iss_groups(net, [name])
+        thresholding.zero_units(
+            groups.Group(name, group.slices),
+            tf.constant(np.isin(np.arange(4), units)))
+    return net
+
+
+@pytest.fixture(name="outcomes", scope="module")
+def fixture_outcomes(inputs, tmp_path_factory):
+    """How each case ended; the good run's folder is runs/whole."""
+    runs = tmp_path_factory.mktemp("runs")
+    precious = runs / "precious"
+    precious.mkdir()
+    (precious / "weights").write_text("months of work")
+    base = TRAIN + [f"--out_base_dir={runs}"]
+    good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
+    kill_midway(good + ["--run_id=killed"], runs / "killed")
+    cases = {"precious": str(precious)}
+    cases.update({
+        name: base + SIZES + ["--run_id=precious", "--overwrite"] + [
+            flag.format(inputs) for flag in flags]
+        for name, (flags, _) in MISTAKES.items()})
+    whole = DATA + [f"--load_path={runs}/whole", f"--out_base_dir={runs}",
+                    "--seed=2", "--threads=1"]
+    weights = SIZES + DATA + [
+        f"--out_base_dir={runs}", f"--load_path={inputs}/dead.npz",
+        f"--shared_path={inputs}/shared.json", "--batch_size=6", "--seed=2",
+        "--zero_threshold=0", "--threads=1"]
+    cases.update({
+        "whole": good + ["--run_id=whole", "--plot_weights"],
+        "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
+        "other flags": [f"--flagfile={runs}/killed/flags.txt", "--resume",
+                        "--init_lr=0.02"],
+        "tested": whole + ["--mode=test", "--noload_ema", "--vis",
+                           "--zero_threshold=0",
+                           f"--answer_path={runs}/answers.json"],
+        "forward": whole + ["--mode=forward", "--debug"],
+        "no such step": whole + ["--mode=test", "--load_step=3"],
+        "other words": good + ["--run_id=x", "--char_count_th=99"],
+        "broken": good + ["--run_id=broken", "--init_lr=1e30",
+                          "--save_period=1"],
+        "exported": weights + ["--mode=export", "--run_id=exported"],
+        "shrunk": weights + ["--mode=shrink", "--run_id=shrunk"],
+    })
+    cases.update({path.name: [f"--flagfile={path}"]
+                  for path in (ROOT / "bidaf" / "flags").glob("*.flags")})
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(cases),
+        capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["runs"] = runs
+    return found
+
+
+def kill_midway(arguments, run):
+    """Starts a run and kills it (-9) in the middle of its second epoch."""
+    folder = run / "checkpoints"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bidaf.cli", *arguments], cwd=ROOT, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while process.poll() is None and not (
+                folder / "state-8.json").exists():
+            time.sleep(.002)
+    finally:
+        process.kill()
+    _, complaints = process.communicate()
+    assert process.returncode == -signal.SIGKILL, complaints
+    steps = [int(path.stem.split("-")[1])
+             for path in folder.glob("state-*.json")]
+    assert 8 <= max(steps) < 16, "too late: nothing to resume"
+
+
+def ended(outcomes, name):
+    kind, message = outcomes[name]["ending"]
+    assert kind == "ended", message
+    return outcomes[name]["printed"]
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
+    kind, message = outcomes[name]["ending"]
+    assert kind == "UserError", message
+    assert "\n" not in message
+    assert re.search(MISTAKES[name][1].format(inputs), message), message
+    assert outcomes[name]["untouched"]
+
+
+@pytest.mark.parametrize("name, message", [
+    ("other flags", "cannot resume: the run was made with options = .*"
+                    "'init_lr': 0.01.*, now it is .*'init_lr': 0.02"),
+    ("no such step", "holds no checkpoint of step 3; it has .*16"),
+    ("other words", "was trained with another vocabulary .* give the data "
+                    "and the word_count_th"),
+    ("broken", "training stopped: .* became (nan|inf|NaN) at step [12]; "
+               "lower the learning rate; the last good checkpoint is kept"),
+])
+def test_what_breaks_later_gives_one_line(name, message, outcomes):
+    kind, found = outcomes[name]["ending"]
+    assert kind == "UserError", found
+    assert "\n" not in found and re.search(message, found), found
+    assert outcomes[name]["untouched"]
+
+
+def test_nan_leaves_finite_weights(outcomes):
+    folder = outcomes["runs"] / "broken" / "checkpoints"
+    for state in folder.glob("state-*.json"):
+        saved = arrays(folder / state.stem.replace("state", "model"))
+        assert all(np.isfinite(array).all() for array in saved.values())
+
+
+def test_exit_code_and_stream_of_a_mistake():
+    done = subprocess.run(
+        [sys.executable, "-m", "bidaf.cli", "--mode=test"], cwd=ROOT,
+        capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("error: --mode=test needs .*\n", done.stderr)
+
+
+def test_a_whole_run(outcomes):
+    printed = ended(outcomes, "whole")
+    run = outcomes["runs"] / "whole"
+    for name in ("flags.txt", "shared.json", "report.md", "plots/weights.png",
+                 "plots/training.png", "eval/dev-000016.json",
+                 "saved_model/dense/saved_model.pb",
+                 "saved_model/compressed/saved_model.pb",
+                 "saved_model/compressed/vocabulary.json",
+                 "saved_model/compressed/model_card.json"):
+        assert (run / name).stat().st_size > 0, name
+    rows = metrics(run)
+    assert [row["step"] for row in rows] == ["6", "12", "16"]
+    costs = [float(row["train_cost"]) for row in rows]
+    assert costs[-1] < costs[0]
+    report = json.loads((run / "report.json").read_text())
+    columns = report["table"]
+    assert "mode=train" in report["command"]
+    assert columns["paper: baseline"]["F1"] == {"value": 77.85, "mark": "M"}
+    trained, small = columns["trained (masked)"], columns["shrunk (reloaded)"]
+    assert trained["EM"] <= trained["F1"]
+    assert small["weights (M)"] <= trained["weights (M)"]
+    found = re.search(r"shrunk and reloaded: exact match (\S+), F1 (\S+) ",
+                      printed)
+    assert [float(value) for value in found.groups()] == [
+        round(small[key], 2) for key in ("EM", "F1")]
+
+
+def test_answers_score_what_the_run_says(outcomes):
+    """The file, by the official metric; and --mode=test of the same."""
+    dev, = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
+    last = metrics(outcomes["runs"] / "whole")[-1]
+    ended(outcomes, "tested")
+    truths = squad.read(dev, spans=False).answer_texts()
+    for path in (outcomes["runs"] / "whole/answers/dev-000016.json",
+                 outcomes["runs"] / "answers.json"):
+        scores = evaluate.score(evaluate.load_answers(path), truths)
+        for key in ("f1", "exact_match"):
+            assert scores[key] == pytest.approx(float(last[f"dev_{key}"])), (
+                path)
+    cost = float(last["dev_cost"])
+    assert f", cost {cost:.4f} (16 questions)" in (
+        outcomes["tested"]["printed"])
+
+
+def test_forward_answers_without_scores(outcomes):
+    printed = ended(outcomes, "forward")
+    path, = re.findall("wrote (.*/answers/forward-dev-000016.json)", printed)
+    answers = json.loads(pathlib.Path(path).read_text())
+    assert 0 < len(answers) <= 16 and "F1" not in printed
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
+    """`kill -9` in the middle of an epoch; dropout, Adam, averages."""
+    assert "resumed" in ended(outcomes, "resumed")
+    ended(outcomes, "whole")
+    expected, found = (arrays(
+        outcomes["runs"] / name / "checkpoints" / "model-16")
+                       for name in ("whole", "killed"))
+    assert found.keys() == expected.keys()
+    assert any("averages" in name for name in found)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+    measured = ("seconds", "questions_per_second")
+    assert [{k: v for k, v in row.items() if k not in measured}
+            for row in metrics(outcomes["runs"] / "killed")] == [
+                {k: v for k, v in row.items() if k not in measured}
+                for row in metrics(outcomes["runs"] / "whole")]
+
+
+def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
+    """Smaller, and with the net's own scores."""
+    ended(outcomes, "exported")
+    questions = read_questions(inputs)
+    net = dead_net(questions)
+    _, batch = next(sources.judged_batches(questions, 5))
+    expected = scoring.net_function(net, questions.vectors)(batch)
+    np.savez(tmp_path / "in.npz", **{
+        long: batch[short] for short, long in serving.INPUTS.items()})
+    folder = outcomes["runs"] / "exported" / "saved_model"
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, folder / "compressed",
+         tmp_path / "in.npz", tmp_path / "out.npz"], cwd=tmp_path,
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "out.npz") as file:
+        assert {"start", "end"} <= set(file.files)
+        for name in ("start", "end"):
+            np.testing.assert_allclose(file[name], expected[name], atol=1e-5)
+    known = json.loads((folder / "compressed/vocabulary.json").read_text())
+    word = next(iter(questions.judged.new_word2idx))
+    assert known["words"][word] == questions.judged.word_id(word)
+    assert known["characters_of_a_word"] == batch["cx"].shape[-1]
+    card = json.loads((folder / "compressed/model_card.json").read_text())
+    assert card["units after"] == {
+        name: 4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE}
+
+
+def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
+    printed = ended(outcomes, "shrunk")
+    assert re.search(r"shrunk \(4, 4, 4, 4, 4, 4\) -> \(3, 2, 4, 4, 3, 1\)",
+                     printed)
+    with np.load(outcomes["runs"] / "shrunk" / "compressed.npz") as file:
+        sizes = model_lib.sizes_of({name: file[name] for name in file.files})
+    assert sizes["OutBwd"] == 1 and sizes["PreFwd"] == 4
+    questions = read_questions(inputs)
+    scores = scoring.score(
+        scoring.net_function(dead_net(questions), questions.vectors),
+        questions, 6)
+    assert str(scores) in printed
+
+
+def test_flagfiles_are_the_authors_commands(outcomes):
+    common = {"mode": "train", "cluster": True, "len_opt": True,
+              "batch_size": 60, "hidden_size": 100, "num_steps": 10000,
+              "optimizer": "adam", "init_lr": .001, "zero_threshold": 4e-4,
+              "var_decay": .999, "input_keep_prob": .9, "l1wd": 0.,
+              "row_col_wd": 0., "structure_wd": 0., "freeze_mode": None,
+              "structured_sparsity": True, "group_config": None}
+    iss = {"structure_wd": .001, "group_config": "iss"}
+    expected = {
+        "baseline": {"input_keep_prob": .8}, "iss_finetune": iss,
+        "iss_finetune_scaled": {
+            **iss, "group_config": "bidaf/groups_hidden100_scaled.json"},
+        "iss_scratch": iss,
+        "l1_finetune": {"l1wd": 2e-4, "structured_sparsity": False},
+        "row_col_finetune": {"l1wd": 1e-4, "row_col_wd": 4e-4},
+        "frozen_finetune": {"init_lr": 2e-4, "freeze_mode": "element"},
+    }
+    for name, values in expected.items():
+        kind, found = outcomes[f"{name}.flags"]["ending"]
+        assert kind == "flags", found
+        assert found["run_id"] == name
+        for key, value in {**common, **values}.items():
+            assert found[key] == pytest.approx(value), (name, key)
+
+
+def arrays(prefix):
+    """Numbers of a checkpoint by name."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
+
+
+def metrics(run):
+    with open(run / "metrics.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

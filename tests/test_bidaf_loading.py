@@ -1,0 +1,131 @@
+"""BiDAF's weights from disk, and how averages lose what is dead."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bidaf import groups as groups_lib
+from bidaf import loading
+from bidaf import model as model_lib
+from bidaf import train as train_lib
+from iss_rnns import errors
+from iss_rnns import groups
+from iss_rnns import pipeline
+from iss_rnns import thresholding
+from iss_rnns import training
+
+CONFIG = model_lib.ModelConfig(
+    6, 5, 3, hidden_size=3, char_emb_size=2, char_out_size=2,
+    out_channel_dims="2", filter_heights="3", highway_num_layers=1)
+SIZES = {"ModFwd1": 2, "OutBwd": 4}
+OPTIONS = train_lib.Options(zero_threshold=.01, group_config="iss",
+                            structure_wd=.1)
+
+
+@pytest.fixture(name="trainer")
+def fixture_trainer():
+    """Weights apart from their averages; one dead unit, not on average."""
+    net = model_lib.BiDAF(CONFIG, SIZES)
+    trainer = train_lib.compiled(net, OPTIONS, np.zeros([0, 3], np.float32))
+    rng = np.random.default_rng(3)
+    for variable in net.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+        trainer.averages.of(variable).assign(
+            variable + rng.normal(size=variable.shape, scale=.1))
+    group, = groups_lib.iss_groups(net, ["OutBwd"])
+    thresholding.zero_units(groups.Group("g", group.slices),
+                            tf.constant([False, True, False, False]))
+    trainer.optimizer.iterations.assign(7)
+    return trainer
+
+
+@pytest.fixture(name="run")
+def fixture_run(trainer, tmp_path):
+    directory = training.RunDirectory(tmp_path, "run")
+    training.Checkpoints(directory).save(trainer, {
+        "model": dataclasses.asdict(CONFIG), "sizes": dict(trainer.net.sizes),
+        "max_word_size": 4})
+    return str(directory.path)
+
+
+def load(run):
+    return loading.load(run, loading.config_of(run, 0, lambda: None))
+
+
+def test_a_run_gives_weights_averages_and_sizes(trainer, run):
+    loaded = load(run)
+    assert loaded.step == 7 and loading.word_size_of(run, 0) == 4
+    assert loaded.net.config == CONFIG
+    assert loaded.net.sizes == trainer.net.sizes
+    for ours, theirs in zip(loaded.net.trainable_variables,
+                            trainer.net.trainable_variables):
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(loaded.averages.of(ours),
+                                      trainer.averages.of(theirs))
+
+
+def test_settling_masks_dead_units_in_the_averages(trainer, run):
+    loaded = load(run)
+    counts = loading.settle(loaded, OPTIONS, use_averages=True)
+    assert counts == {**{name: 3 for name in groups_lib.PRUNABLE},
+                      "ModFwd1": 2, "OutBwd": 3}
+    group, = groups_lib.iss_groups(loaded.net, ["OutBwd"])
+    np.testing.assert_array_equal(group.alive(), [True, False, True, True])
+    kernel = loaded.net.answers[0].kernels[0]
+    average = trainer.averages.of(trainer.net.answers[0].kernels[0]).numpy()
+    np.testing.assert_array_equal(
+        kernel, np.where(np.abs(average) < .01, 0., average))
+    bias = loaded.net.output_lstm.cells[1].bias.numpy().reshape(4, 4)
+    assert not bias[:, 1].any() and bias[:, [0, 2, 3]].all()
+
+
+def test_settling_without_averages(trainer, run):
+    loaded = load(run)
+    loading.settle(loaded, OPTIONS, use_averages=False)
+    kernel = trainer.net.answers[0].kernels[0].numpy()
+    np.testing.assert_array_equal(
+        loaded.net.answers[0].kernels[0],
+        np.where(np.abs(kernel) < .01, 0., kernel))
+
+
+def test_weak_units_are_dead_below(run):
+    loaded = load(run)
+    norms = {group.name: np.sqrt(group.squared_norms())
+             for group in loaded.net.iss_groups()}
+    below = float(np.sort(norms["ModFwd2"])[0]) + 1e-3
+    expected = {name: int((values > below).sum())
+                for name, values in norms.items()}
+    assert expected["ModFwd2"] == 2
+    assert loading.settle(loaded, OPTIONS, False, below) == expected
+
+
+def test_weights_without_a_run(trainer, tmp_path):
+    """A .npz file has the sizes, but neither averages nor hyper-parameters."""
+    path = tmp_path / "weights.npz"
+    pipeline.save_weights(trainer.net, path)
+    config = loading.config_of(str(path), 0, lambda: CONFIG)
+    loaded = loading.load(str(path), config)
+    assert loaded.averages is None and loaded.step == 0
+    assert loaded.net.sizes == trainer.net.sizes
+    for ours, theirs in zip(loaded.net.trainable_variables,
+                            trainer.net.trainable_variables):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_authors_averages_are_found_by_their_names(trainer):
+    arrays = {name: view.read()
+              for name, view in trainer.net.tf1_views().items()}
+    averages = {f"{name}{loading.AVERAGE}": array + 1
+                for name, array in arrays.items()}
+    found = loading.averaged_arrays({**arrays, **averages})
+    assert found.keys() == arrays.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, arrays[name] + 1)
+
+
+def test_a_step_that_was_not_kept(run):
+    with pytest.raises(errors.UserError,
+                       match="run holds no checkpoint of step 3; it has 7"):
+        loading.config_of(run, 3, lambda: None)

@@ -1,0 +1,212 @@
+"""BiDAF's training step in the authors' order, and what options change."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bidaf import groups as groups_lib
+from bidaf import model as model_lib
+from bidaf import penalties
+from bidaf import train as train_lib
+from iss_rnns import errors
+from iss_rnns import regularizers
+from iss_rnns import thresholding
+from iss_rnns.interop import group_json
+
+WORDS, CHARACTERS, SIZE = 7, 6, 3
+N, JX, JQ, W = 3, 5, 3, 4
+CONFIG = model_lib.ModelConfig(
+    WORDS, CHARACTERS, SIZE, hidden_size=3, char_emb_size=2, char_out_size=2,
+    out_channel_dims="2", filter_heights="3", highway_num_layers=1,
+    keep_prob=1., input_keep_prob=1.)
+VECTORS = np.random.default_rng(5).normal(size=[2, SIZE]).astype(np.float32)
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    x_mask = np.arange(JX) < np.array([JX, 3, 4])[:, None, None]
+    q_mask = np.arange(JQ) < np.array([2, JQ, 1])[:, None]
+    result = {
+        "x": rng.integers(1, WORDS + 2, [N, 1, JX]) * x_mask,
+        "cx": rng.integers(1, CHARACTERS, [N, 1, JX, W]) * x_mask[..., None],
+        "q": rng.integers(1, WORDS + 2, [N, JQ]) * q_mask,
+        "cq": rng.integers(1, CHARACTERS, [N, JQ, W]) * q_mask[..., None]}
+    result = {name: tf.constant(array, tf.int32)
+              for name, array in result.items()}
+    begin = np.zeros([N, 1, JX], bool)
+    begin[range(N), 0, rng.integers(0, 3, N)] = True
+    return {**result, "x_mask": tf.constant(x_mask),
+            "q_mask": tf.constant(q_mask), "y": tf.constant(begin),
+            "y2": tf.constant(begin), "wy": tf.constant(begin),
+            "na": tf.zeros([N], bool)}
+
+
+def new_trainer(config=CONFIG, **options):
+    """A trainer at random weights, with the options' callbacks."""
+    options = train_lib.Options(**options)
+    net = model_lib.BiDAF(config)
+    rng = np.random.default_rng(2)
+    for variable in net.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape, scale=.3))
+    trainer = train_lib.compiled(net, options, VECTORS)
+    for callback in train_lib.sparsity_callbacks(net, options):
+        callback.set_model(trainer)
+    trainer.averages.reset()
+    return trainer
+
+
+def weights_of(net):
+    return {v.ref(): v.numpy() for v in net.trainable_variables}
+
+
+def test_a_step_averages_zeroes_and_then_moves():
+    """In the authors' order; the gradient is that of the zeroed weights."""
+    options = dict(optimizer="gd", init_lr=.1, num_steps=100,
+                   zero_threshold=.05, var_decay=.9, structure_wd=.02,
+                   group_config="iss")
+    trainer, by_hand = new_trainer(**options), new_trainer(**options)
+    averages = weights_of(trainer.net)
+    for step in range(2):
+        before = weights_of(trainer.net)
+        averages = {key: .9 * average + .1 * before[key]
+                    for key, average in averages.items()}
+        values = dict(before)
+        for view in penalties.sparse_views(trainer.net).values():
+            for v in view.variables:
+                small = np.abs(before[v.ref()]) < .05
+                values[v.ref()] = np.where(small, 0., before[v.ref()])
+        for v, value in zip(by_hand.net.trainable_variables,
+                            values.values()):
+            v.assign(value)
+        with tf.GradientTape() as tape:
+            outputs = by_hand.net(batch(step), VECTORS, training=True)
+            cost = tf.add_n(penalties.answer_costs(outputs, batch(step),
+                                                   False))
+            total = cost + regularizers.group_lasso(
+                by_hand.net.iss_groups(), .02)
+        gradients = tape.gradient(total, by_hand.net.trainable_variables)
+        logs = trainer.train_step(batch(step))
+        np.testing.assert_allclose(logs["cost"], cost, rtol=1e-5)
+        np.testing.assert_allclose(logs["cost"] + logs["regularization"],
+                                   total, rtol=1e-5)
+        for v, gradient, value in zip(trainer.net.trainable_variables,
+                                      gradients, values.values()):
+            np.testing.assert_allclose(
+                v, value - .1 * tf.convert_to_tensor(gradient).numpy(),
+                atol=1e-6, err_msg=v.name)
+            np.testing.assert_allclose(trainer.averages.of(v),
+                                       averages[v.ref()], atol=1e-6)
+
+
+def test_smoothed_cost_starts_with_the_first():
+    trainer = new_trainer(decay=.75)
+    costs, smoothed = zip(*[
+        (float(logs["cost"]), float(logs["smoothed_cost"]))
+        for logs in map(trainer.train_step, [batch(0), batch(1)])])
+    np.testing.assert_allclose(
+        smoothed, [costs[0], .75 * costs[0] + .25 * costs[1]], rtol=1e-6)
+
+
+def test_only_the_named_weights_move():
+    names = ("main/logits1/first/weights", "main/g2/fw/basic_lstm_cell/biases")
+    trainer = new_trainer(finetuned=names, zero_threshold=0.)
+    before = weights_of(trainer.net)
+    trainer.train_step(batch())
+    moved = {v.ref() for v in trainer.net.trainable_variables
+             if np.any(v.numpy() != before[v.ref()])}
+    expected = {v.ref() for v in train_lib.trained_variables(trainer.net,
+                                                             names)}
+    assert moved == expected and len(moved) == 2
+
+
+def test_dead_units_stay_dead_whatever_adams_momentum():
+    """With --freeze_mode=group; without it they come back."""
+    for mode in ("group", None):
+        trainer = new_trainer(freeze_mode=mode, init_lr=.05,
+                              zero_threshold=0.)
+        trainer.train_step(batch(0))
+        group = trainer.net.iss_groups()[0]
+        dead = np.array([True, False, False])
+        thresholding.zero_units(group, tf.constant(dead))
+        trainer.train_step(batch(1))
+        assert group.alive().numpy().tolist() == [mode is None, True, True]
+
+
+def test_frozen_elements_stay_zero():
+    trainer = new_trainer(freeze_mode="element", optimizer="gd", init_lr=.5,
+                          zero_threshold=.1)
+    zeros = [np.abs(v) < .1 for v in trainer.net.output_lstm.trainable_weights]
+    trainer.train_step(batch())
+    for v, zero in zip(trainer.net.output_lstm.trainable_weights, zeros):
+        assert zero.any() and not np.any(v.numpy()[zero])
+        assert np.any(v.numpy()[~zero])
+
+
+def test_gradient_descents_rate_falls_by_thirds():
+    """Of a weight whose gradient is always 1."""
+    trainer = new_trainer(optimizer="gd", init_lr=.5, num_steps=9)
+    weight = trainer.net.trainable_variables[0]
+    moved = []
+    for _ in range(9):
+        before = weight.numpy()
+        trainer.optimizer.apply_gradients([(tf.ones_like(weight), weight)])
+        moved.append(float(np.mean(before - weight.numpy())))
+    np.testing.assert_allclose(moved, [.5] * 3 + [.05] * 3 + [.005] * 3,
+                               rtol=1e-3)
+
+
+def test_penalties_follow_the_options():
+    """Which of them a set of options adds, and how strong."""
+    for options, expected in (
+            ({}, lambda net: 0.),
+            ({"wd": .1}, lambda net: penalties.l2_penalty(net, .1)),
+            ({"l1wd": .1, "structured_sparsity": False},
+             lambda net: penalties.l1_penalty(net, .1)),
+            ({"l1wd": .1, "row_col_wd": .2, "coef_scaling": True},
+             lambda net: penalties.mixed_penalty(
+                 penalties.mixed_lasso(net, True), .2, .1)),
+            ({"structure_wd": .3, "group_config": "authors"},
+             lambda net: regularizers.group_lasso(
+                 groups_lib.iss_groups(net, attended=False), .3)),
+            ({"structure_wd": .3, "group_config": "iss", "wd": .1},
+             lambda net: regularizers.group_lasso(net.iss_groups(), .3)
+             + penalties.l2_penalty(net, .1))):
+        trainer = new_trainer(**options)
+        np.testing.assert_allclose(tf.add_n([0., *trainer.losses]),
+                                   expected(trainer.net), rtol=1e-6)
+
+
+def test_threshold_follows_l1():
+    """The authors' max(zero_threshold, 2 * l1wd * init_lr)."""
+    assert train_lib.Options(zero_threshold=4e-4).threshold == 4e-4
+    assert train_lib.Options(l1wd=.5, init_lr=.01).threshold == .01
+
+
+def test_what_a_resumed_run_is_compared_by_is_json():
+    file = group_json.parse({"groups": [[
+        {"var_name": "main/g1/fw/basic_lstm_cell/weights", "multi": 1.,
+         "axis": 1, "start": 0, "end": 3}]]}, "groups.json")
+    options = train_lib.Options(group_config=file, finetuned=("a", "b"))
+    described = json.loads(json.dumps(options.describe()))
+    assert described["group_config"] == "groups.json"
+    assert described["finetuned"] == ["a", "b"]
+    assert set(described) == {f.name for f in dataclasses.fields(options)}
+
+
+@pytest.mark.parametrize("content", [
+    '["main"]', '{"names": []}', '{"var_names": []}', '{"var_names": [3]}'])
+def test_bad_finetuning_files(content, tmp_path):
+    path = tmp_path / "vars.json"
+    path.write_text(content)
+    with pytest.raises(errors.UserError,
+                       match='vars.json: expected {"var_names": '):
+        train_lib.load_finetuning(str(path))
+
+
+def test_finetuning_of_what_the_model_lacks():
+    with pytest.raises(errors.UserError, match="names 'main/h9/weights', "
+                       "which the model lacks; it has: emb/"):
+        new_trainer(finetuned=("main/h9/weights",))
