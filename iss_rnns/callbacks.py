@@ -282,19 +282,23 @@ def alive_units(groups: Sequence, threshold: float = 0.) -> Dict[str, int]:
 
 
 class StopOnNaN(tf.keras.callbacks.Callback):
-    """Raises `FloatingPointError`, naming the step, when the cost is NaN.
+    """Raises `FloatingPointError`, naming the step, when training broke.
+
+    That is when the cost is NaN or infinite, or so large that the perplexity
+    is: weights may then still be finite, but no step mends them.
 
     Args:
-      key: of the batch logs.
+      keys: of the batch logs; those that a model does not log are left out.
     """
 
-    def __init__(self, key: str = "cost"):
+    def __init__(self, keys: Sequence[str] = ("cost", "perplexity")):
         super().__init__()
-        self.key = key
+        self.keys = tuple(keys)
 
     def on_train_batch_end(self, batch, logs=None):
-        value = float(logs[self.key])
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the cost became {value} at step "
-                f"{int(self.model.optimizer.iterations)}")
+        for key in self.keys:
+            value = float(logs.get(key, 0.))
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the {key} became {value} at step "
+                    f"{int(self.model.optimizer.iterations)}")

@@ -259,7 +259,7 @@ def test_nan_stops_with_the_step():
     x[5] = np.nan
     with pytest.raises(FloatingPointError, match="became nan at step 2$"):
         model.fit(x, y, batch_size=4, shuffle=False, verbose=0,
-                  callbacks=[callbacks.StopOnNaN("loss")])
+                  callbacks=[callbacks.StopOnNaN(["loss"])])
 
 
 def test_hooks_run_in_order_and_see_the_gradients():
