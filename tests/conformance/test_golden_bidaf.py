@@ -22,6 +22,7 @@ from iss_rnns import shrink
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
+import recorded
 
 # Tolerances that the golden set's README states.
 EXACT = dict(rtol=0, atol=1e-6)
@@ -60,28 +61,8 @@ def pytest_generate_tests(metafunc):
                              ids=[p.stem for p in paths])
 
 
-class Golden:
+class Golden(recorded.Recorded):
     """One recorded file."""
-
-    def __init__(self, path):
-        self.path = path
-        self._arrays = None
-
-    @property
-    def arrays(self):
-        """All arrays by key, read once."""
-        if self._arrays is None:
-            with np.load(self.path) as arrays:
-                self._arrays = {key: arrays[key] for key in arrays.files}
-        return self._arrays
-
-    def __getitem__(self, key):
-        return self.arrays[key]
-
-    @property
-    def config(self):
-        """Hyper-parameters of the run."""
-        return json.loads(str(self["config_json"]))
 
     def under(self, prefix):
         """Weights below a prefix, by TF1 name."""

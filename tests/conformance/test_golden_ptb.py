@@ -6,7 +6,6 @@ are in TensorFlow 1's layout, their logits batch-major; ours are time-major.
 """
 
 import csv
-import json
 import pathlib
 
 import numpy as np
@@ -24,6 +23,7 @@ from iss_rnns.interop import ptb_settings
 from iss_rnns.interop import tf1
 from ptb import model as model_lib
 from ptb import train as train_lib
+import recorded
 
 # Tolerances that the golden set's README states.
 EXACT = dict(rtol=0, atol=1e-6)
@@ -56,28 +56,8 @@ def pytest_generate_tests(metafunc):
                                  ids=[p.stem for p in paths])
 
 
-class Golden:
+class Golden(recorded.Recorded):
     """One recorded file."""
-
-    def __init__(self, path):
-        self.path = path
-        self._arrays = None
-
-    @property
-    def arrays(self):
-        """All arrays by key, read once."""
-        if self._arrays is None:
-            with np.load(self.path) as arrays:
-                self._arrays = {key: arrays[key] for key in arrays.files}
-        return self._arrays
-
-    def __getitem__(self, key):
-        return self.arrays[key]
-
-    @property
-    def config(self):
-        """Hyper-parameters of the run."""
-        return json.loads(str(self["config_json"]))
 
     @property
     def snapshots(self):
