@@ -1,7 +1,6 @@
 # `make help` lists the targets. Everything is installed into .venv.
 
 SHELL = /bin/bash
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # True of a Python that TensorFlow 2.15 supports and that can make a venv.
 FITS = -c 'import sys, venv, ensurepip; \

@@ -44,9 +44,9 @@ class Case:
     hidden_sizes: Tuple[int, ...]
     vocab: int = VOCAB
     rounds: Tuple[int, int] = (5, 30)
-    quick_rounds: Tuple[int, int] = (1, 9)
+    quick_rounds: Tuple[int, int] = (1, 5)
     seconds: float = 30.
-    quick_seconds: float = 2.
+    quick_seconds: float = 1.
 
     def options(self) -> train.Options:
         """What the training program would run, without dropout."""
@@ -174,8 +174,8 @@ def sparsity_cost(case: Case, plain: Step, step_ms: float,
     runs = {"plain": lambda: plain(x, y), "sparse": lambda: sparse(x, y)}
     for run in runs.values():
         run()
-    taken = harness.take_turns(runs, 3, 4 if settings.quick else 15,
-                               3. if settings.quick else 20.,
+    taken = harness.take_turns(runs, 2, 3 if settings.quick else 15,
+                               2. if settings.quick else 20.,
                                settings.threads)
     added = 1e3 * float(np.median(taken["sparse"] - taken["plain"]))
     logger = callbacks.SparsityLogger(net.iss_groups())

@@ -36,22 +36,28 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
       dead_below: norm; 0 cuts exactly zero groups only.
       checks: how many in a row.
       tolerance: largest change of the cost, in nats a token.
+      least_share: fraction of the units that must be dead for a cut: each cut
+        has the training step traced and compiled again.
       followers: callbacks whose `groups` must follow the variables into
         their smaller shapes.
 
     Raises:
-      ValueError: if `dead_below` is negative or `checks` is not positive.
+      ValueError: if `dead_below` is negative, `checks` is not positive or
+        `least_share` is outside [0, 1).
     """
 
     def __init__(self, groups: Sequence[groups_lib.Group],
                  held_out: Tuple[np.ndarray, np.ndarray],
                  every_steps: int = 0, dead_below: float = 0.,
                  checks: int = 3, tolerance: float = 0.01,
-                 followers: Sequence = ()):
+                 followers: Sequence = (), least_share: float = 0.02):
         super().__init__()
         regularizers.check_strength(dead_below, "dead_below")
         if checks < 1:
             raise ValueError(f"checks must be at least 1, got {checks}.")
+        if not 0 <= least_share < 1:
+            raise ValueError(
+                f"least_share must be in [0, 1), got {least_share}.")
         self.groups = list(groups)
         self.held_out = held_out
         self.every_steps = every_steps
@@ -59,6 +65,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.checks = checks
         self.tolerance = tolerance
         self.followers = list(followers)
+        self.least_share = least_share
         self.cuts: List[Dict] = []
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
@@ -84,7 +91,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                     f"all {group.size} units of layer '{group.name}' died at "
                     f"step {int(self.model.optimizer.iterations)}; lower the "
                     f"global_decay (or the multiplier of '{group.name}')")
-        if not all(a.all() for a in alive):
+        dead = ~np.concatenate(alive)
+        if dead.any() and dead.mean() >= self.least_share:
             self._cut(alive)
 
     def _cut(self, alive: List[np.ndarray]) -> None:

@@ -6,6 +6,7 @@ TensorFlow takes seconds to start, so one process tries all command lines.
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import signal
@@ -315,9 +316,11 @@ def test_nan_leaves_finite_weights(outcomes):
 
 
 def test_exit_code_and_stream_of_a_mistake():
+    environment = {k: v for k, v in os.environ.items()
+                   if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
         [sys.executable, "-m", "bidaf.cli", "--mode=test"], cwd=ROOT,
-        capture_output=True, text=True, check=False)
+        env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch("error: --mode=test needs .*\n", done.stderr)
 

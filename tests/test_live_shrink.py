@@ -111,6 +111,13 @@ def test_a_cut_that_changes_the_cost_is_refused(capsys):
     assert "refused" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("least, sizes", [(0.35, (5, 4)), (0.36, (8, 6))])
+def test_a_few_dead_units_wait_for_more(least, sizes):
+    # 5 of the 14 units are dead.
+    model, _, _ = train(OPTIMIZERS["sgd"], cut=True, least_share=least)
+    assert model.net.hidden_sizes == sizes
+
+
 def test_a_layer_without_living_units_stops_the_run():
     with pytest.raises(errors.UserError,
                        match="all 8 units of layer 'lstm_0' died at step 4"):
@@ -119,6 +126,7 @@ def test_a_layer_without_living_units_stops_the_run():
 
 @pytest.mark.parametrize("wrong, message", [
     ({"checks": 0}, "checks must be at least 1"),
+    ({"least_share": 1.}, r"least_share must be in \[0, 1\)"),
     ({"dead_below": -1.}, "dead_below must be a number >= 0"),
 ])
 def test_refuses_bad_arguments(wrong, message):
