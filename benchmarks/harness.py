@@ -195,11 +195,12 @@ def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
 
 def environment() -> Numbers:
     """What about the machine is a number."""
+    from iss_rnns import precision  # here: it imports TensorFlow
     flags_ = _cpu().get("flags", "").split()
     return {
         "environment/cores": os.cpu_count(),
         "environment/avx512": int("avx512f" in flags_),
-        "environment/bfloat16": int(has_bfloat16()),
+        "environment/bfloat16": int(precision.cpu_has_bfloat16()),
         "environment/onednn": int(onednn()),
     }
 
@@ -215,12 +216,6 @@ def environment_line(threads: int) -> str:
     return (f"{_cpu().get('model name', 'unknown CPU')}, {os.cpu_count()} "
             f"cores, {threads} thread(s), {', '.join(versions)}, oneDNN "
             f"{'on' if onednn() else 'off'} in TensorFlow")
-
-
-def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers itself."""
-    return bool({"avx512_bf16", "amx_bf16"}
-                & set(_cpu().get("flags", "").split()))
 
 
 def onednn() -> bool:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from benchmarks import ptb_peers
 from iss_rnns import callbacks
+from iss_rnns import precision
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
@@ -223,14 +224,14 @@ def measure(settings: harness.Settings, cases: Dict[str, Case] = None
     """All cases; names begin with the case's."""
     results = {}
     for name, case in (cases or CASES).items():
-        steps = trainers(case, bfloat16=harness.has_bfloat16())
+        steps = trainers(case, bfloat16=precision.cpu_has_bfloat16())
         numbers = compare(case, steps, settings)
         if name == SPARSE:
             numbers.update(sparsity_cost(case, steps["ours"],
                                          numbers["ours_ms"], settings))
         show(name, case, numbers)
         results.update({f"{name}/{k}": v for k, v in numbers.items()})
-    if not harness.has_bfloat16():
+    if not precision.cpu_has_bfloat16():
         print("\nbfloat16 is not measured: this CPU has neither avx512_bf16 "
               "nor amx_bf16", flush=True)
     return results

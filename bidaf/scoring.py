@@ -59,11 +59,11 @@ class Rules:
 def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
     """A net as a function of a batch: `start`, `end`, `words` and `cost`.
 
-    Traced once, for batches of any shape.
+    Traced once, at the first batch, for batches of any shape.
     """
     vectors = tf.constant(vectors, tf.float32)
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False)
     def run(batch):
         outputs = net(batch, vectors, training=False)
         kept = {name: outputs[name]
@@ -73,7 +73,15 @@ def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
                                                        net.na_bias))
         return kept
 
-    return run
+    traced = []
+
+    def function(batch):
+        types = sources.specs(batch["cx"].shape[-1], "sentence" in batch)
+        if not traced:
+            traced.append(run.get_concrete_function(types))
+        return traced[0]({name: batch[name] for name in types})
+
+    return function
 
 
 def score(function: NetFunction, questions: sources.Questions,

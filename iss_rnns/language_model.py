@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iss_rnns import losses
 from iss_rnns import optimizers
+from iss_rnns import precision
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
 
@@ -29,15 +30,19 @@ class LanguageModel(tf.keras.Model):
       max_grad_norm: bound on the global norm of the gradient.
       seed: of dropout, together with the step's number, so that a resumed
         run draws what the interrupted one would have drawn.
+      product_dtype: what a training step's matrix products compute in, e.g.
+        `tf.bfloat16`; None means as the rest. See `precision`.
     """
 
     def __init__(self, net, batch_size: int, max_grad_norm: float,
-                 seed: int = 0, **kwargs):
+                 seed: int = 0, product_dtype: Optional[tf.DType] = None,
+                 **kwargs):
         super().__init__(**kwargs)
         self.net = net
         self.batch_size = batch_size
         self.max_grad_norm = max_grad_norm
         self.seed = seed
+        self.product_dtype = product_dtype
         self.carried = self._new_states()
         self.total_cost = _number("total_cost")
         self.total_penalty = _number("total_penalty")
@@ -74,7 +79,8 @@ class LanguageModel(tf.keras.Model):
           over unclipped).
         """
         with tf.GradientTape(persistent=True) as tape:
-            logits, states = self.net(x, states, training=True, seed=seed)
+            with precision.products_in(self.product_dtype):
+                logits, states = self.net(x, states, training=True, seed=seed)
             cost = losses.sequence_cost(
                 tf.cast(logits, tf.float32), tf.reshape(tf.transpose(y), [-1]),
                 tf.shape(x)[0])

@@ -12,6 +12,7 @@ import numpy as np
 
 from iss_rnns import errors
 from iss_rnns import pipeline
+from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import training
@@ -55,6 +56,12 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                         "show beside this one, e.g. the dense baseline.")
     flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
                       "models for batch 1 and 1 step.")
+    flags.DEFINE_enum("compute_dtype", "float32",
+                      list(precision.COMPUTE_DTYPES), "What the matrix "
+                      "products of training are computed in; weights, sums "
+                      "and everything else stay float32. bfloat16 makes a "
+                      "step 1.4 to 1.6 times as fast on a CPU with "
+                      "instructions for it.")
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
                          lower_bound=0)
 

@@ -10,6 +10,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
+from iss_rnns import precision
+
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
 class Recurrent(tf.keras.layers.Layer):
@@ -131,7 +133,9 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
         outputs, states, _ = _forward(cell, z, states, weights, False)
         return outputs, states
     forward, backward = _forward, _backward
-    if compiled:
+    # Eagerly, each call would compile them anew; and XLA converts bfloat16
+    # products to float32 on a CPU, which takes longer than they do.
+    if compiled and not tf.executing_eagerly() and not precision.reduced():
         forward, backward = _compiled(_forward), _compiled(_backward)
 
     @tf.custom_gradient

@@ -17,6 +17,7 @@ import tqdm
 
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
+from iss_rnns import precision
 from iss_rnns import report
 from iss_rnns.interop import tf1
 
@@ -30,12 +31,17 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
-def prepare_cpu(threads: int) -> None:
+def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
     """Sets what a process must set before it computes.
 
     Args:
       threads: limit of TensorFlow's CPU threads; 0 leaves it all of them.
+      compute_dtype: of `precision.COMPUTE_DTYPES`; a CPU that only emulates
+        it is reported.
     """
+    if compute_dtype == "bfloat16" and not precision.cpu_has_bfloat16():
+        print("note: this CPU has no bfloat16 instructions; "
+              "--compute_dtype=float32 is faster on it", flush=True)
     _keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import groups
+from iss_rnns import precision
 from iss_rnns import recurrent
 from iss_rnns.interop import tf1
 
@@ -203,7 +204,8 @@ class WordLSTM(tf.keras.Model):
     def project(self, features: tf.Tensor) -> tf.Tensor:
         """Logits `[positions, V]` of features `[..., n_N]`."""
         flat = tf.reshape(features, [-1, self.hidden_sizes[-1]])
-        logits = tf.matmul(flat, tf.cast(self.softmax_w, flat.dtype))
+        matrix = precision.operand(tf.cast(self.softmax_w, flat.dtype))
+        logits = precision.product(flat, matrix)
         return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))
 
     def drop(self, x: tf.Tensor, index: int, training: Optional[bool],

@@ -133,7 +133,7 @@ def options_from_flags() -> train_lib.Options:
         shrink_every_steps=FLAGS.shrink_every_steps,
         dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks,
         relax_epoch=FLAGS.relax_epoch, relax_decay=FLAGS.relax_decay,
-        cell=FLAGS.cell)
+        cell=FLAGS.cell, compute_dtype=FLAGS.compute_dtype)
 
 
 def _hidden_sizes(config):
@@ -163,7 +163,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.prepare_cpu(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     if FLAGS.mixed_precision:
         tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     options = options_from_flags()

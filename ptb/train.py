@@ -10,6 +10,7 @@ from iss_rnns import corpora
 from iss_rnns import language_model
 from iss_rnns import language_training
 from iss_rnns import optimizers
+from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns import thresholding
 from iss_rnns import training
@@ -37,6 +38,7 @@ class Options:
     relax_epoch: Optional[int] = None  # counted from 1
     relax_decay: float = 0.
     cell: str = "lstm"
+    compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.Plan] = None
 
     @property
@@ -71,6 +73,7 @@ class Options:
                 "grouplasso": self.settings.grouplasso,
                 "relax_epoch": self.relax_epoch,
                 "relax_decay": self.relax_decay, "cell": self.cell,
+                "compute_dtype": self.compute_dtype,
                 "pruning": self.pruning and self.pruning.describe()}
 
     def lasso_strength(self, epoch: int) -> float:
@@ -102,7 +105,8 @@ def compiled(net: model_lib.WordLSTM, options: Options
     }[options.optimizer](options.config.learning_rate)
     model = language_model.LanguageModel(
         net, options.config.batch_size, options.config.max_grad_norm,
-        seed=options.seed)
+        seed=options.seed,
+        product_dtype=precision.product_dtype(options.compute_dtype))
     model.compile(optimizer=optimizer)
     # Left to the first step, this would have the step traced twice.
     optimizer.build(model.trainable_variables)

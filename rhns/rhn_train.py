@@ -163,7 +163,8 @@ def options_from_flags() -> train_lib.Options:
         max_train_steps=FLAGS.max_train_steps,
         checkpoint_every=FLAGS.checkpoint_every, seed=FLAGS.seed,
         shrink_every_steps=FLAGS.shrink_every_steps,
-        dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks)
+        dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks,
+        compute_dtype=FLAGS.compute_dtype)
 
 
 def read_corpus() -> corpora.Corpus:
@@ -232,7 +233,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.prepare_cpu(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     options = options_from_flags()
     config = options.config
     if FLAGS.mode == "eval_mc" and not FLAGS.mc_steps:

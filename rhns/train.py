@@ -10,6 +10,8 @@ from iss_rnns import corpora
 from iss_rnns import groups
 from iss_rnns import language_model
 from iss_rnns import language_training
+from iss_rnns import precision
+from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns import training
 from iss_rnns.interop import group_json
@@ -34,6 +36,7 @@ class Options:
     shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
     dead_below: float = 0.
     dead_checks: int = 3
+    compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.Plan] = None
 
     @property
@@ -48,7 +51,7 @@ class Options:
         """What must stay the same when a run is resumed."""
         return {"config": dataclasses.asdict(self.config), "iss": self.iss,
                 "group_file": self.group_file and self.group_file.source,
-                "seed": self.seed,
+                "seed": self.seed, "compute_dtype": self.compute_dtype,
                 "pruning": self.pruning and self.pruning.describe()}
 
 
@@ -73,7 +76,8 @@ def compiled(net: model_lib.HighwayLM, options: Options
     """The net in its trainer, with the options' optimizer."""
     model = language_model.LanguageModel(
         net, options.config.batch_size, options.config.max_grad_norm,
-        seed=options.seed)
+        seed=options.seed,
+        product_dtype=precision.product_dtype(options.compute_dtype))
     model.compile(optimizer=tf.keras.optimizers.SGD(
         options.config.learning_rate))
     # Variables made within the first step would have it traced twice.

@@ -23,7 +23,7 @@ TINY = {name: ptb_train.Case(case.base, tuple(
                              quick_rounds=(1, 1))
         for name, case in ptb_train.CASES.items()}
 BIDAF = bidaf.Case(
-    words=9, fixed=5, lengths=(2, 5, 3, 4), batch=4, quick_batch=3,
+    words=9, fixed=5, lengths=(1, 5, 3, 4), batch=4, quick_batch=3,
     config=dict(char_vocab_size=7, word_emb_size=4, hidden_size=5,
                 char_emb_size=2, char_out_size=3, out_channel_dims="3",
                 highway_num_layers=1),

@@ -1,5 +1,7 @@
 """Cutting dead units out of a model in training."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -67,10 +69,15 @@ OPTIMIZERS = {
 }
 
 
+@functools.lru_cache(maxsize=None)
+def whole_and_cut(name):
+    """(model, costs) of training without and with cutting."""
+    return [train(OPTIMIZERS[name], cut)[:2] for cut in (False, True)]
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_training_with_dead_units_frozen(name):
-    whole, costs, _ = train(OPTIMIZERS[name], cut=False)
-    small, cut_costs, _ = train(OPTIMIZERS[name], cut=True)
+    (whole, costs), (small, cut_costs) = whole_and_cut(name)
     assert small.net.hidden_sizes == (5, 4)
     np.testing.assert_allclose(cut_costs, costs, rtol=1e-5)
     assert costs[-1] != costs[0]
@@ -82,8 +89,7 @@ def test_equals_training_with_dead_units_frozen(name):
 
 
 def test_slots_are_cut_with_their_variables():
-    whole, _, _ = train(OPTIMIZERS["ema"], cut=False)
-    small, _, _ = train(OPTIMIZERS["ema"], cut=True)
+    (whole, _), (small, _) = whole_and_cut("ema")
     keep = np.delete(np.arange(6), DEAD["lstm_1"])
     pairs = [(a, b) for a, b in zip(whole.optimizer.variables,
                                     small.optimizer.variables)

@@ -5,6 +5,7 @@ from typing import List, Optional, Sequence
 import tensorflow as tf
 
 from iss_rnns import groups
+from iss_rnns import precision
 
 Tensors = List[tf.Tensor]
 
@@ -75,13 +76,14 @@ class KernelCell(tf.keras.layers.Layer):
 
     def hoist(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[..., inputs]` -> `[..., gates n]`, any number of steps at once."""
-        kernel = tf.cast(self.kernel, self.compute_dtype)
+        kernel = precision.operand(tf.cast(self.kernel, self.compute_dtype))
         bias = tf.cast(self.effective_bias(), self.compute_dtype)
         return tf.nn.bias_add(last_axis_matmul(inputs, kernel), bias)
 
     def scan_weights(self) -> Tensors:
         """Tensors that a time step reads."""
-        return [tf.cast(self.recurrent_kernel, self.compute_dtype)]
+        return [precision.operand(tf.cast(self.recurrent_kernel,
+                                          self.compute_dtype))]
 
     @staticmethod
     def backprop_weights(weights: Tensors) -> Tensors:
@@ -156,15 +158,15 @@ def masked(x: tf.Tensor, mask: Optional[tf.Tensor]) -> tf.Tensor:
 def last_axis_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """`[..., rows]` by `[rows, columns]`, as one product."""
     if x.shape.rank == 2:
-        return tf.matmul(x, matrix)
-    flat = tf.matmul(tf.reshape(x, [-1, matrix.shape[0]]), matrix)
+        return precision.product(x, matrix)
+    flat = precision.product(tf.reshape(x, [-1, matrix.shape[0]]), matrix)
     shape = tf.concat([tf.shape(x)[:-1], tf.shape(matrix)[1:]], 0)
     result = tf.reshape(flat, shape)
     result.set_shape(x.shape[:-1] + matrix.shape[1:])
     return result
 
 
-def flat_matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """`sum over time and batch of a^T b`, as one product."""
-    return tf.matmul(tf.reshape(a, [-1, a.shape[-1]]),
-                     tf.reshape(b, [-1, b.shape[-1]]), transpose_a=True)
+def flat_matmul(a: tf.Tensor, b: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """`sum over time and batch of a^T b`, as one product, in a dtype."""
+    a, b = (tf.cast(tf.reshape(x, [-1, x.shape[-1]]), dtype) for x in (a, b))
+    return tf.matmul(a, b, transpose_a=True)

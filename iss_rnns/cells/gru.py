@@ -4,6 +4,7 @@ from typing import Sequence, Tuple
 
 import tensorflow as tf
 
+from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 
@@ -67,7 +68,7 @@ class GRUCell(common.KernelCell):
         """See `LSTMCell.scan_step`."""
         h, = states
         n = h.shape[-1]
-        product = tf.matmul(h, weights[0])
+        product = precision.product(h, weights[0])
         gates = tf.sigmoid(z[:, :2 * n] + product[:, :2 * n])
         update, reset = gates[:, :n], gates[:, n:]
         inner = tf.nn.bias_add(product[:, 2 * n:], weights[1])
@@ -88,16 +89,16 @@ class GRUCell(common.KernelCell):
             tf.concat([dh * (h - candidate), dcandidate * inner], 1)
             * gates * (1. - gates), dcandidate], 1)
         dproduct = tf.concat([dz[:, :2 * n], dcandidate * reset], 1)
-        return [dz], [dh * update + tf.matmul(dproduct, weights[0])]
+        dh_old = precision.product(dproduct, weights[0])
+        return [dz], [dh * update + dh_old]
 
     @staticmethod
     def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors = ()) -> Tensors:
+                              weights: Tensors) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`."""
-        del weights  # the products need none of them
         gates, _, _, h = saved
         n = h.shape[-1]
         dinner = dzs[0][..., 2 * n:] * gates[..., n:]
         dproduct = tf.concat([dzs[0][..., :2 * n], dinner], -1)
-        return [common.flat_matmul(h, dproduct),
+        return [common.flat_matmul(h, dproduct, weights[0].dtype),
                 tf.reduce_sum(dinner, [0, 1])]

@@ -6,6 +6,7 @@ from typing import List, Optional, Tuple
 import tensorflow as tf
 
 from iss_rnns import groups
+from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 
@@ -105,14 +106,16 @@ class RHNCell(tf.keras.layers.Layer):
         """`[..., batch, inputs]` -> the first micro-step's `[..., 2 n]`."""
         del state_mask
         return tf.nn.bias_add(
-            common.last_axis_matmul(common.masked(inputs, input_mask),
-                              self._join(self.kernel_h, self.kernel_t)),
+            common.last_axis_matmul(
+                common.masked(inputs, input_mask),
+                precision.operand(self._join(self.kernel_h, self.kernel_t))),
             self._join(self.bias_h[0], self.bias_t[0]))
 
     def scan_weights(self, input_mask=None, state_mask=None) -> Tensors:
         """Joined (h, t) matrices, biases but the first, and m_s if any."""
         del input_mask
-        return (list(map(self._join, self.recurrent_h, self.recurrent_t))
+        return ([precision.operand(self._join(h, t)) for h, t in
+                 zip(self.recurrent_h, self.recurrent_t)]
                 + list(map(self._join, self.bias_h[1:], self.bias_t[1:]))
                 + ([] if state_mask is None else [state_mask]))
 
@@ -123,7 +126,7 @@ class RHNCell(tf.keras.layers.Layer):
         matrices, biases, mask = self._parts(weights)
         saved = []
         for d, matrix in enumerate(matrices):
-            product = tf.matmul(common.masked(state, mask), matrix)
+            product = precision.product(common.masked(state, mask), matrix)
             z = tf.nn.bias_add(product, biases[d - 1]) if d else product + z
             h = tf.tanh(z[:, :self.units])
             t = tf.sigmoid(z[:, self.units:])
@@ -149,15 +152,16 @@ class RHNCell(tf.keras.layers.Layer):
             dt = dstate * (h - state) * t * (1. - t)
             dz = tf.concat([dh, dt], 1)
             dzs.insert(0, dz)
-            dseen = tf.matmul(dz, matrices[d])
+            dseen = precision.product(dz, matrices[d])
             dstate = dstate * (1. - t) + common.masked(dseen, mask)
         return dzs, [dstate]
 
     def scan_weight_gradients(self, dzs: Tensors, saved: Tensors,
                               weights: Tensors) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`; None for the mask."""
-        *_, mask = self._parts(weights)
-        return ([common.flat_matmul(common.masked(state, mask), dz)
+        matrices, _, mask = self._parts(weights)
+        return ([common.flat_matmul(common.masked(state, mask), dz,
+                                    matrices[0].dtype)
                  for state, dz in zip(saved[::3], dzs)]
                 + [tf.reduce_sum(dz, [0, 1]) for dz in dzs[1:]]
                 + ([] if mask is None else [None]))

@@ -4,6 +4,7 @@ from typing import Tuple
 
 import tensorflow as tf
 
+from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 
@@ -63,7 +64,7 @@ class LSTMCell(common.KernelCell):
           (h', [h', c'], saved): saved is what `scan_backprop` needs.
         """
         h, c = states
-        z = z + tf.matmul(h, weights[0])
+        z = z + precision.product(h, weights[0])
         n = h.shape[-1]
         gates_if = tf.sigmoid(z[:, :2 * n])
         candidate = tf.tanh(z[:, 2 * n:3 * n])
@@ -101,12 +102,12 @@ class LSTMCell(common.KernelCell):
             * (1. - gates_if),
             dc * i * (1. - candidate * candidate),
             do * output_gate * (1. - output_gate)], 1)
-        dh_old = tf.matmul(dz, weights[0])
+        dh_old = precision.product(dz, weights[0])
         return [dz], [dh_old, dc * f]
 
     @staticmethod
     def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors = ()) -> Tensors:
+                              weights: Tensors) -> Tensors:
         """Gradients of `scan_weights`, one product over all time steps.
 
         Args:
@@ -114,8 +115,7 @@ class LSTMCell(common.KernelCell):
           saved: of `scan_step`, each stacked to `[time, batch, ...]`.
           weights: of `scan_weights`.
         """
-        del weights  # the products need none of them
-        return [common.flat_matmul(saved[-1], dzs[0])]
+        return [common.flat_matmul(saved[-1], dzs[0], weights[0].dtype)]
 
     def get_config(self):
         return {**super().get_config(), "forget_bias": self.forget_bias}

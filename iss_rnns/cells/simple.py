@@ -4,6 +4,7 @@ from typing import Tuple
 
 import tensorflow as tf
 
+from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 
@@ -53,7 +54,7 @@ class SimpleRNNCell(common.KernelCell):
         """See `LSTMCell.scan_step`."""
         h, = states
         function = tf.tanh if self.activation == "tanh" else tf.nn.relu
-        new_h = function(z + tf.matmul(h, weights[0]))
+        new_h = function(z + precision.product(h, weights[0]))
         return new_h, [new_h], [new_h, h]
 
     def scan_backprop(self, doutput: tf.Tensor, dstates: Tensors,
@@ -64,14 +65,13 @@ class SimpleRNNCell(common.KernelCell):
         slope = (1. - new_h * new_h if self.activation == "tanh"
                  else tf.cast(new_h > 0., new_h.dtype))
         dz = (doutput + dstates[0]) * slope
-        return [dz], [tf.matmul(dz, weights[0])]
+        return [dz], [precision.product(dz, weights[0])]
 
     @staticmethod
     def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors = ()) -> Tensors:
+                              weights: Tensors) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`."""
-        del weights  # the products need none of them
-        return [common.flat_matmul(saved[-1], dzs[0])]
+        return [common.flat_matmul(saved[-1], dzs[0], weights[0].dtype)]
 
     def get_config(self):
         return {**super().get_config(), "activation": self.activation}
