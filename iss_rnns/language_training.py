@@ -10,8 +10,8 @@ from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import language_model
-from iss_rnns import live_shrink
 from iss_rnns import training
+from iss_rnns.callbacks import shrinking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
         end); 0 means at epoch ends only.
       shrink_every_steps: cut dead units so often; 0 means each epoch, None
         never.
-      dead_below: see `live_shrink.ShrinkWhileTraining`, as `dead_checks`.
+      dead_below: see `callbacks.ShrinkWhileTraining`, as `dead_checks`.
     """
     batch_size: int
     num_steps: int
@@ -107,10 +107,10 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
         bits=corpus.unit == "character")
     cutting = []
     if plan.shrink_every_steps is not None:
-        cutting.append(live_shrink.ShrinkWhileTraining(
+        cutting.append(callbacks.ShrinkWhileTraining(
             groups, (valid[0][0], valid[1][0]), plan.shrink_every_steps,
             plan.dead_below, plan.dead_checks,
-            followers=live_shrink.followers(
+            followers=shrinking.followers(
                 sparsity + [logger, progress, epoch_end])))
     training.fit(
         model, x, y, plan.epochs, sparsity + [

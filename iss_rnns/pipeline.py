@@ -272,18 +272,22 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
                                    MEASURES.items() if measure in known},
                          title)
     sparsity = sparsity_table(net)
+    epochs = epochs_table(rows)
     data = {
         "title": title, "command": command, "method": method,
         "data": texts.corpus.description, "table": table,
-        "sparsity": sparsity, **packed_section(packed),
+        "sparsity": sparsity, **({"epochs": epochs} if rows else {}),
+        **packed_section(packed),
         "largest logit difference when shrunk": proof.max_difference,
         "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
                                "steps, whole model from the SavedModel",
         "plots": draw(run, designed, small, rows),
     }
     path = report.write_report(run.path, data)
-    print(table.text(), sparsity.text(), f"report: {path}", sep="\n\n",
-          flush=True)
+    print(table.text(), sparsity.text(),
+          # Of interest where it shows how training got faster.
+          *([epochs.text()] if rows and designed is not net else []),
+          f"report: {path}", sep="\n\n", flush=True)
     return data
 
 
@@ -312,6 +316,39 @@ def sparsity_table(net) -> report.Table:
          if len(view.shape) == 2],
         {"element": ".3f", "row": ".3f", "column": ".3f"},
         "fractions of zeros")
+
+
+def epochs_table(rows: Sequence[Mapping]) -> report.Table:
+    """Units, speed and time of each epoch, a row for each.
+
+    Below them the whole time, and what it would have been at the first
+    epoch's speed: without the units that went while it trained.
+
+    Args:
+      rows: of `metrics.csv`.
+    """
+    names = [f"epoch {row['epoch']}" for row in rows]
+    seconds = [float(row["seconds"]) for row in rows]
+    minutes = dict(zip(names, (s / 60 for s in np.diff([0., *seconds]))))
+    if len(rows) > 1:
+        minutes["all"] = seconds[-1] / 60
+        minutes["all, at the first one's speed"] = (
+            seconds[0] * len(rows) / 60)
+
+    def column(title, read):
+        return report.Column(title, dict(zip(names, map(read, rows))))
+
+    return report.Table([
+        column("units", lambda row: tuple(
+            int(float(value)) for key, value in row.items()
+            if key.startswith("units/"))),
+        column("train perplexity", lambda row: float(
+            row["train_perplexity"])),
+        column("valid perplexity", lambda row: float(
+            row["valid_perplexity"])),
+        column("words/s", lambda row: float(row["words_per_second"])),
+        report.Column("minutes", minutes)],
+        dict.fromkeys(minutes, ""), "epochs")
 
 
 def draw(run: training.RunDirectory, before, after,

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
-from iss_rnns import pruning
 from iss_rnns import schedules
+from iss_rnns.callbacks import pruning
 
 METHODS = ("gradual", "block", "glp", "hard")
 BLOCK_SIZE = (4, 4)  # where none is given

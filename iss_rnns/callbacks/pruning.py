@@ -10,20 +10,18 @@ from typing import List, Sequence, Tuple, Union
 
 import tensorflow as tf
 
-from iss_rnns import callbacks
 from iss_rnns import groups as groups_lib
 from iss_rnns import regularizers
 from iss_rnns import schedules
+from iss_rnns import thresholding
+from iss_rnns.callbacks import hooks
+from iss_rnns.callbacks import penalties
 
 BlockSize = Tuple[int, int]
 Schedules = Union[schedules.Schedule, Sequence[schedules.Schedule]]
 
-# Bits of a float32 above 0 that one pass of the selection looks at: shift
-# and number, from the highest.
-_DIGITS = ((20, 11), (10, 10), (0, 10))
 
-
-class GradualPruning(callbacks.UpdateHook):
+class GradualPruning(hooks.UpdateHook):
     """Prunes single weights while training (Narang et al. 2017, section 3).
 
     After every update of the optimizer, each matrix is multiplied by its
@@ -130,7 +128,7 @@ class GradualPruning(callbacks.UpdateHook):
             value = value * tf.cast(mask, value.dtype)
         scores = self.scores(index, value)
         keep = self.spread(index, scores >= amount if kind == "threshold"
-                           else keep_largest(scores, amount))
+                           else thresholding.keep_largest(scores, amount))
         mask.assign(keep if self.revive else tf.logical_and(mask, keep))
 
 
@@ -169,7 +167,7 @@ class BlockPruning(GradualPruning):
         return mask
 
 
-class BlockLasso(callbacks.GroupLasso):
+class BlockLasso(penalties.GroupLasso):
     """Group lasso on blocks until pruning ends: the "GL" of GLP.
 
     (Block-Sparse RNNs, section 3.3.) It drives whole blocks towards zero that
@@ -211,46 +209,3 @@ def grids(variables: Sequence[tf.Variable], block_size: BlockSize
       ValueError: if a size is not positive.
     """
     return [groups_lib.BlockGrid.uniform(v, *block_size) for v in variables]
-
-
-def keep_largest(scores: tf.Tensor, pruned: tf.Tensor) -> tf.Tensor:
-    """False at the smallest scores, of equal ones at the first.
-
-    Args:
-      scores: float32 of any shape, none negative.
-      pruned: the fraction that becomes False, rounded to a number of them.
-
-    Returns:
-      bool, of the scores' shape.
-    """
-    # Floats above zero are in the order of their bits.
-    bits = tf.reshape(tf.bitcast(scores, tf.int32), [-1])
-    size = tf.size(bits)
-    count = tf.cast(tf.round(tf.cast(pruned, tf.float64)
-                             * tf.cast(size, tf.float64)), tf.int32)
-    last = _nth_smallest(bits, count)
-    equal = tf.cast(tf.equal(bits, last), tf.int32)
-    below = tf.math.count_nonzero(bits < last, dtype=tf.int32)
-    first = tf.cumsum(equal) <= count - below
-    gone = tf.logical_or(bits < last, tf.logical_and(equal > 0, first))
-    return tf.reshape(tf.logical_not(gone), tf.shape(scores))
-
-
-def _nth_smallest(bits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """The count-th smallest of int32 numbers from 0 on; 0 if count is 0.
-
-    Digit by digit, by counting: one pass over all and two over a few. Sorting
-    takes tens of times as long.
-    """
-    result = tf.constant(0)
-    for shift, width in _DIGITS:
-        digits = tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(bits, shift), (1 << width) - 1)
-        counts = tf.math.bincount(digits, minlength=1 << width,
-                                  maxlength=1 << width)
-        up_to = tf.cumsum(counts)
-        digit = tf.cast(tf.searchsorted(up_to, [count])[0], tf.int32)
-        count -= up_to[digit] - counts[digit]
-        bits = tf.boolean_mask(bits, tf.equal(digits, digit))
-        result += digit * (1 << shift)
-    return result

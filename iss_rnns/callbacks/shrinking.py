@@ -32,7 +32,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     Args:
       groups: the ISS groups of the model's net.
       held_out: (ids, next ids), each `[B, T]`.
-      every_steps: steps between checks; 0 means at the end of each epoch.
+      every: steps between checks; 0 means at the end of each epoch.
       dead_below: norm; 0 cuts exactly zero groups only.
       checks: how many in a row.
       tolerance: largest change of the cost, in nats a token.
@@ -48,7 +48,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
 
     def __init__(self, groups: Sequence[groups_lib.Group],
                  held_out: Tuple[np.ndarray, np.ndarray],
-                 every_steps: int = 0, dead_below: float = 0.,
+                 every: int = 0, dead_below: float = 0.,
                  checks: int = 3, tolerance: float = 0.01,
                  followers: Sequence = (), least_share: float = 0.02):
         super().__init__()
@@ -60,7 +60,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 f"least_share must be in [0, 1), got {least_share}.")
         self.groups = list(groups)
         self.held_out = held_out
-        self.every_steps = every_steps
+        self.every = every
         self.dead_below = dead_below
         self.checks = checks
         self.tolerance = tolerance
@@ -71,11 +71,11 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
-        if self.every_steps and step % self.every_steps == 0:
+        if self.every and step % self.every == 0:
             self.check()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.every_steps:
+        if not self.every:
             self.check()
 
     def check(self) -> None:

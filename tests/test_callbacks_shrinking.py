@@ -9,7 +9,6 @@ import tensorflow as tf
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import language_model
-from iss_rnns import live_shrink
 from iss_rnns import training
 from ptb import model as model_lib
 
@@ -53,8 +52,8 @@ def train(optimizer, cut, lasso=0.01, scale=0., **kwargs):
            callbacks.FreezeZeros("group", groups)]
     costs = Costs()
     x, y = windows()
-    cutter = live_shrink.ShrinkWhileTraining(
-        groups, (x[0], y[0]), every_steps=4, followers=run, **kwargs)
+    cutter = callbacks.ShrinkWhileTraining(
+        groups, (x[0], y[0]), every=4, followers=run, **kwargs)
     rate = float(model.optimizer.learning_rate.numpy())
     training.fit(model, x, y, 2, run + ([cutter] if cut else []) + [
         training.EpochStart(lambda epoch: rate), costs])
@@ -137,4 +136,4 @@ def test_a_layer_without_living_units_stops_the_run():
 ])
 def test_refuses_bad_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
-        live_shrink.ShrinkWhileTraining([], (None, None), **wrong)
+        callbacks.ShrinkWhileTraining([], (None, None), **wrong)

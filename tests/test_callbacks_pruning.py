@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iss_rnns import pruning
 from iss_rnns import schedules
+from iss_rnns import thresholding
+from iss_rnns.callbacks import pruning
 
 SHAPES = (6, 7), (9, 5)
 SIZES = [r * c for r, c in SHAPES]
@@ -272,7 +273,7 @@ def test_without_the_callback_training_is_free_again():
     ([2., 1.], 1., [0, 0]),
     ([1e-30, 1e30, 1e-38, 1.], .25, [1, 1, 0, 1])])
 def test_keep_largest(scores, fraction, expected):
-    keep = pruning.keep_largest(tf.constant(scores), tf.constant(fraction))
+    keep = thresholding.keep_largest(tf.constant(scores), tf.constant(fraction))
     assert keep.numpy().astype(int).tolist() == expected
 
 
@@ -281,7 +282,7 @@ def test_keep_largest_of_many():
     scores = np.abs(rng.normal(size=(40, 60))).astype(np.float32)
     scores[rng.random(scores.shape) < .3] = 0
     for fraction in (.1, .3, .31, .9, .999):
-        keep = pruning.keep_largest(tf.constant(scores), fraction)
+        keep = thresholding.keep_largest(tf.constant(scores), fraction)
         order = np.argsort(scores.ravel(), kind="stable")
         expected = np.ones(scores.size, bool)
         expected[order[:int(np.round(fraction * scores.size))]] = False

@@ -1,0 +1,105 @@
+"""Making weights exactly zero, and keeping them so."""
+
+from typing import Dict, Iterable, List, Optional, Sequence
+
+import tensorflow as tf
+
+from iss_rnns import optimizers
+from iss_rnns import regularizers
+from iss_rnns import thresholding
+from iss_rnns.callbacks import hooks
+
+
+class ThresholdZeroing(hooks.UpdateHook):
+    """Sets weights with |w| < threshold to exactly 0 after every update.
+
+    As the authors do, on every trainable variable, embedding and biases
+    included, and once before an evaluation.
+
+    Args:
+      threshold: e.g. max(1e-4, 2 * weight_decay); 0 switches it off.
+      variables: None means the model's trainable variables.
+
+    Raises:
+      ValueError: if the threshold is negative or not finite.
+    """
+
+    def __init__(self, threshold: float = thresholding.ZERO_THRESHOLD,
+                 variables: Optional[Iterable[tf.Variable]] = None):
+        super().__init__()
+        self.threshold = regularizers.check_strength(threshold, "threshold")
+        self._variables = variables
+        self._fused = False
+
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """What is zeroed now."""
+        return list(self.model.trainable_variables
+                    if self._variables is None else self._variables)
+
+    def attach(self, optimizer) -> None:
+        """See base class."""
+        super().attach(optimizer)
+        # An optimizer that can do it on the way saves a pass over the weights;
+        # hooks before this one must still find them as updated.
+        self._fused = (isinstance(optimizer, optimizers.GradientDescent)
+                       and self._variables is None
+                       and optimizer._iss_hooks[0] is self)
+        if self._fused:
+            optimizer.zero_below = self.threshold
+
+    def after_update(self):
+        """See base class."""
+        if self.threshold and not self._fused:
+            thresholding.zero_small(self.variables, self.threshold)
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        if self._fused:
+            self.model.optimizer.zero_below = 0.
+
+    def on_test_begin(self, logs=None):
+        if self.threshold:
+            thresholding.zero_small(self.variables, self.threshold)
+
+
+class FreezeZeros(hooks.UpdateHook):
+    """Keeps zeros zero while the rest trains on.
+
+    Args:
+      mode: 'element': gradient := 0 where |w| < threshold, after clipping, as
+        in the authors' code. 'group': units whose whole group is zero stay
+        dead, whatever the optimizer's momentum; living ones move freely.
+      groups: of mode 'group'.
+      threshold: of mode 'element'.
+
+    Raises:
+      ValueError: on another mode, or mode 'group' without groups.
+    """
+
+    def __init__(self, mode: str, groups: Sequence = (),
+                 threshold: float = thresholding.ZERO_THRESHOLD):
+        super().__init__()
+        if mode not in ("element", "group"):
+            raise ValueError("freeze mode must be 'element' or 'group', got "
+                             f"{mode!r}.")
+        if mode == "group" and not groups:
+            raise ValueError("freeze mode 'group' needs groups.")
+        self.mode = mode
+        self.groups = groups
+        self.threshold = threshold
+        self._dead: Dict[object, tf.Tensor] = {}
+
+    def before_update(self, gradients):
+        """See base class."""
+        if self.mode == "element":
+            return thresholding.freeze_elements(gradients, self.threshold)
+        self._dead = thresholding.dead_masks(self.groups)
+        return thresholding.freeze_groups(gradients, self._dead)
+
+    def after_update(self):
+        """See base class."""
+        for reference, dead in self._dead.items():
+            variable = reference.deref()
+            variable.assign(tf.where(dead, tf.zeros_like(variable), variable))
+        self._dead = {}
