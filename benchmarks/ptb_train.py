@@ -19,7 +19,9 @@ import tensorflow as tf
 
 from benchmarks import ptb_peers
 from iss_rnns import callbacks
+from iss_rnns import groups
 from iss_rnns import precision
+from iss_rnns import regularizers
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
@@ -64,7 +66,7 @@ CASES = {
     "iss": Case("large", (373, 315)),
 }
 SPARSE = "large"  # the case whose sparsity learning is measured
-OURS = ("ours", "bfloat16")
+OURS = ("ours", "bfloat16", "bfloat16_products")
 SHORT = 4  # time steps, where the number does not matter
 
 Step = Callable[[np.ndarray, np.ndarray], float]  # (x, y) -> cost
@@ -93,7 +95,8 @@ def trainers(case: Case, bfloat16: bool = False) -> Dict[str, Step]:
 
     Args:
       case: the model.
-      bfloat16: also ours in mixed precision.
+      bfloat16: also ours in mixed precision, and with only its products in
+        bfloat16.
     """
     options = case.options()
     config = options.config
@@ -107,6 +110,9 @@ def trainers(case: Case, bfloat16: bool = False) -> Dict[str, Step]:
             net, config.learning_rate, config.max_grad_norm)
     if bfloat16:
         steps["bfloat16"] = graph_step(bfloat16_model(case), case)
+        reduced = dataclasses.replace(options, compute_dtype="bfloat16")
+        steps["bfloat16_products"] = graph_step(
+            train.compiled(train.new_net(reduced, case.vocab), reduced), case)
     return {"ours": graph_step(train.compiled(net, options), case), **steps}
 
 
@@ -197,7 +203,33 @@ def sparsity_cost(case: Case, plain: Step, step_ms: float,
         "lasso_threshold_ms": added,
         "statistics_ms": statistics,
         "sparsity_share_percent": 100 * (added + statistics) / step_ms,
+        "block_lasso_ms": block_lasso_ms(case.hidden_sizes[0], settings),
     }
+
+
+def block_lasso_ms(units: int, settings: harness.Settings,
+                   block: Tuple[int, int] = (4, 4)) -> float:
+    """Group lasso on small blocks, with its gradient: milliseconds a step.
+
+    Args:
+      units: n; the matrix is `[2 n, 4 n]`, the authors' of an LSTM.
+      settings: threads and how long.
+      block: height and width.
+    """
+    matrix = tf.Variable(tf.random.stateless_normal([2 * units, 4 * units],
+                                                    [0, 0]))
+    grid = groups.BlockGrid.uniform(matrix, *block)
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            penalty = regularizers.group_lasso([grid], GLOBAL_DECAY)
+        return tape.gradient(penalty, matrix)
+
+    gradient()
+    taken = harness.take_turns({"lasso": lambda: gradient().shape}, 3, 10, 1.,
+                               settings.threads)
+    return harness.milliseconds(taken["lasso"])
 
 
 def show(name: str, case: Case, numbers: harness.Numbers) -> None:
@@ -206,7 +238,7 @@ def show(name: str, case: Case, numbers: harness.Numbers) -> None:
     print(f"\n{name}: {case.hidden_sizes}, batch {rows} x {steps}")
     for key in [k[:-len("_words_per_s")] for k in numbers
                 if k.endswith("_words_per_s")]:
-        line = (f"  {key:9s}{numbers[f'{key}_ms']:9.1f} ms"
+        line = (f"  {key:17s}{numbers[f'{key}_ms']:9.1f} ms"
                 f"{numbers[f'{key}_words_per_s']:10,.0f} words/s")
         if key != "ours":
             line += f"   ours {numbers[f'speedup_over_{key}']:.2f}x as fast"
@@ -215,7 +247,8 @@ def show(name: str, case: Case, numbers: harness.Numbers) -> None:
         print(f"  group lasso and threshold "
               f"{numbers['lasso_threshold_ms']:.1f} ms, statistics "
               f"{numbers['statistics_ms']:.1f} ms a step: "
-              f"{numbers['sparsity_share_percent']:.1f} % of it")
+              f"{numbers['sparsity_share_percent']:.1f} % of it; group lasso "
+              f"on 4x4 blocks {numbers['block_lasso_ms']:.1f} ms")
     print(end="", flush=True)
 
 
