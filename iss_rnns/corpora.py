@@ -7,6 +7,8 @@ them into the authors' contiguous streams.
 
 import collections
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 import platform
@@ -17,6 +19,8 @@ import numpy as np
 from iss_rnns import corpora_embedded
 from iss_rnns.errors import UserError
 
+EMPTY_PATH = ("--data_path is empty; give the folder of the texts, or leave "
+              "the flag out for the prose that comes with Python")
 PARTS = ("train", "valid", "test")
 PathLike = Union[str, os.PathLike]
 
@@ -32,6 +36,7 @@ class Corpus:
         symbols: the vocabulary in id order; for characters one string of one
             byte (Latin-1) per class.
         description: one line saying which data this is, with its counts.
+        fingerprint: equal for equal texts, wherever they lie.
     """
     name: str
     unit: str
@@ -40,6 +45,15 @@ class Corpus:
     test: np.ndarray
     symbols: tuple[str, ...]
     description: str
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """See the class."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.valid, self.test):
+            digest.update(part.tobytes())
+        digest.update("\n".join(self.symbols).encode())
+        return digest.hexdigest()
 
 
 def read_words(folder: PathLike) -> Corpus:
@@ -135,8 +149,8 @@ def embedded(unit: str = "word", cache_dir: Optional[PathLike] = None
     return _character_corpus("embedded", source, data, len(data) // 20)
 
 
-def batches(ids: np.ndarray, batch_size: int, num_steps: int
-            ) -> tuple[np.ndarray, np.ndarray]:
+def batches(ids: np.ndarray, batch_size: int, num_steps: int,
+            what: str = "text") -> tuple[np.ndarray, np.ndarray]:
     """Cuts a text into `batch_size` contiguous streams of short stretches.
 
     Row b of batch n + 1 goes on where row b of batch n ended, so that a
@@ -150,6 +164,7 @@ def batches(ids: np.ndarray, batch_size: int, num_steps: int
         ids: `[tokens]`, int32.
         batch_size: number of streams B.
         num_steps: length T of a stretch.
+        what: names the text in errors.
 
     Returns:
         Inputs and targets (one token later), each `[N, B, T]` int32 with
@@ -166,9 +181,9 @@ def batches(ids: np.ndarray, batch_size: int, num_steps: int
     count = (length - 1) // num_steps
     if count < 1:
         raise UserError(
-            f"batch too large for the text: batch_size {batch_size} x "
+            f"batch too large for the {what}: batch_size {batch_size} x "
             f"num_steps {num_steps} needs {batch_size * (num_steps + 1):,} "
-            f"tokens, the text has {len(ids):,}; "
+            f"tokens, the {what} has {len(ids):,}; "
             + _what_fits(len(ids), batch_size, num_steps))
     streams = ids[:batch_size * length].reshape(batch_size, length)
 

@@ -1,6 +1,7 @@
 """One exception for a user's mistakes, and the way every program ends."""
 
 import logging as stdlib_logging
+import math
 import sys
 from typing import Callable
 
@@ -30,13 +31,28 @@ def run_main(main: Callable) -> None:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except Exception as error:  # pylint: disable=broad-except
+            # By name, so that programs without TensorFlow start without it.
+            if type(error).__name__ not in ("ResourceExhaustedError",
+                                            "MemoryError"):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            print(f"error: not enough memory: {reason}; smaller layers, "
+                  "batches or fewer time steps need less", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
             print("interrupted; continue with --resume", file=sys.stderr)
             return 130
 
     def parse(argv):
         try:
-            return flags.FLAGS(argv)
+            rest = flags.FLAGS(argv)
+            # Comparisons with bounds let a NaN through.
+            for name, value in flags.FLAGS.flag_values_dict().items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise flags.Error(f"--{name} must be a finite number, "
+                                      f"got {value}")
+            return rest
         except flags.Error as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             sys.exit(2)

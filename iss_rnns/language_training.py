@@ -68,13 +68,16 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
       UserError: if the data does not fit the batch, a resumed run was made
         with other options, or training broke.
     """
-    x, y = corpora.batches(corpus.train, plan.batch_size, plan.num_steps)
-    valid = corpora.batches(corpus.valid, plan.batch_size, plan.num_steps)
+    x, y = corpora.batches(corpus.train, plan.batch_size, plan.num_steps,
+                           "training text")
+    valid = corpora.batches(corpus.valid, plan.batch_size, plan.num_steps,
+                            "valid text")
+    fixed = {**plan.fixed, "data": corpus.fingerprint}
     checkpoints = training.Checkpoints(run)
     state = {"epoch": 0, "batch": 0, "seconds": 0., "sizes": None}
     if resume:
         state = checkpoints.last_state()
-        check_same_run(state, {**plan.fixed, "corpus": corpus.description})
+        check_same_run(state, fixed)
     model = model_of(state["sizes"])
     if resume:
         checkpoints.restore(model)
@@ -95,8 +98,7 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
                            state["seconds"])
 
     def describe():
-        return {**plan.fixed, "corpus": corpus.description,
-                "sizes": list(model.net.hidden_sizes),
+        return {**fixed, "sizes": list(model.net.hidden_sizes),
                 "seconds": clock.seconds()}
 
     logger = callbacks.SparsityLogger(groups)

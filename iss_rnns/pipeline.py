@@ -77,8 +77,8 @@ class Texts:
            ) -> "Texts":
         """The authors' windows of a corpus."""
         return cls(corpus, corpora.batches(corpus.valid, batch_size,
-                                           num_steps),
-                   corpora.batches(corpus.test, 1, 1))
+                                           num_steps, "valid text"),
+                   corpora.batches(corpus.test, 1, 1, "test text"))
 
 
 def evaluate(net, texts: Texts) -> Dict[str, float]:
@@ -437,8 +437,7 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0
       UserError: if there is none.
     """
     checkpoints = pathlib.Path(folder) / "checkpoints"
-    steps = sorted(int(p.stem.split("-")[1])
-                   for p in checkpoints.glob("state-*.json"))
+    steps = training.checkpoint_steps(checkpoints)
     if not steps:
         raise errors.UserError(f"{folder} holds no finished checkpoint")
     if step and step not in steps:
@@ -446,8 +445,8 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0
             f"{folder} holds no checkpoint of step {step}; it has "
             + ", ".join(map(str, steps)))
     step = step or steps[-1]
-    state = json.loads((checkpoints / f"state-{step}.json").read_text())
-    return str(checkpoints / f"model-{step}"), state
+    return (str(checkpoints / f"model-{step}"),
+            training.read_state(checkpoints, step))
 
 
 def _restore_run(net_of, folder: pathlib.Path, step: int):
@@ -482,7 +481,8 @@ def other_run(folder: str) -> Tuple[str, Dict]:
         columns = json.loads(path.read_text(encoding="utf-8"))["table"]
         # A run that was shrunk while it trained has no trained dense model.
         values = columns.get(TRAINED) or columns["shrunk (reloaded)"]
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, LookupError, TypeError,
+            AttributeError) as error:
         raise errors.UserError(
             f"cannot compare with {folder}: {path} is no finished report "
             f"({error})") from None

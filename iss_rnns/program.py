@@ -63,7 +63,7 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                       "step 1.4 to 1.6 times as fast on a CPU with "
                       "instructions for it.")
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
-                         lower_bound=0)
+                         lower_bound=0, upper_bound=1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,8 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         task.clean(net)
     directory = training.RunDirectory(
         choices.save_path or "runs", choices.run_name, choices.resume,
-        choices.overwrite)
+        choices.overwrite,
+        keep=[choices.restore_path, choices.compare_with])
     if not choices.resume:
         directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":

@@ -84,8 +84,9 @@ def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
         if not np.any(units):
             raise errors.UserError(
                 f"layer '{group.name}' lost all of its {group.size} units; "
-                "the penalty is too strong for it: lower the global_decay (or "
-                f"the multiplier of '{group.name}') and train again")
+                "the penalty is too strong for it: lower its strength "
+                "(global_decay, structure_wd) or the multiplier of "
+                f"'{group.name}' and train again")
     masks = groups_lib.keep_masks(groups, alive)
     small = net.resized({g.name: int(np.sum(a))
                          for g, a in zip(groups, alive)})

@@ -4,7 +4,9 @@ import csv
 import ctypes
 import json
 import math
+import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
@@ -46,6 +48,7 @@ def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(
         1 if threads == 1 else 0)
+    _compile_quietly()
 
 
 def _keep_freed_memory() -> None:
@@ -58,6 +61,20 @@ def _keep_freed_memory() -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing else
+
+
+def _compile_quietly() -> None:
+    # At its first compilation XLA writes two lines to the terminal that no
+    # setting silences; they would stand amid the progress line.
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            tf.function(lambda: tf.zeros([]) + 1., jit_compile=True)()
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def command_line(module: str) -> str:
@@ -75,14 +92,18 @@ class RunDirectory:
       resume: go on with an existing run.
       overwrite: remove what an existing run left.
 
+      keep: paths that `overwrite` must not remove; None among them is none.
+
     Raises:
       UserError: if the folder is not empty and neither `resume` nor
-        `overwrite` is given, if there is nothing to resume, or if it cannot
-        be written. Nothing is touched then.
+        `overwrite` is given, if there is nothing to resume, if `overwrite`
+        would remove what is to be kept, or if it cannot be written. Nothing
+        is touched then.
     """
 
     def __init__(self, save_path: str, name: Optional[str] = None,
-                 resume: bool = False, overwrite: bool = False):
+                 resume: bool = False, overwrite: bool = False,
+                 keep: Sequence[Optional[str]] = ()):
         if resume and overwrite:
             raise errors.UserError("--resume and --overwrite exclude each "
                                    "other: give one of them")
@@ -99,6 +120,12 @@ class RunDirectory:
                 f"run directory {self.path} is not empty; continue it with "
                 "--resume, replace it with --overwrite, or choose another "
                 "--run_name")
+        for path in filter(None, keep if overwrite else ()):
+            path = pathlib.Path(path).resolve()
+            if self.path.resolve() in (path, *path.parents):
+                raise errors.UserError(
+                    f"--overwrite would remove {path}, which this run reads; "
+                    "choose another --run_name")
         try:
             if occupied and overwrite:
                 shutil.rmtree(self.path)
@@ -118,12 +145,36 @@ class RunDirectory:
 
     def checkpoint_steps(self) -> List[int]:
         """Steps of the complete checkpoints, oldest first."""
-        return sorted(int(p.stem.split("-")[1])
-                      for p in self.checkpoints.glob("state-*.json"))
+        return checkpoint_steps(self.checkpoints)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""
         report.write_atomically(self.path / name, text)
+
+
+def checkpoint_steps(folder: pathlib.Path) -> List[int]:
+    """Steps of the complete checkpoints of a folder, oldest first."""
+    found = (re.fullmatch(r"state-(\d+)\.json", path.name)
+             for path in pathlib.Path(folder).glob("state-*.json"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def read_state(folder: pathlib.Path, step: int) -> Dict:
+    """What was saved with a checkpoint beside its arrays.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    path = pathlib.Path(folder) / f"state-{step}.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(state, dict) and "epoch" in state:
+            return state
+    except (OSError, ValueError):
+        pass
+    raise errors.UserError(
+        f"checkpoint state {path} is damaged; remove it to go on from the "
+        "checkpoint before it")
 
 
 class Checkpoints:
@@ -174,9 +225,8 @@ class Checkpoints:
 
     def last_state(self) -> Dict:
         """The state saved with the newest checkpoint."""
-        path = self.run.checkpoints / (
-            f"state-{self.run.checkpoint_steps()[-1]}.json")
-        return json.loads(path.read_text())
+        return read_state(self.run.checkpoints,
+                          self.run.checkpoint_steps()[-1])
 
     def restore(self, model: tf.keras.Model) -> None:
         """Restores the newest checkpoint into a model of its sizes.
@@ -193,7 +243,9 @@ class Checkpoints:
         except tf1.READ_ERRORS + (AssertionError,) as error:
             raise errors.UserError(
                 f"checkpoint {prefix} cannot be restored: "
-                f"{tf1.reason(error)}") from None
+                f"{tf1.reason(error)}; if it is damaged, remove "
+                f"state-{step}.json beside it to go on from the checkpoint "
+                "before it") from None
 
 
 class Metrics:
@@ -213,9 +265,21 @@ class Metrics:
 
     @staticmethod
     def read(path: pathlib.Path) -> List[Dict]:
-        """The rows of a file, values as text."""
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        """The rows of a file, values as text.
+
+        Raises:
+          UserError: if it is damaged.
+        """
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            if all(row.get("epoch", "").isdecimal() for row in rows):
+                return rows
+        except (OSError, ValueError, csv.Error):
+            pass
+        raise errors.UserError(
+            f"metrics {path} are damaged; expected the rows that training "
+            "wrote: remove the file to go on without them")
 
     def append(self, row: Dict) -> None:
         """Adds a row; new columns may appear at any time."""

@@ -171,6 +171,8 @@ def main(argv):
     values["save_path"] = FLAGS.save_path or options.settings.save_path
     choices = program.Choices.of(values)
     pruning = pruning_flags.Settings.of(values)
+    if FLAGS.data_path == "":
+        raise errors.UserError(corpora.EMPTY_PATH)
     corpus = (corpora.read_words(FLAGS.data_path) if FLAGS.data_path
               else corpora.embedded("word"))
     print(f"data: {corpus.description}", flush=True)

@@ -144,7 +144,7 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
         settings name what the model lacks.
     """
     corpora.batches(corpus.train, options.config.batch_size,
-                    options.config.num_steps)
+                    options.config.num_steps, "training text")
     sparsity_callbacks(new_net(options, len(corpus.symbols)), options)
 
 

@@ -145,6 +145,8 @@ def config_from_flags() -> model_lib.ModelConfig:
 def options_from_flags() -> train_lib.Options:
     """One frozen object that the rest reads instead of flags."""
     config = config_from_flags()
+    if FLAGS.epochs is not None:
+        config = dataclasses.replace(config, max_max_epoch=FLAGS.epochs)
     file = None
     if FLAGS.group_config and FLAGS.group_config != ISS:
         file = group_json.load(FLAGS.group_config)
@@ -158,8 +160,7 @@ def options_from_flags() -> train_lib.Options:
                     "of groups")
     return train_lib.Options(
         config=config, iss=FLAGS.group_config == ISS, group_file=file,
-        epochs=(config.max_max_epoch if FLAGS.epochs is None
-                else FLAGS.epochs),
+        epochs=config.max_max_epoch,
         max_train_steps=FLAGS.max_train_steps,
         checkpoint_every=FLAGS.checkpoint_every, seed=FLAGS.seed,
         shrink_every_steps=FLAGS.shrink_every_steps,
@@ -173,6 +174,8 @@ def read_corpus() -> corpora.Corpus:
     Raises:
       UserError: if flags contradict each other, or the data is not right.
     """
+    if FLAGS.data_path == "":
+        raise errors.UserError(corpora.EMPTY_PATH)
     dataset = FLAGS.dataset or (
         "ptb" if FLAGS.data_path else "embedded_words")
     if dataset in EMBEDDED:

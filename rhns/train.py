@@ -1,16 +1,18 @@
 """Trains the highway language model: from options to a net on disk."""
 
 import dataclasses
+import math
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import corpora
+from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import language_model
 from iss_rnns import language_training
-from iss_rnns import precision
+from iss_rnns import optimizers
 from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns import training
@@ -78,7 +80,7 @@ def compiled(net: model_lib.HighwayLM, options: Options
         net, options.config.batch_size, options.config.max_grad_norm,
         seed=options.seed,
         product_dtype=precision.product_dtype(options.compute_dtype))
-    model.compile(optimizer=tf.keras.optimizers.SGD(
+    model.compile(optimizer=optimizers.GradientDescent(
         options.config.learning_rate))
     # Variables made within the first step would have it traced twice.
     model.optimizer.build(net.trainable_variables)
@@ -102,19 +104,6 @@ def zeroed_variables(net: model_lib.HighwayLM, options: Options
     return groups.unique_variables(penalized_groups(net, options))
 
 
-class GroupZeroing(callbacks.ThresholdZeroing):
-    """`ThresholdZeroing` of the groups' variables only, not of biases."""
-
-    def __init__(self, options: Options):
-        super().__init__(options.config.zero_threshold)
-        self.options = options
-
-    @property
-    def variables(self) -> List[tf.Variable]:
-        """See base class; those of the net that trains now."""
-        return zeroed_variables(self.model.net, self.options)
-
-
 def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
     """Penalties and thresholding that the options ask for."""
     config = options.config
@@ -126,7 +115,10 @@ def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
     if penalized and config.structure_wd:
         result.append(callbacks.GroupLasso(penalized, config.structure_wd))
     if penalized and config.zero_threshold:
-        result.append(GroupZeroing(options))
+        # Of the groups' variables only, not of biases.
+        result.append(callbacks.ThresholdZeroing(
+            config.zero_threshold,
+            lambda model: zeroed_variables(model.net, options)))
     if options.pruning:
         result += options.pruning.callbacks(net.layer_types())
     return result
@@ -136,11 +128,27 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
     """Refuses, before anything is written, what training would refuse.
 
     Raises:
-      UserError: if the training text is too short for a batch, or the file
-        of groups does not fit the model.
+      UserError: if the training text is too short for a batch, the file of
+        groups does not fit the model, or the learning rate leaves the range
+        of numbers.
     """
+    if options.group_file and options.shrink_every_steps is not None:
+        raise errors.UserError(
+            "--shrink_every_steps needs --group_config=iss: the columns that "
+            "a file names are those of the whole model")
+    try:
+        rate = model_lib.learning_rate(options.config,
+                                       max(options.epochs - 1, 0))
+    except ArithmeticError:
+        rate = math.inf
+    if not math.isfinite(rate):
+        raise errors.UserError(
+            f"--lr_decay={options.config.lr_decay:g} makes the learning rate "
+            f"overflow by epoch {options.epochs}; it is divided by it each "
+            "epoch from --max_epoch on, so expected a number of 1 or more, "
+            "e.g. 1.02")
     corpora.batches(corpus.train, options.config.batch_size,
-                    options.config.num_steps)
+                    options.config.num_steps, "training text")
     sparsity_callbacks(new_net(options, len(corpus.symbols)), options)
 
 

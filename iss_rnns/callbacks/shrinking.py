@@ -90,7 +90,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 raise errors.UserError(
                     f"all {group.size} units of layer '{group.name}' died at "
                     f"step {int(self.model.optimizer.iterations)}; lower the "
-                    f"global_decay (or the multiplier of '{group.name}')")
+                    "penalty's strength (global_decay, structure_wd) or the "
+                    f"multiplier of '{group.name}'")
         dead = ~np.concatenate(alive)
         if dead.any() and dead.mean() >= self.least_share:
             self._cut(alive)

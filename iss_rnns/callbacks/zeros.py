@@ -1,6 +1,6 @@
 """Making weights exactly zero, and keeping them so."""
 
-from typing import Dict, Iterable, List, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, Sequence, Union
 
 import tensorflow as tf
 
@@ -18,14 +18,16 @@ class ThresholdZeroing(hooks.UpdateHook):
 
     Args:
       threshold: e.g. max(1e-4, 2 * weight_decay); 0 switches it off.
-      variables: None means the model's trainable variables.
+      variables: what is zeroed; or a function of the model that gives it, as
+        shrinking replaces variables. None means the trainable ones.
 
     Raises:
       ValueError: if the threshold is negative or not finite.
     """
 
     def __init__(self, threshold: float = thresholding.ZERO_THRESHOLD,
-                 variables: Optional[Iterable[tf.Variable]] = None):
+                 variables: Union[None, Iterable[tf.Variable], Callable[
+                     [tf.keras.Model], Iterable[tf.Variable]]] = None):
         super().__init__()
         self.threshold = regularizers.check_strength(threshold, "threshold")
         self._variables = variables
@@ -34,6 +36,8 @@ class ThresholdZeroing(hooks.UpdateHook):
     @property
     def variables(self) -> List[tf.Variable]:
         """What is zeroed now."""
+        if callable(self._variables):
+            return list(self._variables(self.model))
         return list(self.model.trainable_variables
                     if self._variables is None else self._variables)
 

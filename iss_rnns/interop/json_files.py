@@ -26,6 +26,10 @@ def read(path: str, what: str) -> Any:
     except UnicodeDecodeError as error:
         raise errors.UserError(
             f"{what} {path} are not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise errors.UserError(
+            f"{what} {path} are nested too deeply; expected the authors' "
+            "form") from None
     except json.JSONDecodeError as error:
         raise errors.UserError(
             f"{what} {path} are not JSON: line {error.lineno}, column "
