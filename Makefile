@@ -14,6 +14,8 @@ BENCHMARKS ?= ptb_train ptb_infer bidaf
 # Two processes for the tests; TESTS="tests/test_report.py -k table" for some.
 JOBS ?= 2
 TESTS ?=
+# Another folder of recorded numbers: make test GOLDEN=/path/to/golden/open
+GOLDEN ?=
 
 .PHONY: help demo demo-rhn demo-bidaf test bench clean
 .DELETE_ON_ERROR:
@@ -56,7 +58,8 @@ demo-bidaf: .venv/.stamp
 	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
 
 test: .venv/.stamp
-	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS) \
+	$(if $(GOLDEN),--golden_dir=$(GOLDEN))
 
 bench: .venv-bench/.stamp
 	set -e; for name in $(BENCHMARKS); do \

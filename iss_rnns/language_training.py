@@ -99,7 +99,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
 
     def describe():
         return {**fixed, "sizes": list(model.net.hidden_sizes),
-                "seconds": clock.seconds()}
+                "seconds": clock.seconds(),
+                "shrinking": cutter and cutter.state()}
 
     logger = callbacks.SparsityLogger(groups)
     progress = training.Progress(len(x), plan.epochs, groups, clock,
@@ -107,22 +108,26 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
     epoch_end = training.EpochEnd(
         validate, metrics, groups, clock, run.path / "tensorboard",
         bits=corpus.unit == "character")
-    cutting = []
+    cutter = None
     if plan.shrink_every_steps is not None:
-        cutting.append(callbacks.ShrinkWhileTraining(
+        cutter = callbacks.ShrinkWhileTraining(
             groups, (valid[0][0], valid[1][0]), plan.shrink_every_steps,
             plan.dead_below, plan.dead_checks,
             followers=shrinking.followers(
-                sparsity + [logger, progress, epoch_end])))
+                sparsity + [logger, progress, epoch_end]))
+        cutter.restore(state.get("shrinking"))
     training.fit(
         model, x, y, plan.epochs, sparsity + [
             training.EpochStart(plan.learning_rate,
                                 state["epoch"] if state["batch"] else None),
-            clock, *cutting, logger, progress, epoch_end,
+            # Cutting is part of what training takes.
+            *([cutter] if cutter else []), clock, logger, progress, epoch_end,
             training.SaveCheckpoints(checkpoints, plan.checkpoint_every,
                                      len(x), describe, state["batch"]),
         ], epoch=state["epoch"], batch=state["batch"],
         max_steps=plan.max_train_steps)
+    if cutter:
+        run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
     return model.net, metrics
 
 

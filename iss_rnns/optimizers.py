@@ -29,6 +29,11 @@ class GradientDescent(tf.keras.optimizers.SGD):
         self.zero_below = 0.
         self._scale = 1.
 
+    def build(self, var_list):
+        """See base class; without slots for a momentum."""
+        super(tf.keras.optimizers.SGD, self).build(var_list)
+        self.momentums = []
+
     def apply_gradients(self, grads_and_vars, *args, scale=1., **kwargs):
         """See base class.
 

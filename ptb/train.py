@@ -74,6 +74,10 @@ class Options:
                 "relax_epoch": self.relax_epoch,
                 "relax_decay": self.relax_decay, "cell": self.cell,
                 "compute_dtype": self.compute_dtype,
+                "zero_threshold": self.zero_threshold,
+                "shrink_every_steps": self.shrink_every_steps,
+                "dead_below": self.dead_below,
+                "dead_checks": self.dead_checks,
                 "pruning": self.pruning and self.pruning.describe()}
 
     def lasso_strength(self, epoch: int) -> float:

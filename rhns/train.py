@@ -54,6 +54,9 @@ class Options:
         return {"config": dataclasses.asdict(self.config), "iss": self.iss,
                 "group_file": self.group_file and self.group_file.source,
                 "seed": self.seed, "compute_dtype": self.compute_dtype,
+                "shrink_every_steps": self.shrink_every_steps,
+                "dead_below": self.dead_below,
+                "dead_checks": self.dead_checks,
                 "pruning": self.pruning and self.pruning.describe()}
 
 

@@ -1,6 +1,7 @@
 """Cutting dead units out of a model in training."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import language_model
+from iss_rnns import optimizers
 from iss_rnns import training
 from ptb import model as model_lib
 
@@ -106,6 +108,27 @@ def test_units_that_bounce_below_the_norm_go_after_some_checks():
     assert model.net.hidden_sizes == (5, 4)
     assert cutter.cuts[0]["step"] == 8
     assert abs(cutter.cuts[0]["cost_change"]) < 1e-3
+
+
+def test_resumed_it_counts_the_checks_before():
+    net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
+    kill(net, 1e-3)
+    model = language_model.LanguageModel(net, 4, 5.)
+    model.compile(optimizer=optimizers.GradientDescent(0.5))
+    x, y = windows()
+    state, sizes = None, []
+    for stop in (8, 12):  # of steps; the third check is at step 12
+        cutter = callbacks.ShrinkWhileTraining(
+            model.net.iss_groups(), (x[0], y[0]), every=4, dead_below=0.05,
+            checks=3)
+        cutter.restore(state)
+        training.fit(model, x, y, 2, [
+            training.EpochStart(lambda epoch: 0.5), cutter], max_steps=stop)
+        state = json.loads(json.dumps(cutter.state()))
+        sizes.append(model.net.hidden_sizes)
+    assert sizes == [(8, 6), (5, 4)]
+    assert state["cuts"][0]["step"] == 12
+    assert [len(s) for s in state["streaks"]] == [5, 4]
 
 
 def test_a_cut_that_changes_the_cost_is_refused(capsys):

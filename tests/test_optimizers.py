@@ -93,6 +93,12 @@ def test_restores_what_keras_sgd_saved(tmp_path):
     restored = optimizers.GradientDescent(1.)
     restored.build([tf.Variable(START)])
     tf.train.Checkpoint(optimizer=restored).read(
-        str(tmp_path / "c")).assert_consumed()
+        str(tmp_path / "c")).assert_existing_objects_matched()
     assert int(restored.iterations) == 7
     assert float(restored.learning_rate) == 0.125
+
+
+def test_no_slots_are_kept():
+    optimizer = optimizers.GradientDescent(0.5)
+    optimizer.build([tf.Variable(START)])
+    assert [v.shape.rank for v in optimizer.variables] == [0]  # the step

@@ -66,8 +66,19 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.tolerance = tolerance
         self.followers = list(followers)
         self.least_share = least_share
-        self.cuts: List[Dict] = []
+        self.cuts: List[Dict] = []  # step, units left, change of the cost
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
+
+    def state(self) -> Dict:
+        """JSON values that a resumed run goes on with."""
+        return {"streaks": [streak.tolist() for streak in self._streaks],
+                "cuts": self.cuts}
+
+    def restore(self, state: Optional[Dict]) -> None:
+        """Goes on from a `state`; None is a run's beginning."""
+        if state:
+            self._streaks = [np.array(s, int) for s in state["streaks"]]
+            self.cuts = list(state["cuts"])
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
