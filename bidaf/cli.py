@@ -98,8 +98,10 @@ def _define_run_flags() -> None:
                         "directory of --load_path, else in --out_base_dir.")
     flags.DEFINE_string("forward_name", "dev", "Part of the data that "
                         "--mode=forward answers.")
-    flags.DEFINE_bool("plot_weights", False, "Write pictures of the weights' "
-                      "zero patterns into the run.")
+    flags.DEFINE_bool("plot_weights", False, "Write a picture of each "
+                      "matrix's zeros, before and after shrinking, into the "
+                      "run's plots/weights/ (not with --mode=test or "
+                      "forward).")
     flags.DEFINE_bool("vis", False, "With --mode=test or forward: also write "
                       "the probabilities of every word, as .npz files.")
     flags.DEFINE_bool("debug", False, "Two steps and two batches of "
@@ -501,6 +503,8 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
     settle(loaded, options)
     net = loaded.net
     small, proof = finish_lib.shrink_proved(net, questions)
+    if FLAGS.plot_weights:
+        pipeline.draw(directory, net, small, each=True)
     if FLAGS.mode == "shrink":
         path = directory.path / "compressed.npz"
         pipeline.save_weights(small, path)
@@ -511,10 +515,8 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
         print(f"weights: {path}")
     else:
         finish_lib.export_both(
-            net, small, questions, directory,
-            {"data": questions.description,
-             "command": training.command_line("bidaf.cli"),
-             "units before": proof.before, "units after": proof.after})
+            net, small, questions, directory, finish_lib.model_card(
+                questions, proof, training.command_line("bidaf.cli")))
         print(f"exported to {directory.path / 'saved_model'}")
 
 
@@ -534,15 +536,13 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
     if loaded.averages is not None and FLAGS.load_ema:
         kept.give()
     settle(loaded, options)
-    if FLAGS.plot_weights:
-        pipeline.draw(directory, loaded.net, loaded.net, rows,
-                      **finish_lib.CURVES)
     groups = FLAGS.group_config or "no groups"
     finish_lib.finish(
         directory, loaded.net, questions,
         training.command_line("bidaf.cli"), batch_size(),
         rules_from_flags(), before, rows, FLAGS.compare_with,
         method=options.method if FLAGS.mode == "train" else "",
+        plot_weights=FLAGS.plot_weights,
         title=f"BiDAF, hidden size {loaded.net.config.hidden_size}, "
               f"structure_wd {options.structure_wd:g} ({groups})")
 

@@ -96,6 +96,23 @@ def shrink_proved(net: model_lib.BiDAF, questions: sources.Questions
     return small, proof
 
 
+def model_card(questions: sources.Questions, proof: shrink.ShrinkReport,
+               command: str) -> Dict[str, Any]:
+    """What stands beside an exported net: where it is from, what it can."""
+    return {
+        "data": questions.description, "command": command,
+        "units before": proof.before, "units after": proof.after,
+        "weights before": proof.weights_before,
+        "weights after": proof.weights_after,
+        "largest difference of a probability": proof.max_difference,
+        "intended use": "finding the answer to a question in a passage like "
+                        "those of the data",
+        "limits": "the answer is always a stretch of one sentence of the "
+                  "passage; words without a vector are known by their "
+                  "characters only",
+    }
+
+
 def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
                 questions: sources.Questions, run: training.RunDirectory,
                 card: Mapping) -> Dict[str, pathlib.Path]:
@@ -150,7 +167,8 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
            questions: sources.Questions, command: str, batch_size: int,
            rules: scoring.Rules, before: Optional[scoring.Scores] = None,
            rows: Sequence[Mapping] = (), compare_with: Optional[str] = None,
-           title: str = TITLE, method: str = "") -> Dict:
+           title: str = TITLE, method: str = "",
+           plot_weights: bool = False) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -165,24 +183,14 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
       compare_with: directory of a finished run to show beside this one.
       title: of the report.
       method: that made the net small, as tables of runs name it.
+      plot_weights: also draw every matrix by itself, see `pipeline.draw`.
 
     Returns:
       The report.
     """
     small, proof = shrink_proved(net, questions)
-    card = {
-        "data": questions.description, "command": command,
-        "units before": proof.before, "units after": proof.after,
-        "weights before": proof.weights_before,
-        "weights after": proof.weights_after,
-        "largest difference of a probability": proof.max_difference,
-        "intended use": "finding the answer to a question in a passage like "
-                        "those of the data",
-        "limits": "the answer is always a stretch of one sentence of the "
-                  "passage; words without a vector are known by their "
-                  "characters only",
-    }
-    paths = export_both(net, small, questions, run, card)
+    paths = export_both(net, small, questions, run,
+                        model_card(questions, proof, command))
     packed = packing.pack(small.packable(), run.path / "saved_model")
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)
@@ -191,8 +199,6 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
     print(f"shrunk and reloaded: {scores}", flush=True)
     seconds = measure(paths, questions)
     columns = []
-    if compare_with:
-        columns.append(report.Column(*pipeline.other_run(compare_with)))
     for heading, name, each, reached in (
             (pipeline.TRAINED, "dense", net, before),
             ("shrunk (reloaded)", "compressed", small, scores)):
@@ -208,8 +214,13 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
             "speedup": seconds["dense"] / seconds[name],
             **(packed.measures() if packed and each is small else {}),
         }))
-    table = report.Table(columns + paper_columns(), MEASURES, title)
-    sparsity = pipeline.sparsity_table(net)
+    columns += paper_columns()
+    if compare_with:
+        other, values = pipeline.other_run(compare_with)
+        columns.insert(0, report.Column(report.unique(other, columns),
+                                        values))
+    table = report.Table(columns, MEASURES, title)
+    sparsity = pipeline.sparsity_table(small, net)
     data = {
         "title": title, "command": command, "method": method,
         "data": questions.description, "table": table, "sparsity": sparsity,
@@ -222,7 +233,8 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
                              "dev part of SQuAD 1.1",
         "ms is for": "one question of middling length, whole model from "
                      "the SavedModel",
-        "plots": pipeline.draw(run, net, small, rows, **CURVES),
+        "plots": pipeline.draw(run, net, small, rows, each=plot_weights,
+                               **CURVES),
     }
     path = report.write_report(run.path, data)
     print(table.text(), sparsity.text(), f"report: {path}", sep="\n\n",

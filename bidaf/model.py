@@ -460,7 +460,7 @@ def sizes_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, int]:
         for cell in ("basic_lstm_cell", "AttentionCell/basic_lstm_cell"):
             array = arrays.get(f"{scope}/{cell}/bias")
             if array is not None:
-                sizes[name] = len(array) // 4
+                sizes[name] = array.size // 4
     return sizes
 
 

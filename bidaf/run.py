@@ -105,8 +105,9 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
             callbacks.SparsityLogger(groups),
             training.Progress(
                 plan.eval_period, epochs, groups, clock, state["batch"],
-                lambda logs: f"cost {float(logs['smoothed_cost']):.3f}, "
-                             f"{clock.words_per_second():.1f} questions/s"),
+                # Six counts of units follow, in the same 80 columns.
+                lambda logs: f"cost {float(logs['smoothed_cost']):.2f}, "
+                             f"{clock.words_per_second():.1f} q/s"),
             Judge(questions, plan, run, metrics, groups, clock, writer),
             training.SaveCheckpoints(
                 checkpoints, plan.save_period, plan.eval_period,

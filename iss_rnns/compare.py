@@ -98,7 +98,7 @@ def compare(runs: Sequence[Tuple[str, Mapping[str, Any]]]) -> report.Table:
             # As in the papers: worse is negative.
             values["relative %"] = 100. * (
                 base - values["test perplexity"]) / base
-        columns.append(report.Column(_unique(name, columns), values))
+        columns.append(report.Column(report.unique(name, columns), values))
     return report.Table(columns, MEASURES, "runs")
 
 
@@ -175,22 +175,12 @@ def paper_tables() -> List[report.Table]:
         for row in results.paper_rows(name):
             label = " ".join(str(row[key]) for key in (
                 "model", "block", "algorithm") if row.get(key, "-") != "-")
-            columns.append(report.Column(_unique(label, columns), {
+            columns.append(report.Column(report.unique(label, columns), {
                 key: value for key, value in row.items()
                 if not isinstance(value, str)}))
         tables.append(report.Table(columns,
                                    title=results.describe(name)["title"]))
     return tables
-
-
-def _unique(title: str, columns: Sequence[report.Column]) -> str:
-    known = {column.title for column in columns}
-    count = 2
-    unique = title
-    while unique in known:
-        unique = f"{title} ({count})"
-        count += 1
-    return unique
 
 
 def main(argv):

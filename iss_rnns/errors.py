@@ -41,7 +41,8 @@ def run_main(main: Callable) -> None:
                   "batches or fewer time steps need less", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print("interrupted; continue with --resume", file=sys.stderr)
+            print("interrupted; a training run goes on with --resume from "
+                  "its last checkpoint", file=sys.stderr)
             return 130
 
     def parse(argv):
@@ -55,6 +56,12 @@ def run_main(main: Callable) -> None:
             return rest
         except flags.Error as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
+            sys.exit(2)
+        except UnicodeDecodeError as error:
+            file = next((part for part in argv if "flagfile" in part),
+                        "--flagfile")
+            print(f"error: {file} is not UTF-8 (byte {error.start}); expected"
+                  " text with a flag on each line", file=sys.stderr)
             sys.exit(2)
 
     # TensorFlow tells of every file that it writes.

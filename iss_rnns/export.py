@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import report
+from iss_rnns.interop import tf1
 
 
 def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
@@ -97,10 +98,8 @@ def write_saved_model(module: tf.Module, signature, path: pathlib.Path,
         partial.rename(path)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error)
         raise errors.UserError(
-            f"cannot write SavedModel {path}: {reason.splitlines()[0]}"
-        ) from None
+            f"cannot write SavedModel {path}: {tf1.reason(error)}") from None
     return path
 
 
@@ -164,7 +163,7 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
       path: of the `.tflite` file.
 
     Raises:
-      UserError: if it cannot be written.
+      UserError: if it cannot be written; an older one stays.
     """
     module = tf.Module()
     module.weights = list(net.trainable_variables)
@@ -186,10 +185,11 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         with _quiet_stderr():
             model = converter.convert()
-        path.write_bytes(model)
-    except OSError as error:
+        (folder / path.name).write_bytes(model)
+        (folder / path.name).replace(path)
+    except (OSError, tf.errors.OpError) as error:
         raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from None
+            f"cannot write {path}: {tf1.reason(error)}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path

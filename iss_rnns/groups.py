@@ -268,6 +268,82 @@ class BlockGrid:
         return matrix
 
 
+class JoinedGrid:
+    """A grid of blocks on a matrix that several variables make up.
+
+    Same two views as `BlockGrid`; a block may lie in several variables, and
+    in several places of one.
+
+    Attributes:
+      name: shown in reports.
+      parts: (variable, block of each of its rows, block of each of its
+        columns), both counted from 0 in the whole matrix.
+    """
+
+    def __init__(self, name: str, parts: Sequence[
+            Tuple[tf.Variable, Sequence[int], Sequence[int]]],
+                 multiplier: float = 1.0):
+        self.name = name
+        self.parts = [(variable, np.asarray(rows, np.int32),
+                       np.asarray(columns, np.int32))
+                      for variable, rows, columns in parts]
+        self.multiplier = multiplier
+
+    @property
+    def variables(self) -> List[tf.Variable]:
+        """Those that make up the matrix."""
+        return [variable for variable, _, _ in self.parts]
+
+    @property
+    def shape(self) -> Tuple[int, int]:
+        """(R, C): number of rows and columns of blocks."""
+        return tuple(1 + max(int(part[axis].max()) for part in self.parts)
+                     for axis in (1, 2))
+
+    @property
+    def size(self) -> int:
+        """Number of blocks."""
+        return int(np.prod(self.shape))
+
+    def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
+        """`[R, C]`: sum of squares of each block."""
+        values = read(self.variables) if values is None else values
+        total = 0.
+        for variable, *ids in self.parts:
+            squares = tf.square(values[variable.ref()])
+            for blocks_, count in zip(ids, self.shape):
+                squares = tf.transpose(tf.math.unsorted_segment_sum(
+                    squares, blocks_, count))
+            total += squares
+        return total
+
+    def alive(self, threshold: float = 0.) -> tf.Tensor:
+        """`[R, C]` bool: blocks whose norm exceeds the threshold."""
+        return self.squared_norms() > threshold ** 2
+
+    def spread(self, per_block: tf.Tensor, companions: bool = False
+               ) -> List[Tuple[tf.Variable, tf.Tensor]]:
+        """See `Group.spread`; the tensors have the variables' shapes."""
+        del companions  # a block has none
+        return [(variable, tf.gather(tf.gather(per_block, rows), columns,
+                                     axis=1))
+                for variable, rows, columns in self.parts]
+
+    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+        """See `Group.rebind`; blocks left empty disappear."""
+        parts = []
+        for variable, rows, columns in self.parts:
+            cut = cuts.get(variable.ref())
+            parts.append((variable, rows, columns) if cut is None else (
+                cut.variable, rows[cut.keep[0]], columns[cut.keep[1]]))
+        left = [np.unique(np.concatenate([part[axis] for part in parts]))
+                for axis in (1, 2)]
+        self.parts = [
+            (variable, *(np.searchsorted(kept, ids).astype(np.int32)
+                         for kept, ids in zip(left, both)))
+            for variable, *both in parts]
+
+
 def _sums_of_squares(matrix: tf.Tensor, axis: int) -> tf.Tensor:
     """Of each row (axis 0) or column (axis 1); `axis` is the one that stays.
 

@@ -29,6 +29,7 @@ class Plan:
         end); 0 means at epoch ends only.
       shrink_every_steps: cut dead units so often; 0 means each epoch, None
         never.
+      warmup_steps: see `training.EpochStart`.
       dead_below: see `callbacks.ShrinkWhileTraining`, as `dead_checks`.
     """
     batch_size: int
@@ -41,6 +42,7 @@ class Plan:
     shrink_every_steps: Optional[int] = None
     dead_below: float = 0.
     dead_checks: int = 3
+    warmup_steps: int = 0
 
 
 def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
@@ -79,6 +81,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
         state = checkpoints.last_state()
         check_same_run(state, fixed)
     model = model_of(state["sizes"])
+    # A resumed run of an older version may have been cut: then they are lost.
+    designed = state.get("designed_sizes") or list(model.net.hidden_sizes)
     if resume:
         checkpoints.restore(model)
         print(f"resumed {run.path} at epoch {state['epoch'] + 1}, step "
@@ -99,6 +103,7 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
 
     def describe():
         return {**fixed, "sizes": list(model.net.hidden_sizes),
+                "designed_sizes": designed,
                 "seconds": clock.seconds(),
                 "shrinking": cutter and cutter.state()}
 
@@ -119,7 +124,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
     training.fit(
         model, x, y, plan.epochs, sparsity + [
             training.EpochStart(plan.learning_rate,
-                                state["epoch"] if state["batch"] else None),
+                                state["epoch"] if state["batch"] else None,
+                                plan.warmup_steps),
             # Cutting is part of what training takes.
             *([cutter] if cutter else []), clock, logger, progress, epoch_end,
             training.SaveCheckpoints(checkpoints, plan.checkpoint_every,

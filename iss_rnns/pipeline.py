@@ -6,11 +6,14 @@ measure, and report.
 """
 
 import dataclasses
+import functools
 import json
 import math
+import os
 import pathlib
 import re
 import zipfile
+import zlib
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -32,11 +35,20 @@ Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 
 # What is the same in every name and would only widen tables.
 _SCOPES = re.compile(
-    "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|Linear/")
+    "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|"
+    "/Linear/Matrix$")
+
+# What NumPy raises on a damaged `.npz` file; an empty one is an EOFError, an
+# encrypted one a RuntimeError.
+_NPZ_ERRORS = (OSError, ValueError, EOFError, RuntimeError, KeyError,
+               zipfile.BadZipFile, zlib.error)
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
 TRAINED = "trained (masked)"
+
+BITS = {"measures": {"train_bits": "train", "valid_bits": "valid"},
+        "ylabel": "bits a character"}
 
 MEASURES = {
     "units": "",
@@ -130,6 +142,29 @@ def save_weights(net, path: pathlib.Path) -> None:
             f"cannot write {path}: {error.strerror}") from None
 
 
+def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
+               scores: Mapping[str, float], command: str) -> Dict:
+    """What stands beside an exported model: where it is from, what it can.
+
+    Args:
+      designed: net of the sizes before anything was cut.
+      proof: of the shrinking.
+      texts: see `Texts`.
+      scores: of `evaluate`; the proof says that the small net's are equal.
+      command: that made the model.
+    """
+    return {
+        "data": texts.corpus.description,
+        "units before": _unit_counts(designed), "units after": proof.after,
+        "weights before": shrink.count_weights(designed),
+        "weights after": proof.weights_after, **with_bits(scores, texts),
+        "command": command,
+        "intended use": "predicting the next symbol of text like the data",
+        "limits": "knows only the words of vocabulary.txt; the states of a "
+                  "text's start are zeros",
+    }
+
+
 def export_both(net, small, run: training.RunDirectory, texts: Texts,
                 card: Mapping, latency: bool) -> Dict[str, pathlib.Path]:
     """Writes the dense and the compressed SavedModel and plain weights.
@@ -201,8 +236,8 @@ def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
 def finish(run: training.RunDirectory, net, texts: Texts, command: str,
            paper: Sequence[report.Column] = (), rows: Sequence[Mapping] = (),
            designed=None, compare_with: Optional[str] = None,
-           latency: bool = False, title: str = "", method: str = ""
-           ) -> Dict:
+           latency: bool = False, title: str = "", method: str = "",
+           display_weights: bool = False) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -213,13 +248,14 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
       paper: columns of the published rows to show beside.
       rows: of `metrics.csv`, for the curves.
       designed: a net of the sizes that training started with, for its size
-        and speed, if `net` was shrunk while it trained; None means that
-        `net` still has them.
+        and speed, if `net` was shrunk while it trained; None, or one of the
+        same sizes, means that `net` still has them.
       compare_with: directory of a finished run to show beside, e.g. the
         dense baseline.
       latency: see `export_both`.
       title: of the report.
       method: that made the net small, as tables of runs name it.
+      display_weights: see `draw`.
 
     Returns:
       The report.
@@ -228,23 +264,13 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
         designed = net
     masked = evaluate(net, texts)
     small, proof = shrink_proved(net, texts)
-    card = {
-        "data": texts.corpus.description,
-        "units before": _unit_counts(designed), "units after": proof.after,
-        "weights before": shrink.count_weights(designed),
-        "weights after": proof.weights_after, **with_bits(masked, texts),
-        "command": command,
-        "intended use": "predicting the next symbol of text like the data",
-        "limits": "knows only the words of vocabulary.txt; the states of a "
-                  "text's start are zeros",
-    }
+    card = model_card(designed, proof, texts, masked, command)
     paths = export_both(designed, small, run, texts, card, latency)
     packed = packing.pack(small.packable(), run.path / "saved_model")
     reloaded = check_reloaded(paths["compressed"],
                               masked["test perplexity"], texts)
     seconds = measure(paths, len(texts.corpus.symbols))
-    columns = [report.Column(*other_run(compare_with))] if (
-        compare_with) else []
+    columns = []
     scores = (masked if designed is net else {},
               {"valid perplexity": masked["valid perplexity"],
                "test perplexity": reloaded})
@@ -267,11 +293,14 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
             **(packed.measures() if packed and model is small else {}),
         }))
     columns += paper
+    if compare_with:
+        name, values = other_run(compare_with)
+        columns.insert(0, report.Column(report.unique(name, columns), values))
     known = {measure for column in columns for measure in column.values}
     table = report.Table(columns, {measure: spec for measure, spec in
                                    MEASURES.items() if measure in known},
                          title)
-    sparsity = sparsity_table(net)
+    sparsity = sparsity_table(small, designed)
     epochs = epochs_table(rows)
     data = {
         "title": title, "command": command, "method": method,
@@ -281,7 +310,8 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
         "largest logit difference when shrunk": proof.max_difference,
         "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
                                "steps, whole model from the SavedModel",
-        "plots": draw(run, designed, small, rows),
+        "plots": draw(run, net, small, rows, designed, display_weights,
+                      **curves_of(rows)),
     }
     path = report.write_report(run.path, data)
     print(table.text(), sparsity.text(),
@@ -307,15 +337,38 @@ def packed_section(packed: Optional[packing.Packed]) -> Dict:
     return {"packed for sparse inference": packed.table()}
 
 
-def sparsity_table(net) -> report.Table:
-    """Fractions of zeros of every matrix: elements, rows, columns."""
-    return report.Table(
-        [report.Column(_SCOPES.sub("", name),
-                       report.matrix_sparsity(view.read()))
-         for name, view in net.tf1_views().items()
-         if len(view.shape) == 2],
-        {"element": ".3f", "row": ".3f", "column": ".3f"},
-        "fractions of zeros")
+def sparsity_table(small, designed) -> report.Table:
+    """Fractions of zeros of every matrix: elements, rows, columns.
+
+    Of the matrix as designed, where what was cut counts as zeros; and, if
+    anything was cut, of what is left of it.
+
+    Args:
+      small: net without its dead units.
+      designed: net of the sizes before anything was cut.
+    """
+    columns, cut = [], False
+    shapes = _matrix_shapes(designed)
+    for name, view in small.tf1_views().items():
+        if len(view.shape) != 2:
+            continue
+        array, name = view.read(), _SCOPES.sub("", name)
+        cut = cut or array.shape != shapes[name]
+        columns.append(report.Column(name, {
+            **report.matrix_sparsity(array, shapes[name]),
+            **{f"{kind}, rest": value for kind, value in
+               report.matrix_sparsity(array).items()}}))
+    kinds, title = ["element", "row", "column"], "fractions of zeros"
+    if cut:
+        kinds += [f"{kind}, rest" for kind in kinds]
+        title += " as designed, and of the rest once dead units are cut out"
+    return report.Table(columns, dict.fromkeys(kinds, ".3f"), title)
+
+
+def _matrix_shapes(net) -> Dict[str, Tuple[int, int]]:
+    return {_SCOPES.sub("", name): tuple(view.shape)
+            for name, view in net.tf1_views().items()
+            if len(view.shape) == 2}
 
 
 def epochs_table(rows: Sequence[Mapping]) -> report.Table:
@@ -351,31 +404,58 @@ def epochs_table(rows: Sequence[Mapping]) -> report.Table:
         dict.fromkeys(minutes, ""), "epochs")
 
 
+def curves_of(rows: Sequence[Mapping]) -> Dict:
+    """Arguments of `plots.training_curves`: of characters, bits are drawn."""
+    return BITS if any(row.get("valid_bits") for row in rows) else {}
+
+
 def draw(run: training.RunDirectory, before, after,
-         rows: Sequence[Mapping] = (), **curves) -> List[str]:
+         rows: Sequence[Mapping] = (), designed=None, each: bool = False,
+         **curves) -> List[str]:
     """Draws weight patterns and curves; returns paths relative to the run.
+
+    Without matplotlib, it says so and draws nothing.
 
     Args:
       run: its directory; the pictures go below `plots/`.
       before: net; after: net with the same TF1 names.
       rows: of `metrics.csv`, for the curves.
+      designed: net of the sizes before anything was cut, if not `before`.
+      each: draw every matrix by itself, too, below `plots/weights/`.
       **curves: further arguments of `plots.training_curves`.
     """
-    folder = run.path / "plots"
+    try:
+        return _draw(run.path / "plots", before, after, rows, designed, each,
+                     curves)
+    except plots.MissingError as error:
+        print(f"note: {error}", flush=True)
+        return []
+
+
+def _draw(folder, before, after, rows, designed, each, curves) -> List[str]:
     folder.mkdir(exist_ok=True)
     pairs = [(_SCOPES.sub("", name), one.read(), other.read())
              for (name, one), other in zip(before.tf1_views().items(),
                                            after.tf1_views().values())
              if len(one.shape) == 2]
-    plots.weight_pattern(folder / "weights.png", pairs)
+    plots.weight_pattern(folder / "weights.png", pairs,
+                         _matrix_shapes(designed or before))
     drawn = ["plots/weights.png"]
+    if each:
+        (folder / "weights").mkdir(exist_ok=True)
+        for name, *states in pairs:
+            for when, state in zip(("before", "after"), states):
+                file = f"{name.replace('/', '-')}_{when}.png"
+                plots.matrix_pattern(folder / "weights" / file, state)
+        print(f"pictures of the weights: {folder / 'weights'}", flush=True)
     if rows:
         plots.training_curves(folder / "training.png", rows, **curves)
         drawn.append("plots/training.png")
     return drawn
 
 
-def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0):
+def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0,
+            asked: Optional[Sequence[int]] = None):
     """A net with weights from a file of any kind this project writes.
 
     Args:
@@ -384,6 +464,8 @@ def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0):
       path: a run directory, a `.npz` file, or a TF1 checkpoint.
       sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
       step: of a run directory's checkpoint; 0 means the newest.
+      asked: sizes that flags ask for: those of what is restored, or those
+        that a run directory's training began with. None asks for nothing.
 
     Raises:
       UserError: if there is nothing to read, or it is damaged or of other
@@ -391,16 +473,22 @@ def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0):
     """
     folder = pathlib.Path(path)
     if is_run(path):
-        return _restore_run(net_of, folder, step)
-    arrays = read_arrays(path)
-    net = net_of(sizes_of(arrays) if folder.suffix == ".npz" else None)
+        return _restore_run(net_of, folder, step, asked)
+    arrays, sizes = read_arrays(path), None
+    if folder.suffix == ".npz":
+        try:
+            sizes = sizes_of(arrays)
+        except errors.UserError as error:
+            raise errors.UserError(f"{path}: {error}") from None
+        _check_asked(asked, [sizes], path)
+    net = net_of(sizes)
     tf1.assign(net.tf1_views(), arrays, path)
     return net
 
 
 def is_run(path: str) -> bool:
     """Whether a path is a run directory."""
-    return (pathlib.Path(path) / "checkpoints").is_dir()
+    return os.path.isdir(os.path.join(path, "checkpoints"))
 
 
 def read_arrays(path: str) -> Dict[str, np.ndarray]:
@@ -412,11 +500,17 @@ def read_arrays(path: str) -> Dict[str, np.ndarray]:
     if pathlib.Path(path).suffix != ".npz":
         return tf1.read_checkpoint(path)
     try:
-        with np.load(path) as file:
-            return {tf1.canonical(n): file[n] for n in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        file = np.load(path)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array; expected those of a model "
+                             "by name, as np.savez writes them")
+        with file:
+            # Of what is no array NumPy gives the bytes.
+            return {tf1.canonical(n): np.asarray(file[n])
+                    for n in file.files}
+    except _NPZ_ERRORS as error:
         raise errors.UserError(
-            f"cannot read weights {path}: {error}") from None
+            f"cannot read weights {path}: {tf1.reason(error)}") from None
 
 
 def past_rows(path: str) -> List[Dict]:
@@ -449,18 +543,38 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0
             training.read_state(checkpoints, step))
 
 
-def _restore_run(net_of, folder: pathlib.Path, step: int):
+def designed_sizes(path: str) -> Optional[Sequence[int]]:
+    """The layers' sizes that a run's training began with, before any cut.
+
+    None if nobody knows: of other files, and of runs of older versions.
+    """
+    if not training.checkpoint_steps(pathlib.Path(path) / "checkpoints"):
+        return None
+    return find_checkpoint(path)[1].get("designed_sizes")
+
+
+def _restore_run(net_of, folder: pathlib.Path, step: int, asked):
     prefix, state = find_checkpoint(folder, step)
+    _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
     net = net_of(state["sizes"])
     holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
     try:
-        saved = [name for name, _ in tf.train.list_variables(prefix)
-                 if name.startswith("model/net/")]
+        saved = {name[len("model/net/"):]: tuple(shape)
+                 for name, shape in tf.train.list_variables(prefix)
+                 if name.startswith("model/net/")}
         if len(saved) != len(net.variables):
             raise errors.UserError(
                 f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
                 f"model has {len(net.variables)}: give the flags of its "
                 f"sizes that it was trained with ({folder / 'flags.txt'})")
+        for name, shape in saved.items():
+            ours = _shape_of(net, name)
+            if ours not in (None, shape):
+                raise errors.UserError(
+                    f"checkpoint {prefix} cannot be restored: its "
+                    f"{name.partition('/.')[0]} has shape {shape}, the model "
+                    f"needs {ours}: give the data and the flags that it was "
+                    f"trained with ({folder / 'flags.txt'})")
         holder.read(prefix).assert_existing_objects_matched(
             ).expect_partial()
     except tf1.READ_ERRORS + (AssertionError,) as error:
@@ -468,6 +582,29 @@ def _restore_run(net_of, folder: pathlib.Path, step: int):
             f"checkpoint {prefix} cannot be restored: "
             f"{tf1.reason(error)}") from None
     return net
+
+
+def _check_asked(asked, known: Sequence, path) -> None:
+    """Refuses sizes that flags ask for unless they are among the known."""
+    if asked is not None and known[0] and list(asked) not in [
+            list(sizes or []) for sizes in known]:
+        raise errors.UserError(
+            f"{path} has layers of {tuple(known[0])} units, but the flags "
+            f"ask for {tuple(asked)}; give its sizes, or leave them out")
+
+
+def _shape_of(net, name: str) -> Optional[Tuple[int, ...]]:
+    """Shape of what a checkpoint calls `layers/0/kernel/.ATTRIBUTES/...`.
+
+    None if it is not found in that way.
+    """
+    try:
+        return tuple(functools.reduce(
+            lambda node, key: (node[int(key)] if key.isdecimal()
+                               else getattr(node, key)),
+            name.partition("/.")[0].split("/"), net).shape)
+    except (AttributeError, LookupError, TypeError):
+        return None
 
 
 def other_run(folder: str) -> Tuple[str, Dict]:
@@ -480,14 +617,14 @@ def other_run(folder: str) -> Tuple[str, Dict]:
     try:
         columns = json.loads(path.read_text(encoding="utf-8"))["table"]
         # A run that was shrunk while it trained has no trained dense model.
-        values = columns.get(TRAINED) or columns["shrunk (reloaded)"]
+        values = dict(columns.get(TRAINED) or columns["shrunk (reloaded)"])
+        if isinstance(values.get("units"), list):
+            values["units"] = tuple(values["units"])
     except (OSError, ValueError, LookupError, TypeError,
             AttributeError) as error:
         raise errors.UserError(
             f"cannot compare with {folder}: {path} is no finished report "
             f"({error})") from None
-    if isinstance(values.get("units"), list):
-        values["units"] = tuple(values["units"])
     return pathlib.Path(folder).name, values
 
 

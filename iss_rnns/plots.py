@@ -21,6 +21,12 @@ CUT = (0.92, 0.93, 0.94)
 LAYER_COLORS = ("#1f5cb8", "#d9660a", "#2c8a4b", "#8c3fa3", "#b3262e",
                 "#5f6b76")
 GREY = "#9aa3ab"
+_MISSING = ("plots need matplotlib, which is not installed; install the "
+            "extra: pip install 'iss-rnns[plots]'")
+
+
+class MissingError(errors.UserError):
+    """matplotlib is not installed."""
 
 
 def _new_figure(width: float, height: float) -> Any:
@@ -29,9 +35,7 @@ def _new_figure(width: float, height: float) -> Any:
         from matplotlib import figure
         from matplotlib.backends import backend_agg
     except ImportError as error:
-        raise errors.UserError(
-            "plots need matplotlib, which is not installed; install the "
-            "extra: pip install 'iss-rnns[plots]'") from error
+        raise MissingError(_MISSING) from error
     picture = figure.Figure((width, height), layout="constrained")
     backend_agg.FigureCanvasAgg(picture)
     return picture
@@ -41,9 +45,13 @@ def _save(picture: Any, path: PathLike) -> None:
     try:
         picture.savefig(path, dpi=120, format="png")
     except OSError as error:
-        raise errors.UserError(
-            f"cannot write {path}: {error.strerror or error}; expected a "
-            f"writable folder with free space") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: PathLike, error: OSError) -> errors.UserError:
+    return errors.UserError(
+        f"cannot write {path}: {error.strerror or error}; expected a "
+        f"writable folder with free space")
 
 
 def _pool(values: np.ndarray, axis: int, limit: int) -> np.ndarray:
@@ -89,19 +97,44 @@ def _caption(array: np.ndarray) -> str:
             f"alive: {alive_rows} rows, {alive_columns} columns")
 
 
+def matrix_pattern(path: PathLike, array: np.ndarray,
+                   limit: int = 2000) -> None:
+    """Draws where the weights of one matrix are nonzero, a pixel for each.
+
+    Args:
+        path: the PNG file to write.
+        array: `[rows, columns]`.
+        limit: largest number of pixels of a side, see `pattern_image`.
+
+    Raises:
+        errors.UserError: without matplotlib, or where `path` cannot be
+            written.
+    """
+    try:
+        from matplotlib import image
+    except ImportError as error:
+        raise MissingError(_MISSING) from error
+    try:
+        image.imsave(path, pattern_image(array, limit), format="png")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def weight_pattern(
         path: PathLike,
-        matrices: Sequence[Tuple[str, np.ndarray, np.ndarray]]) -> None:
+        matrices: Sequence[Tuple[str, np.ndarray, np.ndarray]],
+        designed: Optional[Mapping[str, Sequence[int]]] = None) -> None:
     """Draws where weights are nonzero, before and after.
 
     Each matrix is one line of the picture, both states to the same scale;
-    an `after` that was cut to a smaller shape is drawn as much smaller.
+    one that was cut to a smaller shape is drawn as much smaller.
     Rows and columns that are zero throughout are tinted: the places of dead
     units.
 
     Args:
         path: the PNG file to write.
         matrices: `(name, before, after)` each, arrays `[rows, columns]`.
+        designed: shapes by name, if even those before were cut.
 
     Raises:
         ValueError: if there is no matrix or one has not two axes.
@@ -118,7 +151,9 @@ def weight_pattern(
                     f"matrix.")
     width, title_height = 4.6, .75
     tallest = np.clip(24 / len(matrices) - title_height, .7, width)
-    extents = [np.maximum(b.shape, a.shape) for _, b, a in matrices]
+    designed = designed or {}
+    extents = [np.max([b.shape, a.shape, designed.get(name, (0, 0))], axis=0)
+               for name, b, a in matrices]
     heights = [np.clip(width * rows / columns, .7, tallest)
                for rows, columns in extents]
     picture = _new_figure(
@@ -131,8 +166,9 @@ def weight_pattern(
             _draw_pattern(panel, state, extent)
             panel.set_title(f"{name}, {when}: {_caption(state)}",
                             fontsize=8, loc="left", linespacing=1.3)
-    _pattern_legend(
-        picture, any(b.shape != a.shape for _, b, a in matrices))
+    _pattern_legend(picture, any(
+        state.shape != tuple(extent) for extent, (_, *states) in
+        zip(extents, matrices) for state in states))
     _save(picture, path)
 
 

@@ -50,6 +50,31 @@ def products_in(dtype: Optional[tf.DType]) -> Iterator[None]:
         _products = before
 
 
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Keras layers made inside compute as a mixed-precision policy says."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+def under_policy(net, name: str):
+    """A copy of a net that computes as a policy says; weights are float32.
+
+    Args:
+      net: with `variables` and `resized(sizes)`, see `shrink.shrink`.
+      name: of a Keras policy, e.g. 'float32'.
+    """
+    with policy(name):
+        copy = net.resized({})
+    for new, old in zip(copy.variables, net.variables):
+        new.assign(old)
+    return copy
+
+
 def product_dtype(compute_dtype: str) -> Optional[tf.DType]:
     """What `products_in` takes for one of `COMPUTE_DTYPES`."""
     return None if compute_dtype == "float32" else tf.dtypes.as_dtype(

@@ -50,8 +50,10 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                        "checks in a row; 0: when it is exactly zero.",
                        lower_bound=0.)
     flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
-    flags.DEFINE_bool("display_weights", False, "Write pictures of the "
-                      "weights' zero patterns into the run.")
+    flags.DEFINE_bool("display_weights", False, "Write a picture of each "
+                      "matrix's zeros, before and after shrinking, into the "
+                      "run's plots/weights/ (in all modes but eval): a pixel "
+                      "a weight, up to 2,000 a side.")
     flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
                         "show beside this one, e.g. the dense baseline.")
     flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
@@ -118,6 +120,7 @@ class Task:
         before dead units are cut.
       paper: published columns for the table.
       method: see `pipeline.finish`.
+      asked_sizes: see `pipeline.restore`.
     """
     module: str
     title: str
@@ -130,6 +133,7 @@ class Task:
     clean: Callable[[object], None]
     paper: Sequence[report.Column] = ()
     method: str = ""
+    asked_sizes: Optional[Sequence[int]] = None
 
 
 def run(task: Task, choices: Choices, flags_text: str) -> None:
@@ -143,7 +147,9 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
     Raises:
       UserError: on any mistake of the user's.
     """
-    net = restored(task, choices)
+    # A resumed run has its own weights and may have outlived the others.
+    resumed = choices.mode == "train" and choices.resume
+    net = None if resumed else restored(task, choices)
     if choices.mode == "eval":
         print_scores(pipeline.evaluate(net, task.texts), task.texts)
         return
@@ -162,9 +168,6 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         rows = metrics.rows
     else:
         rows = pipeline.past_rows(choices.restore_path)
-    if choices.display_weights:
-        pipeline.draw(directory, net, net, rows)
-        print(f"weights: {directory.path / 'plots' / 'weights.png'}")
     _finish(task, choices, directory, net, rows)
 
 
@@ -203,7 +206,8 @@ def restored(task: Task, choices: Choices) -> Optional[object]:
     """
     if not choices.restore_path:
         return None
-    return pipeline.restore(task.new_net, choices.restore_path, task.sizes_of)
+    return pipeline.restore(task.new_net, choices.restore_path,
+                            task.sizes_of, asked=task.asked_sizes)
 
 
 def resumable(flags_text: str, directory: training.RunDirectory) -> str:
@@ -226,21 +230,27 @@ def _finish(task, choices, directory, net, rows) -> None:
     """What follows training, as far as the mode goes."""
     command = training.command_line(task.module)
     texts = task.texts
+    sizes = pipeline.designed_sizes(
+        directory.path if choices.mode == "train" else choices.restore_path)
+    designed = task.new_net(sizes) if sizes else net
+    if choices.mode in ("train", "report"):
+        pipeline.finish(directory, net, texts, command, task.paper, rows,
+                        designed, choices.compare_with,
+                        choices.export_latency, title=task.title,
+                        method=task.method,
+                        display_weights=choices.display_weights)
+        return
+    small, proof = pipeline.shrink_proved(net, texts)
+    if choices.display_weights:
+        pipeline.draw(directory, net, small, designed=designed, each=True)
     if choices.mode == "shrink":
-        small, _ = pipeline.shrink_proved(net, texts)
         pipeline.save_weights(small, directory.path / "compressed.npz")
         print_scores(pipeline.evaluate(small, texts), texts)
         print(f"weights: {directory.path / 'compressed.npz'}")
-    elif choices.mode == "export":
-        small, proof = pipeline.shrink_proved(net, texts)
-        pipeline.export_both(
-            net, small, directory, texts,
-            {"data": texts.corpus.description, "command": command,
-             "units before": proof.before, "units after": proof.after},
-            choices.export_latency)
-        print(f"exported to {directory.path / 'saved_model'}")
     else:
-        pipeline.finish(directory, net, texts, command, task.paper, rows,
-                        task.new_net(None), choices.compare_with,
-                        choices.export_latency, title=task.title,
-                        method=task.method)
+        scores = pipeline.evaluate(net, texts)
+        print_scores(scores, texts)
+        card = pipeline.model_card(designed, proof, texts, scores, command)
+        pipeline.export_both(net, small, directory, texts, card,
+                             choices.export_latency)
+        print(f"exported to {directory.path / 'saved_model'}")

@@ -81,11 +81,15 @@ def rhn_lm_weights(width: int, depth: int, vocabulary: int, layers: int = 1,
     return mult_adds + (0 if tied else vocabulary * width)
 
 
-def matrix_sparsity(array: np.ndarray) -> Dict[str, Optional[float]]:
+def matrix_sparsity(array: np.ndarray,
+                    designed: Optional[Sequence[int]] = None
+                    ) -> Dict[str, Optional[float]]:
     """Fractions of exact zeros, as the authors' code logs them.
 
     Args:
         array: a weight matrix `[rows, columns]`, or a bias vector.
+        designed: its shape before rows or columns were cut out, which count
+            as zeros; by default, nothing was cut.
 
     Returns:
         `element`, `row` and `column`: the fraction of elements that are
@@ -93,11 +97,13 @@ def matrix_sparsity(array: np.ndarray) -> Dict[str, Optional[float]]:
         are None for a vector.
     """
     nonzero = np.asarray(array) != 0
-    fractions = {"element": 1 - float(nonzero.mean()), "row": None,
-                 "column": None}
+    shape = tuple(designed or nonzero.shape)
+    fractions = {"element": 1 - int(nonzero.sum()) / math.prod(shape),
+                 "row": None, "column": None}
     if nonzero.ndim == 2:
-        fractions["row"] = 1 - float(nonzero.any(axis=1).mean())
-        fractions["column"] = 1 - float(nonzero.any(axis=0).mean())
+        rows, columns = (int(nonzero.any(axis=axis).sum()) for axis in (1, 0))
+        fractions["row"] = 1 - rows / shape[0]
+        fractions["column"] = 1 - columns / shape[1]
     return fractions
 
 
@@ -168,6 +174,14 @@ class Column:
 
     title: str
     values: Mapping[str, Any]
+
+
+def unique(title: str, columns: Sequence[Column]) -> str:
+    """A title that no column has: with " (2)", " (3)", ... if need be."""
+    known = {column.title for column in columns}
+    numbered = (f"{title} ({count})" for count in itertools.count(2))
+    return next(name for name in itertools.chain([title], numbered)
+                if name not in known)
 
 
 class Table:
@@ -325,7 +339,7 @@ def write_atomically(path: Union[str, os.PathLike], text: str) -> None:
 def _markdown(data: Mapping[str, Any]) -> str:
     facts, sections = [], []
     for key, value in data.items():
-        if key == "title":
+        if key == "title" or key == "plots" and not value:
             continue
         if isinstance(value, Table):
             sections += ["", f"## {value.title or key}", "", value.markdown()]

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import re
+import reprlib
 import shlex
 import shutil
 import sys
@@ -24,9 +25,14 @@ from iss_rnns import report
 from iss_rnns.interop import tf1
 
 # The progress line: seconds between two refreshes, and the share of the time
-# that they may take.
+# that counting units may take.
 REFRESH_SECONDS = 2.
 REFRESH_SHARE = 0.002
+# A bar would leave no room for the rest in 80 columns; in narrower terminals
+# the end is cut off.
+_LINE = "{desc}, {remaining} left{postfix}"
+
+MAX_NAME_BYTES = 255  # of a folder's name, on the usual file systems
 
 # Options of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -91,14 +97,13 @@ class RunDirectory:
       name: of the run; None means the time of day.
       resume: go on with an existing run.
       overwrite: remove what an existing run left.
-
       keep: paths that `overwrite` must not remove; None among them is none.
 
     Raises:
-      UserError: if the folder is not empty and neither `resume` nor
-        `overwrite` is given, if there is nothing to resume, if `overwrite`
-        would remove what is to be kept, or if it cannot be written. Nothing
-        is touched then.
+      UserError: if the name is none of a folder, if the folder is not empty
+        and neither `resume` nor `overwrite` is given, if there is nothing to
+        resume, if `overwrite` would remove what is no run or is to be kept,
+        or if it cannot be read or written. Nothing is touched then.
     """
 
     def __init__(self, save_path: str, name: Optional[str] = None,
@@ -108,13 +113,18 @@ class RunDirectory:
             raise errors.UserError("--resume and --overwrite exclude each "
                                    "other: give one of them")
         name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
-        self.path = pathlib.Path(save_path) / name
-        occupied = self.path.is_dir() and any(self.path.iterdir())
+        self.path = pathlib.Path(save_path) / _checked_name(name)
+        occupied = bool(_names_in(self.path))
         if resume and not self.checkpoint_steps():
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
                 "give the --save_path and --run_name of the run that was "
                 "interrupted, or start anew with --overwrite")
+        if occupied and not resume and not self.holds_run():
+            raise errors.UserError(
+                f"folder {self.path} is not empty and holds no run (neither "
+                "flags.txt nor checkpoints), so nothing in it is replaced; "
+                "choose another --run_name")
         if occupied and not (resume or overwrite):
             raise errors.UserError(
                 f"run directory {self.path} is not empty; continue it with "
@@ -136,7 +146,12 @@ class RunDirectory:
         except OSError as error:
             raise errors.UserError(
                 f"cannot write to run directory {self.path}: "
-                f"{error.strerror}; choose another --save_path") from None
+                f"{tf1.reason(error)}; choose another --save_path") from None
+
+    def holds_run(self) -> bool:
+        """Whether it is one that a program of this project made."""
+        return bool({"flags.txt", "checkpoints"}.intersection(
+            _names_in(self.path)))
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -152,10 +167,35 @@ class RunDirectory:
         report.write_atomically(self.path / name, text)
 
 
+def _checked_name(name: str) -> str:
+    if (name in (".", "..") or set(name) & {"/", os.sep, "\0"}
+            or len(os.fsencode(name)) > MAX_NAME_BYTES):
+        raise errors.UserError(
+            "a run's name is that of one folder below --save_path, without "
+            f"{os.sep} and of at most {MAX_NAME_BYTES} bytes; got "
+            f"{reprlib.repr(name)}")
+    return name
+
+
+def _names_in(folder: pathlib.Path) -> List[str]:
+    """Names in a folder; none if there is no folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise errors.UserError(
+            f"cannot read folder {folder}: {tf1.reason(error)}") from None
+
+
 def checkpoint_steps(folder: pathlib.Path) -> List[int]:
-    """Steps of the complete checkpoints of a folder, oldest first."""
-    found = (re.fullmatch(r"state-(\d+)\.json", path.name)
-             for path in pathlib.Path(folder).glob("state-*.json"))
+    """Steps of the complete checkpoints of a folder, oldest first.
+
+    Raises:
+      UserError: if the folder cannot be read.
+    """
+    found = (re.fullmatch(r"state-(\d+)\.json", name)
+             for name in _names_in(folder))
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -214,14 +254,20 @@ class Checkpoints:
             tf.train.Checkpoint(model=model).write(str(prefix))
         except (tf.errors.OpError, OSError) as error:
             raise errors.UserError(
-                f"cannot write checkpoint {prefix}: {tf1.reason(error)}; the "
-                "last good one is kept") from None
+                f"cannot write checkpoint {prefix}: {tf1.reason(error)}; "
+                f"{self.kept()}") from None
         report.write_atomically(self.run.checkpoints / f"state-{step}.json",
                                 json.dumps(state))
         for old in self.run.checkpoint_steps()[:-self.keep]:
             (self.run.checkpoints / f"state-{old}.json").unlink()
             for file in self.run.checkpoints.glob(f"model-{old}.*"):
                 file.unlink()
+
+    def kept(self) -> str:
+        """What a run that breaks leaves behind, for errors."""
+        return ("the last good checkpoint is kept"
+                if self.run.checkpoint_steps()
+                else "no checkpoint was saved yet")
 
     def last_state(self) -> Dict:
         """The state saved with the newest checkpoint."""
@@ -298,19 +344,32 @@ class EpochStart(tf.keras.callbacks.Callback):
       learning_rate: function of the epoch, counted from 0.
       resumed_epoch: the epoch that a resumed run is in the middle of: its
         state and totals come from the checkpoint. None if there is none.
+      warmup_steps: over so many first steps of a run the learning rate rises
+        in a straight line; 0 means it does not.
     """
 
     def __init__(self, learning_rate: Callable[[int], float],
-                 resumed_epoch: Optional[int] = None):
+                 resumed_epoch: Optional[int] = None, warmup_steps: int = 0):
         super().__init__()
         self.learning_rate = learning_rate
         self.resumed_epoch = resumed_epoch
+        self.warmup_steps = warmup_steps
+        self._rate = 0.
+        self._warming_up = warmup_steps > 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.model.optimizer.learning_rate.assign(self.learning_rate(epoch))
+        self._rate = self.learning_rate(epoch)
+        self.model.optimizer.learning_rate.assign(self._rate)
         if epoch != self.resumed_epoch:
             self.model.reset_states()
         self.resumed_epoch = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._warming_up:
+            step = int(self.model.optimizer.iterations)
+            self._warming_up = step + 1 < self.warmup_steps
+            self.model.optimizer.learning_rate.assign(
+                self._rate * min((step + 1) / self.warmup_steps, 1.))
 
 
 class EpochEnd(tf.keras.callbacks.Callback):
@@ -441,30 +500,34 @@ class Progress(tf.keras.callbacks.Callback):
         self.clock = clock
         self.start_batch = start_batch
         self.show = show or (
-            lambda logs: f"perplexity {float(logs['perplexity']):.1f}, "
+            lambda logs: f"perplexity {short(float(logs['perplexity']))}, "
                          f"{clock.words_per_second():.0f} words/s")
         self._bar = None
-        self._next = 0.
+        self._units = ""
+        self._next = self._next_count = 0.
 
     def on_epoch_begin(self, epoch, logs=None):
         self._bar = tqdm.tqdm(
             total=self.steps * self.epochs, disable=None, leave=False,
-            initial=epoch * self.steps + self.start_batch, unit="step",
+            initial=epoch * self.steps + self.start_batch, bar_format=_LINE,
             desc=f"epoch {epoch + 1}/{self.epochs}", file=sys.stderr)
         self.start_batch = 0
+        self._next = 0.
 
     def on_train_batch_end(self, batch, logs=None):
         if self._bar.disable:
             return
         self._bar.update()
         start = time.monotonic()
-        if start > self._next:
-            units = callbacks_lib.alive_units(self.groups, 0.05)
-            self._bar.set_postfix_str(
-                f"{self.show(logs)}, units {_units(units)}")
+        if start < self._next:
+            return
+        self._next = start + REFRESH_SECONDS
+        if start >= self._next_count:
+            self._units = _units(callbacks_lib.alive_units(self.groups, 0.05))
             # Counting reads all weights: of a large model, not so often.
             taken = time.monotonic() - start
-            self._next = start + max(REFRESH_SECONDS, taken / REFRESH_SHARE)
+            self._next_count = start + taken / REFRESH_SHARE
+        self._bar.set_postfix_str(f"{self.show(logs)}, units {self._units}")
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
@@ -528,7 +591,8 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
       max_steps: stop after so many steps in all; None means no bound.
 
     Raises:
-      UserError: if the cost becomes NaN; the last good checkpoint stays.
+      UserError: if the cost becomes NaN; the last good checkpoint stays, if
+        there is one.
     """
     fit_batches(model, lambda _, first: _windows(x[first:], y[first:]),
                 len(x), epochs, callbacks, epoch, batch, max_steps)
@@ -573,9 +637,11 @@ def fit_batches(model: tf.keras.Model,
             model.fit(batches(epoch, 0), epochs=epochs, initial_epoch=epoch,
                       steps_per_epoch=steps, verbose=0, callbacks=callbacks)
     except FloatingPointError as error:
-        raise errors.UserError(
-            f"training stopped: {error}; lower the learning rate; the last "
-            "good checkpoint is kept") from None
+        kept = [callback.checkpoints.kept() for callback in callbacks
+                if isinstance(callback, SaveCheckpoints)]
+        raise errors.UserError("; ".join([
+            f"training stopped: {error}", "lower the learning rate", *kept])
+                               ) from None
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):
@@ -599,6 +665,11 @@ def _windows(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
     # out; what needs no data in it (step count, Adam's decay) would be done.
     return windows.apply(
         tf.data.experimental.assert_cardinality(len(x))).prefetch(4)
+
+
+def short(value: float) -> str:
+    """A number with as many digits as a glance takes in."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _units(units: Dict[str, int]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import precision
 from iss_rnns import recurrent
@@ -292,13 +293,22 @@ class WordLSTM(tf.keras.Model):
 
 
 def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
-    """Layer sizes of a model whose weights are given by TF1 name."""
+    """Layer sizes of a model whose weights are given by TF1 name.
+
+    Raises:
+      UserError: naming the array that is no cell's matrix.
+    """
     found = {}
     for kind, scope in _TF1_NAMES.items():
         gates = CELLS[kind].gates
-        found.update({name: array.shape[1] // gates
-                      for name, array in arrays.items()
-                      if name.endswith(f"{scope}/kernel")})
+        for name, array in arrays.items():
+            if name.endswith(f"{scope}/kernel"):
+                if array.ndim != 2 or not array.size or (
+                        array.shape[1] % gates):
+                    raise errors.UserError(
+                        f"'{name}' has shape {array.shape}; expected a "
+                        f"matrix with {gates} columns a unit")
+                found[name] = array.shape[1] // gates
     # Not in the order of the alphabet, which has cell_10 before cell_2.
     return [found[name] for name in sorted(
         found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])]

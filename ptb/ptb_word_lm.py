@@ -8,13 +8,12 @@ Flags keep the authors' names and meanings; see `--help`.
 import dataclasses
 import math
 import os
-from typing import List
+from typing import List, Optional, Tuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # pylint: disable=wrong-import-position
 from absl import flags
-import tensorflow as tf
 
 from iss_rnns import corpora
 from iss_rnns import errors
@@ -75,12 +74,17 @@ def define_flags() -> None:
     flags.DEFINE_float("lr_decay", None, "Factor of the learning rate at each "
                        "epoch after --max_epoch, instead of the model's.",
                        lower_bound=0., upper_bound=1.)
+    flags.DEFINE_integer("warmup_steps", 0, "Over so many first steps the "
+                         "learning rate rises to its first value. At full "
+                         "size, the authors' recipe can break in its first "
+                         "steps without.", lower_bound=0)
     flags.DEFINE_float("zero_threshold", thresholding.ZERO_THRESHOLD,
                        "Weights smaller than this become exact zeros while a "
                        "sparsity is learned (twice the weight_decay, if that "
                        "is more), and before shrinking.", lower_bound=0.)
-    flags.DEFINE_bool("mixed_precision", False, "Compute in bfloat16 with "
-                      "float32 weights (the authors' use_fp16).")
+    flags.DEFINE_bool("mixed_precision", False, "Train in bfloat16 with "
+                      "float32 weights (the authors' use_fp16); what follows "
+                      "training computes in float32.")
 
 
 def settings_from_flags() -> ptb_settings.Settings:
@@ -122,7 +126,8 @@ def options_from_flags() -> train_lib.Options:
         raise errors.UserError("--keep_prob must be in (0, 1], got "
                                f"{config.keep_prob}")
     return train_lib.Options(
-        config=config, hidden_sizes=_hidden_sizes(config), settings=settings,
+        config=config, settings=settings, hidden_sizes=asked_sizes() or (
+            (config.hidden_size,) * config.num_layers),
         regularizer=FLAGS.regularizer[:2], optimizer=FLAGS.optimizer,
         freeze_mode=FLAGS.freeze_mode,
         epochs=(config.max_max_epoch if FLAGS.epochs is None
@@ -133,26 +138,35 @@ def options_from_flags() -> train_lib.Options:
         shrink_every_steps=FLAGS.shrink_every_steps,
         dead_below=FLAGS.dead_below, dead_checks=FLAGS.dead_checks,
         relax_epoch=FLAGS.relax_epoch, relax_decay=FLAGS.relax_decay,
-        cell=FLAGS.cell, compute_dtype=FLAGS.compute_dtype)
+        cell=FLAGS.cell, compute_dtype=FLAGS.compute_dtype,
+        mixed_precision=FLAGS.mixed_precision,
+        warmup_steps=FLAGS.warmup_steps)
 
 
-def _hidden_sizes(config):
+def asked_sizes() -> Optional[Tuple[int, ...]]:
+    """Layer sizes that flags ask for; None if they leave them to the model.
+
+    Raises:
+      UserError: if they are no sizes.
+    """
+    sizes = FLAGS.hidden_sizes
     pair = FLAGS.hidden_size1, FLAGS.hidden_size2
-    if FLAGS.hidden_sizes:
-        if any(pair):
+    if pair != (None, None):
+        if sizes is not None:
             raise errors.UserError("give --hidden_sizes or --hidden_size1 "
                                    "and --hidden_size2, not both")
-        sizes = FLAGS.hidden_sizes
-    elif any(pair):
         # The authors' heterogeneous program always has two layers.
-        sizes = [n or 1500 for n in pair]
-    else:
-        sizes = [config.hidden_size] * config.num_layers
+        sizes = [1500 if n is None else n for n in pair]
+    if sizes is None:
+        return None
     try:
         sizes = tuple(int(n) for n in sizes)
     except ValueError:
+        sizes = ()
+    if not sizes:
         raise errors.UserError("--hidden_sizes must be whole numbers, e.g. "
-                               f"373,315, got {FLAGS.hidden_sizes}") from None
+                               "373,315, got "
+                               f"'{','.join(FLAGS.hidden_sizes)}'")
     if min(sizes) < 1:
         raise errors.UserError(f"layer sizes must be positive, got {sizes}")
     return sizes
@@ -164,8 +178,6 @@ def main(argv):
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
     training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
-    if FLAGS.mixed_precision:
-        tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     options = options_from_flags()
     values = FLAGS.flag_values_dict()
     values["save_path"] = FLAGS.save_path or options.settings.save_path
@@ -184,7 +196,7 @@ def main(argv):
                 options, len(corpus.symbols), sizes), model_lib.sizes_of,
             options.epochs, len(corpora.batches(
                 corpus.train, options.config.batch_size,
-                options.config.num_steps)[0])))
+                options.config.num_steps, "training text")[0])))
     task = program.Task(
         module="ptb.ptb_word_lm",
         title=f"Word language model, {FLAGS.model}",
@@ -198,7 +210,8 @@ def main(argv):
         clean=lambda net: thresholding.zero_small(
             net.trainable_variables, options.zero_threshold),
         paper=paper_columns(),
-        method=options.method if choices.mode == "train" else "")
+        method=options.method if choices.mode == "train" else "",
+        asked_sizes=asked_sizes())
     program.run(task, choices, FLAGS.flags_into_string())
 
 

@@ -17,6 +17,8 @@ from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 
+MIXED = "mixed_bfloat16"
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -39,6 +41,8 @@ class Options:
     relax_decay: float = 0.
     cell: str = "lstm"
     compute_dtype: str = "float32"
+    warmup_steps: int = 0
+    mixed_precision: bool = False
     pruning: Optional[pruning_flags.Plan] = None
 
     @property
@@ -74,6 +78,8 @@ class Options:
                 "relax_epoch": self.relax_epoch,
                 "relax_decay": self.relax_decay, "cell": self.cell,
                 "compute_dtype": self.compute_dtype,
+                "warmup_steps": self.warmup_steps,
+                "mixed_precision": self.mixed_precision,
                 "zero_threshold": self.zero_threshold,
                 "shrink_every_steps": self.shrink_every_steps,
                 "dead_below": self.dead_below,
@@ -159,11 +165,22 @@ def train(options: Options, corpus: corpora.Corpus,
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:
-      (the trained net, the epochs' metrics).
+      (the trained net, computing in float32; the epochs' metrics).
 
     Raises:
       UserError: see `language_training.train`.
     """
+    if not options.mixed_precision:
+        return _train(options, corpus, run, resume, net)
+    with precision.policy(MIXED):
+        trained, metrics = _train(
+            options, corpus, run, resume,
+            None if net is None else precision.under_policy(net, MIXED))
+    # In bfloat16 the shrunk net's outputs could not be proved equal.
+    return precision.under_policy(trained, "float32"), metrics
+
+
+def _train(options, corpus, run, resume, net):
     config = options.config
 
     def model_of(sizes):
@@ -183,7 +200,7 @@ def train(options: Options, corpus: corpora.Corpus,
                                               options.optimizer),
         options.describe(), options.max_train_steps,
         options.checkpoint_every, options.shrink_every_steps,
-        options.dead_below, options.dead_checks)
+        options.dead_below, options.dead_checks, options.warmup_steps)
     return language_training.train(
         plan, corpus, run, resume, model_of,
         lambda trained: sparsity_callbacks(trained, options))

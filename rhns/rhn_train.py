@@ -226,9 +226,18 @@ def evaluate_mc(net, texts: pipeline.Texts) -> None:
 
 
 def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
-    """Layer sizes of a model whose weights are given by TF1 name."""
+    """Layer sizes of a model whose weights are given by TF1 name.
+
+    Raises:
+      UserError: naming the array that is no layer's bias.
+    """
     names = (f"model/RHN{i}/h_0/Linear/Bias" for i in range(len(arrays)))
-    return [len(arrays[name]) for name in names if name in arrays]
+    found = {name: arrays[name].shape for name in names if name in arrays}
+    for name, shape in found.items():
+        if len(shape) != 1 or not shape[0]:
+            raise errors.UserError(f"'{name}' has shape {shape}; expected a "
+                                   "vector with an entry a unit")
+    return [shape[0] for shape in found.values()]
 
 
 def main(argv):

@@ -45,8 +45,8 @@ def fixture_trainer():
 def fixture_run(trainer, tmp_path):
     directory = training.RunDirectory(tmp_path, "run")
     training.Checkpoints(directory).save(trainer, {
-        "model": dataclasses.asdict(CONFIG), "sizes": dict(trainer.net.sizes),
-        "max_word_size": 4})
+        "epoch": 0, "model": dataclasses.asdict(CONFIG),
+        "sizes": dict(trainer.net.sizes), "max_word_size": 4})
     return str(directory.path)
 
 

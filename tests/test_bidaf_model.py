@@ -433,6 +433,8 @@ def test_all_eight_directions_shrink(switch):
     assert model_lib.sizes_of({
         name: view.read() for name, view in small.tf1_views().items()
     }) == small.sizes
+    assert model_lib.sizes_of({"prepro/u1/fw/basic_lstm_cell/bias":
+                               np.float32(3)}) == {"PreFwd": 0}  # refused
 
 
 def test_dynamic_attention_shrinks_what_it_can():

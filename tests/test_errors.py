@@ -30,7 +30,8 @@ def run(body, *arguments):
      "error: no text in x; expected words"),
     ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
     ("pass", ["--siez=1"], 2, "error: .*siez"),
-    ("raise KeyboardInterrupt", [], 130, "interrupted; .*--resume"),
+    ("raise KeyboardInterrupt", [], 130,
+     "interrupted; a training run goes on with --resume"),
 ])
 def test_ends_with_one_line(body, arguments, code, line):
     done = run(body, *arguments)
@@ -40,6 +41,14 @@ def test_ends_with_one_line(body, arguments, code, line):
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1
     assert re.match(line, lines[0]), lines
+
+
+def test_a_flagfile_that_is_no_text(tmp_path):
+    (tmp_path / "x.flags").write_bytes(b"--size=2\n\xff")
+    done = run("pass", f"--flagfile={tmp_path}/x.flags")
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: --flagfile=.*/x.flags is not UTF-8 \(byte "
+                        r"9\); expected .*\n", done.stderr)
 
 
 def test_a_bug_keeps_its_traceback():

@@ -99,11 +99,23 @@ def test_not_a_model_is_one_clear_line(tmp_path):
         export.Served(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_model(net, saved, monkeypatch):
+@pytest.mark.parametrize("error", [
+    OSError(28, "No space left on device"),
+    tf.errors.ResourceExhaustedError(
+        None, None, "{{function_node f}} No space left on device; more "
+        "[Op:SaveV2]")])
+def test_a_failed_write_leaves_the_old_model(net, saved, monkeypatch,
+                                             tmp_path, error):
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
+    (tmp_path / "old.tflite").write_bytes(b"old")
     monkeypatch.setattr(tf.saved_model, "save", full)
-    with pytest.raises(errors.UserError, match="No space left"):
+    with pytest.raises(errors.UserError, match="^cannot write SavedModel .*: "
+                                               "No space left[^{[]*$"):
         export.save_compressed(net, saved, SYMBOLS, {})
+    with pytest.raises(errors.UserError, match="^cannot write .*old.tflite: "
+                                               "No space left[^{[]*$"):
+        export.save_latency(net, tmp_path / "old.tflite")
     assert export.Served(saved).state_sizes == [5, 5, 4, 4]
+    assert (tmp_path / "old.tflite").read_bytes() == b"old"

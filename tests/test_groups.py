@@ -190,6 +190,33 @@ class TestBlockGrid:
             grid.squared_norms(),
             [[values[:, :3].sum(), values[:, 3:].sum()]], rtol=1e-5)
 
+    def test_one_on_several_variables(self, rng):
+        """Columns in another order, a block in both: as of one matrix."""
+        upper, lower = matrix(rng, 2, 6), matrix(rng, 3, 6)
+        order = [3, 0, 1, 2, 5, 4]  # column of the whole of each of theirs
+        columns = np.array(order) // 4
+        grid = groups.JoinedGrid("joined", [
+            (upper, [0, 0], columns), (lower, [0, 1, 1], columns)])
+        whole = np.zeros([5, 6], np.float32)
+        whole[:, order] = np.concatenate([upper.numpy(), lower.numpy()])
+        same = groups.BlockGrid(tf.Variable(whole), [3, 2], [4, 2])
+        assert (grid.shape, grid.size) == ((2, 2), 4)
+        for norms in both(grid.squared_norms):
+            np.testing.assert_allclose(norms, same.squared_norms(),
+                                       rtol=1e-5)
+        (_, expected), = same.spread(norms)
+        np.testing.assert_array_equal(
+            np.concatenate([part for _, part in grid.spread(norms)]),
+            expected.numpy()[:, order])
+        keep = np.array([True, False, False]), np.arange(6) > 3
+        small = tf.Variable(lower.numpy()[np.ix_(*keep)])
+        cut = groups.Cut(small, keep), groups.Cut(
+            tf.Variable(upper.numpy()[:, 4:]), (np.ones(2, bool), keep[1]))
+        grid.rebind({lower.ref(): cut[0], upper.ref(): cut[1]})
+        assert grid.shape == (1, 1)
+        np.testing.assert_allclose(
+            grid.squared_norms(), [[(whole[:3, 4:] ** 2).sum()]], rtol=1e-5)
+
     def test_a_million_blocks_are_one_operation_each(self, rng):
         """Vectorised: the graph does not grow with the number of blocks."""
         w = matrix(rng, 3000, 6000)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from iss_rnns import errors
-from iss_rnns import groups
 from iss_rnns import regularizers
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
@@ -130,15 +129,29 @@ class TestPenaltyAgainstNumPy:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
     def test_blocks(self, name):
-        """Each pair of sizes is a grid on each of our two matrices."""
+        """Each pair of sizes is a grid; blocks cross gates and x/h."""
         model = net()
-        cell = model.lstm_cells[1]
+        matrix = their(model, 1).astype(np.float64)
         grids = built(block(name), model)
-        assert [(g.multiplier, g.size) for g in grids] == [
-            (1., 1), (1., 1), (0.5, 12), (0.5, 12)]
-        assert all(isinstance(g, groups.BlockGrid) for g in grids)
-        assert {g.variable.ref() for g in grids} == {
-            cell.kernel.ref(), cell.recurrent_kernel.ref()}
+        assert [(g.multiplier, g.shape) for g in grids] == [
+            (1., (1, 1)), (0.5, (3, 6))]
+        blocks = [matrix[i:i + 4, j:j + 4] for i in range(0, 12, 4)
+                  for j in range(0, 24, 4)]
+        expected = sum(multiplier * np.sqrt((part ** 2).sum() + 1e-8)
+                       for multiplier, part in [
+                           (1., matrix), *((0.5, b) for b in blocks)])
+        np.testing.assert_allclose(regularizers.group_lasso(grids, 1.),
+                                   expected, rtol=1e-5)
+
+
+def test_the_authors_blocks_count_once():
+    """Their file lists as many equal sizes as there are blocks."""
+    data = block("weights")
+    data["grouplasso"][CELL.format(1, "weights")] = {
+        "block_decay_multi": [1.0, 1.0], "block_row_size": [12, 12],
+        "block_col_size": [12, 12]}
+    grid, = built(data)
+    assert grid.shape == (1, 2)
 
 
 def test_unequal_widths_use_the_true_border():
@@ -148,6 +161,12 @@ def test_unequal_widths_use_the_true_border():
     variable = model.lstm_cells[1].kernel
     rows = [s for s in first.slices if s.variable is variable]
     assert [(s.axis, s.start, s.stop) for s in rows] == [(0, 0, 4)]
+
+
+def test_the_softmax_reads_only_the_last_of_equal_layers():
+    with pytest.raises(errors.UserError, match="cell_1.*which does not read "
+                       "that layer; 'Model/.*cell_2/.*kernel' does"):
+        built(structure("kernel"), net((UNITS,) * 3))
 
 
 def changed(**changes):
@@ -183,7 +202,9 @@ FIRST = "grouplasso/.*cell_0/basic_lstm_cell/kernel"
     (changed(row_decay_multi=-1), f"'{FIRST}/row_decay_multi' must be >= 0"),
     (changed(coupled_layer=3), f"'{FIRST}' has structure_decay_multi and so "
                                "needs 'coupled_layer'"),
-    (changed(couple_split_num=3), f"'{FIRST}/couple_split_num' must be 1 "),
+    *((changed(couple_split_num=split),
+       f"'{FIRST}/couple_split_num' must be 1 .* got {split}")
+      for split in (3, True, 1.0)),
     (changed(block_decay_multi=1.), f"'{FIRST}/block_decay_multi' must be a "
                                     "list, got 1.0"),
     (changed(block_decay_multi=[1.]), f"'{FIRST}': block_decay_multi, .* "
@@ -211,8 +232,11 @@ def test_mistakes_in_a_file(data, message):
                          "has: Model/embedding, "),
     (changed(coupled_layer="Model/softmax"),
      "the model has no variable 'Model/softmax'; it has"),
-    (changed(coupled_layer="Model/softmax_w"),
-     "has 6 units but 'Model/softmax_w' reads 3 rows with couple_split_num"),
+    (changed(coupled_layer="Model/softmax_w", couple_split_num=1),
+     "has coupled_layer 'Model/softmax_w', which does not read that layer; "
+     "'Model/.*cell_1/basic_lstm_cell/kernel' does"),
+    (changed(couple_split_num=1),
+     "has 6 units but '.*cell_1.*' reads 12 rows with couple_split_num 1"),
     ({"grouplasso": {"global_decay": 1, "Model/softmax_b": {
         "col_decay_multi": 1.}}}, "'Model/softmax_b' is a vector"),
     ({"grouplasso": {"global_decay": 1, "Model/softmax_w": {
@@ -228,6 +252,10 @@ def test_mistakes_that_the_model_shows(data, message):
     (b'{"weight_decay": 1e-4,}', "not JSON: line 1, column 23"),
     (b"", "not JSON: line 1"), (b'{"save_path": "\xe9"}', "not UTF-8"),
     (b'{"weight_decay": NaN}', "must be >= 0 and finite, got nan"),
+    (b'{"weight_decay": %s}' % (400 * b"9"),
+     r"must be >= 0 and finite, got 999\S{30,40}$"),
+    (b'{"weight_decay": %s}' % (5000 * b"9"), "a number of too many digits"),
+    (b'{"grouplasso": {"a": {}, "a": {}}}', "have the key 'a' twice"),
     (None, "cannot read settings .*: No such file"),
 ])
 def test_unreadable_files(tmp_path, content, message):

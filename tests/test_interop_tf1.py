@@ -170,6 +170,13 @@ def test_a_folder_that_was_moved(tmp_path):
     assert "Model/softmax_w" in tf1.read_checkpoint(str(moved))
 
 
+def test_a_state_file_that_is_no_text(tmp_path):
+    (tmp_path / "checkpoint").write_bytes(b"\x80\xff")
+    with pytest.raises(errors.UserError, match="checkpoint state .*checkpoint "
+                                               "is damaged: .*; give the "):
+        tf1.read_checkpoint(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["", "nowhere", "file.txt"])
 def test_no_checkpoint(tmp_path, name):
     (tmp_path / "file.txt").write_text("text")
@@ -212,6 +219,14 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     (lambda v: v.update({"Model/softmax_b": np.zeros(3)}),
      r"'Model/softmax_b' in old has shape \(3,\), but the model needs "
      r"\(7,\): give the flags"),
+    (lambda v: v.update({"Model/softmax_b": np.array(["a"] * 7)}),
+     "'Model/softmax_b' in old is of type <U1; weights are real numbers"),
+    (lambda v: v.update({"Model/softmax_b": np.full(7, 1j)}),
+     "'Model/softmax_b' in old is of type complex128"),
+    (lambda v: v.update({"Model/softmax_b": np.full(7, np.nan)}),
+     "'Model/softmax_b' in old holds NaN or infinite numbers"),
+    (lambda v: v.update({"Model/softmax_b": np.full(7, 1e300)}),
+     "'Model/softmax_b' in old holds NaN or infinite numbers"),
 ])
 def test_assign_is_all_or_nothing(change, message):
     net, values = new_net(), canonical(arrays())

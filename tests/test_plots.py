@@ -79,6 +79,26 @@ def test_a_cut_matrix_is_drawn_as_much_smaller(tmp_path):
     assert ratio == pytest.approx(.25, abs=.03)
 
 
+def test_what_was_cut_before_is_drawn_as_cut_away(tmp_path):
+    small = np.ones((10, 40))
+    for name, shape in (("cut.png", {"kernel": (20, 80)}), ("all.png", None)):
+        plots.weight_pattern(tmp_path / name, [("kernel", small, small)],
+                             shape)
+    cut, whole = (share(read_png(tmp_path / name), plots.NONZERO)
+                  for name in ("cut.png", "all.png"))
+    assert cut / whole == pytest.approx(.25, abs=.03)
+
+
+def test_a_matrix_by_itself_has_a_pixel_for_each_weight(tmp_path):
+    plots.matrix_pattern(tmp_path / "m.png", dead_units_matrix())
+    picture = read_png(tmp_path / "m.png")
+    assert picture.shape[:2] == (20, 80)
+    assert share(picture, plots.NONZERO) == .25
+    assert share(picture, plots.DEAD) == .75
+    with pytest.raises(errors.UserError, match="cannot write .*gone.*No such"):
+        plots.matrix_pattern(tmp_path / "gone" / "m.png", np.ones((2, 2)))
+
+
 @pytest.mark.parametrize("matrices, message", [
     ([], "`matrices` is empty"),
     ([("bias", np.ones(3), np.ones(3))], r"'bias' has shape \(3,\)")])
@@ -162,5 +182,7 @@ def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
-    with pytest.raises(errors.UserError, match=r"matplotlib.*\[plots\]"):
-        plots.training_curves(tmp_path / "c.png", metrics_rows())
+    for draw in (lambda path: plots.training_curves(path, metrics_rows()),
+                 lambda path: plots.matrix_pattern(path, np.ones((2, 2)))):
+        with pytest.raises(plots.MissingError, match=r"matplotlib.*\[plots\]"):
+            draw(tmp_path / "c.png")

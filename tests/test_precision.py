@@ -72,6 +72,20 @@ def test_gradients_are_those_of_float32_to_rounding(make):
 @pytest.mark.parametrize("net", [
     lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
     lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3)])
+def test_a_copy_under_a_policy_has_the_same_weights(net):
+    plain = net()
+    mixed = precision.under_policy(plain, "mixed_bfloat16")
+    ids = np.arange(20, dtype=np.int32).reshape(4, 5)
+    assert mixed(ids)[0].dtype == tf.bfloat16
+    assert {v.dtype for v in mixed.variables} == {tf.float32}
+    again = precision.under_policy(mixed, "float32")
+    np.testing.assert_array_equal(again(ids)[0], plain(ids)[0])
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+
+
+@pytest.mark.parametrize("net", [
+    lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
+    lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3)])
 def test_a_model_learns_with_it_and_evaluates_without(net):
     x = np.random.default_rng(0).integers(0, 50, (1, 4, 5)).astype(np.int32)
     y = np.roll(x, 1, axis=2)

@@ -8,6 +8,7 @@ from iss_rnns import errors
 from iss_rnns import pipeline
 from iss_rnns import program
 from iss_rnns import training
+from ptb import model as model_lib
 
 
 def choices(**changes):
@@ -86,7 +87,62 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
     assert log == [("check",)]
 
 
+def test_a_resumed_run_does_not_need_what_it_started_from(tmp_path):
+    run = training.RunDirectory(tmp_path, "r")
+    (run.checkpoints / "state-1.json").write_text("{}")
+
+    def train(directory, net):
+        raise errors.UserError(f"on with {net}")
+
+    with pytest.raises(errors.UserError, match="on with None"):
+        program.run(task([], train=train), choices(
+            save_path=str(tmp_path), run_name="r", resume=True,
+            restore_path=str(tmp_path / "gone")), "")
+
+
 def test_scores_of_characters_are_also_in_bits(capsys):
     program.print_scores({"test perplexity": 8.}, task([]).texts)
     assert capsys.readouterr().out == (
         "test perplexity 8.000\ntest bits 3.0000\n")
+
+
+@pytest.mark.parametrize("known, designed", [([7], [7]), (None, [4])])
+def test_the_design_is_the_runs_not_that_of_flags(tmp_path, monkeypatch,
+                                                  known, designed):
+    """Of a net that was cut to 4 units; or it is the design, if any."""
+    seen = {}
+    net = model_lib.WordLSTM(2, 3, [4])
+    monkeypatch.setattr(pipeline, "designed_sizes", lambda path: known)
+    monkeypatch.setattr(pipeline, "restore", lambda *_, **__: net)
+    monkeypatch.setattr(
+        pipeline, "finish", lambda *args, **kwargs: seen.update(
+            kwargs, designed=args[6]))
+    program.run(task([], new_net=lambda sizes: model_lib.WordLSTM(
+        2, 3, sizes or [9])), choices(
+            mode="report", restore_path=str(tmp_path / "cut"),
+            save_path=str(tmp_path), run_name="r", display_weights=True),
+                "--a\n")
+    assert list(seen["designed"].hidden_sizes) == designed
+    assert seen["display_weights"]
+
+
+def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
+    cards, drawn = [], []
+    net = model_lib.WordLSTM(3, 3, [4])
+    monkeypatch.setattr(pipeline, "designed_sizes", lambda path: [6])
+    monkeypatch.setattr(pipeline, "restore", lambda *_, **__: net)
+    monkeypatch.setattr(pipeline, "export_both",
+                        lambda *args: cards.append(args[4]))
+    monkeypatch.setattr(pipeline, "draw",
+                        lambda *args, **kwargs: drawn.append(kwargs["each"]))
+    program.run(task([], new_net=lambda sizes: model_lib.WordLSTM(
+        3, 3, sizes)), choices(
+            mode="export", restore_path=str(tmp_path / "cut"),
+            save_path=str(tmp_path), run_name="r", display_weights=True),
+                "--a\n")
+    card, = cards
+    assert card["units before"] == {"lstm_0": 6}
+    assert card["units after"] == {"lstm_0": 4}
+    assert card["weights before"] > card["weights after"]
+    assert card["valid perplexity"] > 1 and card["test bits"] > 0
+    assert card["command"].startswith("python -m m") and drawn == [True]

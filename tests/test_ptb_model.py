@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iss_rnns import errors
 from ptb import model as model_lib
 
 # init_scale, rate, clip, layers, steps, hidden, max_epoch, epochs, keep,
@@ -110,6 +111,15 @@ def test_groups_and_names():
         "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/kernel": (8, 12),
         "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/bias": (12,),
         "Model/softmax_w": (3, 11), "Model/softmax_b": (11,)}
+
+
+@pytest.mark.parametrize("shape", [(3,), (9, 0), (9, 6), ()])
+def test_sizes_of_no_matrix(shape):
+    with pytest.raises(errors.UserError, match="'Model/.*/kernel' has shape "
+                       r"\(.*\); expected a matrix with 4 columns a unit"):
+        model_lib.sizes_of({
+            "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel":
+                np.zeros(shape)})
 
 
 def test_resized_and_config_round_trip():

@@ -104,10 +104,10 @@ MISTAKES = {
     "latin-1": (["--data_path={0}/latin"], "ptb.train.txt is not UTF-8: byte "
                                            "0xe9 at offset"),
     "batch too large": (["--batch_size=100", "--data_path={0}/data"],
-                        "batch too large for the text: batch_size 100 x"),
+                        "batch too large for the valid text: batch_size 100 "),
     "batch too large for the training text": (
         ["--batch_size=13", "--data_path={0}/short_train"],
-        "batch too large for the text: batch_size 13 x"),
+        "batch too large for the training text: batch_size 13 x"),
     "unknown argument": (["epochs=3"], "unknown argument 'epochs=3'; flags "
                                        "start with --"),
     "no settings": (["--config_file={0}/none.json"],
@@ -138,6 +138,11 @@ MISTAKES = {
                                          r"\(3, 0\)"),
     "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"],
                     "not both"),
+    "zero twice": (["--hidden_size1=0"], "not both"),
+    "no sizes": (["--hidden_sizes="], "--hidden_sizes must be whole numbers, "
+                                      "e.g. 373,315, got ''"),
+    "key twice": (["--config_file={0}/twice.json"],
+                  "settings {0}/twice.json have the key 'weight_decay' twice"),
     "nothing to evaluate": (["--mode=eval"], "--mode=eval needs "
                                              "--restore_path"),
     "no checkpoint": (["--restore_path={0}/empty"],
@@ -146,6 +151,18 @@ MISTAKES = {
                            "checkpoint {0}/bad.ckpt is damaged"),
     "damaged weights": (["--restore_path={0}/bad.npz"],
                         "cannot read weights {0}/bad.npz"),
+    "empty weights": (["--restore_path={0}/empty.npz"],
+                      "cannot read weights {0}/empty.npz: No data left"),
+    "one array": (["--restore_path={0}/one.npz"],
+                  "cannot read weights {0}/one.npz: it holds one array"),
+    "no matrix": (["--restore_path={0}/vector.npz"],
+                  r"{0}/vector.npz: 'Model/.*/kernel' has shape \(3,\); "
+                  "expected a matrix with 4 columns a unit"),
+    "binary state": (["--restore_path={0}/binary"],
+                     "checkpoint state {0}/binary/checkpoint is damaged: "),
+    "parent folder": (["--run_name=.."], r"a run's name is .* got '\.\.'"),
+    "no run": (["--save_path={0}", "--run_name=data"],
+               "folder {0}/data is not empty and holds no run"),
     "nothing to resume": (["--resume", "--nooverwrite", "--run_name=new"],
                           "nothing to resume: .*new/checkpoints holds no"),
     "resume or overwrite": (["--resume"], "exclude each other"),
@@ -172,6 +189,7 @@ def fixture_inputs(tmp_path_factory):
         write_corpus(folder / name)
         for file, content in damage.items():
             (folder / name / file).write_bytes(content)
+    write_corpus(folder / "other", words=20)
     (folder / "empty").mkdir()
     for name, content in (
             ("good", structure()), ("negative", structure(-0.1)),
@@ -179,7 +197,20 @@ def fixture_inputs(tmp_path_factory):
             ("variable", structure(second="weight")), ("broken", None)):
         (folder / f"{name}.json").write_text(
             "{" if content is None else json.dumps(content))
+    (folder / "twice.json").write_text(
+        '{"weight_decay": 0, "weight_decay": 1}')
     (folder / "bad.npz").write_bytes(b"PK\x03\x04 not a whole archive")
+    (folder / "empty.npz").write_bytes(b"")
+    with open(folder / "one.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    np.savez(folder / "vector.npz", **{
+        CELL.format(0): np.zeros(3, np.float32)})
+    (folder / "binary").mkdir()
+    (folder / "binary" / "checkpoint").write_bytes(b"\x80\xff")
+    finished = folder / "shrunk (reloaded)"
+    finished.mkdir()
+    (finished / "report.json").write_text(json.dumps(
+        {"table": {"shrunk (reloaded)": {"units": [9, 8]}}}))
     (folder / "bad.ckpt.index").write_bytes(b"not an index")
     return folder
 
@@ -190,15 +221,24 @@ def fixture_outcomes(inputs, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     precious = runs / "precious"
     precious.mkdir()
-    (precious / "weights").write_text("months of work")
+    (precious / "flags.txt").write_text("months of work")
     common = SMALL + [f"--save_path={runs}", f"--data_path={inputs}/data"]
     good = common + [f"--config_file={inputs}/good.json"]
     cases = {
         name: {"flags": common + ["--run_name=precious", "--overwrite"]
                + [flag.format(inputs) for flag in flags]}
         for name, (flags, _) in MISTAKES.items()}
-    whole = good + ["--run_name=whole"]
+    whole = good + ["--run_name=whole",
+                    f"--compare_with={inputs}/shrunk (reloaded)"]
     cases["whole"] = {"flags": whole}
+    cases["other data"] = {"flags": common + [
+        "--mode=eval", f"--restore_path={runs}/whole",
+        f"--data_path={inputs}/other"]}
+    for name, source in (("sizes of a run", "whole"), (
+            "sizes of a file", "whole/saved_model/compressed.npz")):
+        cases[name] = {"flags": common + [
+            "--mode=eval", f"--restore_path={runs}/{source}",
+            "--hidden_sizes=9,9"]}
     cases["other sizes"] = {"flags": common + [
         f"--restore_path={runs}/whole", "--run_name=precious", "--overwrite",
         "--model=test"]}
@@ -238,13 +278,21 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes,
 
 @pytest.mark.parametrize("name, message", [
     ("other sizes", "checkpoint .*/whole/checkpoints/model-.* cannot be "
-                    "restored: .*shape|checkpoint .*whole.* holds"),
+                    r"restored: its embedding has shape \(31, 200\), the "
+                    r"model needs \(31, 2\): give the data and the flags "
+                    r"that it was trained with \(.*whole/flags.txt\)"),
+    ("other data", r"its embedding has shape \(31, 200\), the model needs "
+                   r"\(21, 200\)"),
+    ("sizes of a run", r"whole has layers of \(7, 5\) units, but the flags "
+                       r"ask for \(9, 9\)"),
+    ("sizes of a file", r"compressed.npz has layers of \(\d, \d\) units, but "
+                        r"the flags ask for \(9, 9\)"),
     ("other flags", "cannot resume: the run was made with seed = 3, now it "
                     r"is 4; give the flags .*\(its flags.txt\)"),
     ("disk full", "cannot write checkpoint .*/full/checkpoints/model-13: "
-                  ".*File too large; the last good one is kept"),
+                  ".*File too large; no checkpoint was saved yet"),
     ("NaN", "training stopped: .* became (nan|inf|NaN) at step [12]; lower "
-            "the learning rate; the last good checkpoint is kept"),
+            "the learning rate; (the last good|no) checkpoint "),
     ("damaged run", "checkpoint .*/damaged/checkpoints/model-.* cannot be "
                     "restored: ."),
 ])
@@ -258,7 +306,9 @@ def test_what_breaks_later_gives_one_line(name, message, outcomes):
 
 def test_nan_leaves_finite_weights(outcomes):
     folder = outcomes["runs"] / "nan" / "checkpoints"
-    for state in folder.glob("state-*.json"):
+    found = list(folder.glob("state-*.json"))
+    assert ("is kept" in outcomes["NaN"]["ending"][1]) == bool(found)
+    for state in found:
         saved = arrays(folder / state.stem.replace("state", "model"))
         assert all(np.isfinite(array).all() for array in saved.values())
 
@@ -279,7 +329,9 @@ def test_a_whole_run(outcomes):
     perplexities = [float(row["valid_perplexity"]) for row in rows]
     assert perplexities[1] < perplexities[0]
     report = json.loads((run / "report.json").read_text())
-    assert "table" in report and "whole" in report["command"]
+    assert "whole" in report["command"]
+    assert list(report["table"])[:3] == [
+        "shrunk (reloaded) (2)", "trained (masked)", "shrunk (reloaded)"]
 
 
 def test_evaluation_repeats_the_runs_perplexity(outcomes):

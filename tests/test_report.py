@@ -76,6 +76,16 @@ def test_matrix_sparsity_counts_elements_rows_and_columns():
     assert sparsity["column"] == pytest.approx(2 / 5)
 
 
+def test_what_was_cut_counts_as_zeros():
+    matrix = np.ones((4, 5), np.float32)
+    matrix[1] = 0
+    matrix[:, [0, 3]] = 0
+    left = matrix[[0, 2, 3], 1:]
+    assert report.matrix_sparsity(left, matrix.shape) == (
+        report.matrix_sparsity(matrix))
+    assert report.matrix_sparsity(left)["row"] == 0
+
+
 def test_opposite_weights_do_not_make_a_zero_row():
     assert report.matrix_sparsity(np.array([[1., -1.]]))["row"] == 0
 
@@ -184,6 +194,9 @@ def test_equal_titles_are_refused():
     column = report.Column("ISS", {"a": 1})
     with pytest.raises(ValueError, match="titles must differ.*ISS"):
         report.Table([column, column])
+    known = [column, report.Column("ISS (2)", {})]
+    assert report.unique("dense", known) == "dense"
+    assert report.unique("ISS", known) == "ISS (3)"
 
 
 def test_markdown():
@@ -230,6 +243,11 @@ def test_report_files(tmp_path):
     assert "## Dense and ISS" in text and results.LEGEND in text
     assert "![curves](plots/curves.png)" in text
     assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
+
+
+def test_a_run_without_pictures_has_no_heading_for_them(tmp_path):
+    report.write_report(tmp_path, {"title": "t", "plots": []})
+    assert "Plots" not in (tmp_path / "report.md").read_text()
 
 
 def test_json_comes_last(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from iss_rnns import regularizers
 from iss_rnns import training
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
+from rhns import rhn_train
 from rhns import train as train_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -87,6 +88,14 @@ for name, arguments in json.loads(sys.argv[1]).items():
         results[name] = str(error)
 print("RESULTS " + json.dumps(results))
 """
+
+
+@pytest.mark.parametrize("bias", [np.float32(3), np.zeros(0),
+                                  np.zeros((2, 2))])
+def test_sizes_of_no_vector(bias):
+    with pytest.raises(errors.UserError, match="'model/RHN0/h_0/Linear/Bias' "
+                       r"has shape \(.*\); expected a vector with an entry "):
+        rhn_train.sizes_of({"model/RHN0/h_0/Linear/Bias": bias})
 
 
 @pytest.fixture(name="golden_dir", scope="module")

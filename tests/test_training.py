@@ -1,7 +1,16 @@
 """Run directories, checkpoints, metrics, and fitting from anywhere."""
 
+import fcntl
 import json
 import math
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+import types
 
 import numpy as np
 import pytest
@@ -52,18 +61,57 @@ class TestRunDirectory:
 
     def test_an_occupied_one_is_refused_untouched(self, tmp_path):
         (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "note.txt").write_text("mine")
+        (tmp_path / "run" / "flags.txt").write_text("mine")
         with pytest.raises(errors.UserError,
                            match="run is not empty; continue it with "
                                  "--resume, replace it with --overwrite"):
             training.RunDirectory(tmp_path, "run")
-        assert [p.name for p in (tmp_path / "run").iterdir()] == ["note.txt"]
+        assert (tmp_path / "run" / "flags.txt").read_text() == "mine"
 
-    def test_overwrite_removes_it(self, tmp_path):
-        (tmp_path / "run").mkdir()
+    @pytest.mark.parametrize("sign", ["flags.txt", "checkpoints"])
+    def test_overwrite_removes_it(self, tmp_path, sign):
+        (tmp_path / "run" / sign).mkdir(parents=True)
         (tmp_path / "run" / "note.txt").write_text("mine")
         run = training.RunDirectory(tmp_path, "run", overwrite=True)
         assert not (run.path / "note.txt").exists()
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_what_is_no_run_is_left_alone(self, tmp_path, overwrite):
+        (tmp_path / "thesis").mkdir()
+        (tmp_path / "thesis" / "note.txt").write_text("mine")
+        with pytest.raises(errors.UserError,
+                           match="thesis is not empty and holds no run"):
+            training.RunDirectory(tmp_path, "thesis", overwrite=overwrite)
+        assert [p.name for p in (tmp_path / "thesis").iterdir()] == [
+            "note.txt"]
+
+    @pytest.mark.parametrize("name", [
+        ".", "..", "a/b", "../run", "/", "a\0b", "n" * 256, "\u00e9" * 128])
+    def test_names_that_no_folder_has(self, tmp_path, name):
+        with pytest.raises(errors.UserError,
+                           match="a run's name is that of one folder .*got '"
+                           ) as caught:
+            training.RunDirectory(tmp_path / "runs", name, overwrite=True)
+        assert len(str(caught.value)) < 200
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("locked", ["run", "checkpoints"])
+    def test_no_permission_to_read(self, tmp_path, monkeypatch, locked):
+        run = training.RunDirectory(tmp_path, "run")
+        listed = os.listdir
+
+        def refuse(path):
+            if str(path).endswith(locked):
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        # The tests may run as root, who may read anything.
+        monkeypatch.setattr(os, "listdir", refuse)
+        with pytest.raises(errors.UserError, match=f"cannot read folder .*"
+                           f"{locked}: Permission denied"):
+            training.RunDirectory(tmp_path, "run", resume=True)
+        monkeypatch.undo()
+        assert run.checkpoints.is_dir()
 
     def test_resume_needs_a_checkpoint(self, tmp_path):
         run = training.RunDirectory(tmp_path, "run")
@@ -83,13 +131,14 @@ class TestRunDirectory:
         with pytest.raises(errors.UserError, match="exclude each other"):
             training.RunDirectory(tmp_path, "run", True, True)
 
-    @pytest.mark.parametrize("name", ["file", "file/below"])
-    def test_no_place_to_write(self, tmp_path, name):
+    @pytest.mark.parametrize("save_path, name", [("", "file"),
+                                                 ("file", "below")])
+    def test_no_place_to_write(self, tmp_path, save_path, name):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(errors.UserError,
                            match="cannot write to run directory .*file.*; "
                                  "choose another --save_path"):
-            training.RunDirectory(tmp_path, name)
+            training.RunDirectory(tmp_path / save_path, name)
         assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -179,8 +228,8 @@ class TestCheckpoints:
         folder.rename(tmp_path / "good")
         folder.write_text("a file in the place of the folder")
         with pytest.raises(errors.UserError,
-                           match="cannot write checkpoint .*model-0: .*; the "
-                                 "last good one is kept"):
+                           match="cannot write checkpoint .*model-0: .*; no "
+                                 "checkpoint was saved yet"):
             checkpoints.save(model, {})
         assert (tmp_path / "good" / "state-0.json").exists()
 
@@ -316,6 +365,25 @@ class TestFit:
                       Look()])
         assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
+    @pytest.mark.parametrize("first, expected", [
+        (0, [.1, .2, .3, .4, .5, .5, .25, .25]),
+        (2, [.3, .4, .5, .5, .25, .25]),  # resumed
+        (5, [.5, .25, .25])])
+    def test_the_learning_rate_warms_up(self, first, expected):
+        rates = []
+
+        class Look(tf.keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                rates.append(float(self.model.optimizer.learning_rate))
+
+        model = new_model()
+        model.optimizer.iterations.assign(first)
+        training.fit(model, *windows(6), 2, [
+            training.EpochStart(lambda epoch: .5 / (1 + epoch),
+                                warmup_steps=5), Look()],
+                     batch=first, max_steps=8)
+        np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
     def test_state_is_carried_in_an_epoch_and_reset_between(self):
         model, sums = new_model(), []
 
@@ -343,12 +411,25 @@ class TestFit:
         for every in (1, 4):
             with pytest.raises(errors.UserError,
                                match="training stopped: .* became (nan|NaN) "
-                                     "at step [34]; lower the learning rate"):
+                                     "at step [34]; lower the learning rate; "
+                                     "the last good checkpoint is kept"):
                 training.fit(model, *windows(), 1, [
                     Poison(), training.SaveCheckpoints(
                         checkpoints, every, STEPS, lambda: {})])
             assert checkpoints.run.checkpoint_steps() == [1, 2]
             checkpoints.restore(model)
+
+
+    def test_nan_before_any_checkpoint(self, tmp_path):
+        model = new_model()
+        model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
+        checkpoints = training.Checkpoints(
+            training.RunDirectory(tmp_path, "run"))
+        with pytest.raises(errors.UserError,
+                           match="learning rate; no checkpoint was saved "
+                                 "yet$"):
+            training.fit(model, *windows(), 1, [training.SaveCheckpoints(
+                checkpoints, 1, STEPS, lambda: {})])
 
 
 class TestEpochEnd:
@@ -381,3 +462,44 @@ class TestEpochEnd:
             training.Progress(STEPS, 1, model.net.iss_groups(), clock)])
         captured = capsys.readouterr()
         assert captured.out == captured.err == ""
+
+    @pytest.mark.parametrize("units, logs, parts", [
+        ([1500, 1500], {"perplexity": 131.23},
+         ["perplexity 131", r"\d+ words/s", "units 1500/1500"]),
+        ([100] * 6, {"cost": 12.345},
+         ["cost 12.35", r"30\.1 q/s", "units 100/100/100/100/100/100"])])
+    def test_the_progress_line_fits_a_terminal(self, monkeypatch, units, logs,
+                                               parts):
+        """Of 80 columns, with hours to go, whatever task it is of."""
+        groups = [types.SimpleNamespace(
+            name=str(i), alive=lambda _, n=n: np.ones(n))
+                  for i, n in enumerate(units)]
+        clock = training.Clock(700)
+        clock._epoch_steps, clock._epoch_seconds = 86, 2.
+        show = None if "perplexity" in logs else (
+            lambda logs: f"cost {logs['cost']:.2f}, 30.1 q/s")
+        line = last_line_on_terminal(monkeypatch, training.Progress(
+            100, 55, groups, clock, show=show), logs)
+        match = re.fullmatch(", ".join(
+            [r"epoch 12/55", r"(\S+) left", *parts]), line)
+        assert match, line
+        assert len(line) - len(match[1]) + len("12:34:56") < 80
+
+
+def last_line_on_terminal(monkeypatch, progress, logs):
+    """What stands on a terminal of 80 columns after a step."""
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with open(terminal, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress.on_epoch_begin(11)
+        progress._bar.start_t -= 3
+        progress.on_train_batch_end(0, logs)
+        monkeypatch.undo()
+        stream.flush()
+        shown = b""
+        while select.select([master], [], [], .5)[0]:
+            shown += os.read(master, 10000)
+        progress._bar.close()
+    os.close(master)
+    return shown.decode().split("\r")[-1].rstrip()

@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any, Mapping, Sequence
+import reprlib
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from iss_rnns import errors
 
@@ -15,11 +16,22 @@ def read(path: str, what: str) -> Any:
       what: plural that names it in errors, e.g. "settings".
 
     Raises:
-      UserError: if it cannot be read or is not JSON, with the place.
+      UserError: if it cannot be read or is not JSON, with the place, or if
+        an object has a key twice.
     """
+    def checked(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found: Dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise errors.UserError(
+                    f"{what} {path} have the key {key!r} twice in one object;"
+                    " name it once")
+            found[key] = value
+        return found
+
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            return json.load(file, object_pairs_hook=checked)
     except OSError as error:
         raise errors.UserError(
             f"cannot read {what} {path}: {error.strerror}") from None
@@ -34,6 +46,10 @@ def read(path: str, what: str) -> Any:
         raise errors.UserError(
             f"{what} {path} are not JSON: line {error.lineno}, column "
             f"{error.colno}: {error.msg}") from None
+    except ValueError:  # Python's limit on the digits of an integer
+        raise errors.UserError(
+            f"{what} {path} hold a number of too many digits; expected "
+            "numbers of the usual size") from None
 
 
 def check_keys(data: Mapping, known: Sequence[str], source: str,
@@ -51,7 +67,12 @@ def number(value: Any, source: str, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise errors.UserError(
             f"{source}: '{key}' must be a number, got {value!r}")
-    if not math.isfinite(value) or value < 0:
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond floating point
+        finite = False
+    if not finite or value < 0:
         raise errors.UserError(
-            f"{source}: '{key}' must be >= 0 and finite, got {value}")
+            f"{source}: '{key}' must be >= 0 and finite, got "
+            f"{reprlib.repr(value)}")
     return value

@@ -11,6 +11,7 @@ from iss_rnns.interop import tf1
 
 _NUMBERS = ("learning_rate", "weight_decay", "dropout_keep_prob")
 _SINGLE = ("structure_decay_multi", "row_decay_multi", "col_decay_multi")
+_SOFTMAX = "Model/softmax_w"
 _LISTS = ("block_decay_multi", "block_row_size", "block_col_size")
 
 
@@ -131,11 +132,13 @@ def _check_entry(entry, source, where) -> None:
                 f"{source}: '{where}' has structure_decay_multi and so "
                 "needs 'coupled_layer', the name of the matrix that "
                 "reads this layer")
-        if entry.get("couple_split_num", 2) not in (1, 2):
+        split = entry.get("couple_split_num", 2)
+        # True and 1.0 equal 1.
+        if type(split) is not int or (  # pylint: disable=unidiomatic-typecheck
+                split not in (1, 2)):
             raise errors.UserError(
                 f"{source}: '{where}/couple_split_num' must be 1 (all "
-                "rows) or 2 (input rows), got "
-                f"{entry['couple_split_num']!r}")
+                f"rows) or 2 (input rows), got {split!r}")
 
 
 def build_groups(settings: Settings, views: Mapping[str, tf1.View],
@@ -154,11 +157,12 @@ def build_groups(settings: Settings, views: Mapping[str, tf1.View],
       lstm_cells: the cell behind each `.../kernel` name.
 
     Returns:
-      `Group` and `BlockGrid` objects with their multipliers.
+      `Group` and `JoinedGrid` objects with their multipliers.
 
     Raises:
       UserError: on a variable that the model lacks (the authors' program
-        would go on without the penalty).
+        would go on without the penalty), and on a coupled matrix that does
+        not read the layer.
     """
     result = []
     for name, entry in settings.grouplasso.items():
@@ -177,7 +181,7 @@ def build_groups(settings: Settings, views: Mapping[str, tf1.View],
             result.append(_structure(name, entry, views, lstm_cells,
                                      settings.source))
         if entry.get("block_decay_multi"):
-            result += _blocks(entry, view)
+            result += _blocks(name, entry, view)
     return result
 
 
@@ -188,7 +192,13 @@ def _structure(name, entry, views, lstm_cells, source) -> groups.Group:
     if cell is None:
         raise errors.UserError(f"{source}: '{name}' is no LSTM matrix and so "
                                "has no structure_decay_multi")
-    reader = lstm_cells.get(tf1.canonical(coupled_name))
+    following = dict(zip(lstm_cells, [*lstm_cells, _SOFTMAX][1:]))
+    right = following[tf1.canonical(name)]
+    if tf1.canonical(coupled_name) != right:
+        raise errors.UserError(
+            f"{source}: '{name}' has coupled_layer '{coupled_name}', which "
+            f"does not read that layer; '{right}' does")
+    reader = lstm_cells.get(right)
     split = entry.get("couple_split_num", 2)
     rows = reader.kernel.shape[0] if reader and split == 2 else (
         coupled.shape[0] // split)
@@ -201,15 +211,17 @@ def _structure(name, entry, views, lstm_cells, source) -> groups.Group:
                            entry["structure_decay_multi"])
 
 
-def _blocks(entry, view) -> List[groups.BlockGrid]:
-    """A grid of blocks on each of our variables behind a TF1 matrix.
+def _blocks(name, entry, view) -> List[groups.JoinedGrid]:
+    """Grids of blocks on a TF1 matrix: rows [input; hidden], gates i, c, f, o.
 
     `block_row_size` and `block_col_size` pair up with `block_decay_multi`:
-    each pair is one grid, and the penalties add up. Edge blocks are smaller.
+    each pair is one grid, and the penalties add up. The authors' file names
+    one grid twice, which here counts once; their program never read it. Edge
+    blocks are smaller.
     """
-    return [groups.BlockGrid.uniform(variable, height, width, multiplier)
-            for multiplier, height, width in zip(*map(entry.get, _LISTS))
-            if multiplier for variable in view.variables]
+    grids = dict.fromkeys(zip(*map(entry.get, _LISTS)))
+    return [tf1.block_grid(name, view, height, width, multiplier)
+            for multiplier, height, width in grids if multiplier]
 
 
 def _find(name, views, source) -> tf1.View:

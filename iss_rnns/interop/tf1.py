@@ -171,6 +171,20 @@ def column_group(name: str, view: View, multiplier: float = 1.0
                         multiplier=multiplier)
 
 
+def block_grid(name: str, view: View, height: int, width: int,
+               multiplier: float = 1.0) -> groups.JoinedGrid:
+    """A TF1 matrix cut into blocks; the last of an axis may be smaller."""
+    ids = {v.ref(): [np.zeros(n, np.int32) for n in v.shape]
+           for v in view.variables}
+    sizes = [min(n, size) for n, size in zip(view.shape, (height, width))]
+    for p in view.pieces:
+        for blocks, ours, theirs, size in zip(ids[p.variable.ref()], p.ours,
+                                              p.theirs, sizes):
+            blocks[ours] = np.arange(theirs.start, theirs.stop) // size
+    return groups.JoinedGrid(f"blocks of {name}", [
+        (v, *ids[v.ref()]) for v in view.variables], multiplier)
+
+
 def highway_views(cell) -> Dict[str, View]:
     """`{h,t}_<d>/Linear/{Matrix,Bias}` of an `RHNCell`.
 
@@ -239,8 +253,12 @@ def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
 
 
 def reason(error: Exception) -> str:
-    """An error of TensorFlow's in one line, without the names of its ops."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    """An error of the system's or of TensorFlow's in one line.
+
+    Without the names of TensorFlow's ops.
+    """
+    text = getattr(error, "strerror", None) or str(error).strip()
+    line = (text.splitlines() or [type(error).__name__])[0]
     return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", line)
 
 
@@ -254,8 +272,9 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
       source: named in errors.
 
     Raises:
-      UserError: if an array is missing or of another shape, or if there are
-        more layers or micro-steps than the model has.
+      UserError: if an array is missing, of another shape, or does not hold
+        finite numbers, or if there are more layers or micro-steps than the
+        model has.
     """
     kinds = {_NUMBER.sub("#", name) for name in views}
     for name in arrays:
@@ -274,20 +293,41 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
                 f"{tuple(arrays[name].shape)}, but the model needs "
                 f"{view.shape}: give the flags of its sizes and the data "
                 "that it was trained with")
+    numbers = {name: _float32(arrays[name], f"'{name}' in {source}")
+               for name in views}
     for name, view in views.items():
-        view.assign(np.asarray(arrays[name], np.float32))
+        view.assign(numbers[name])
+
+
+def _float32(array: np.ndarray, what: str) -> np.ndarray:
+    array = np.asarray(array)
+    if not np.can_cast(array.dtype, np.float32, "same_kind"):
+        raise errors.UserError(
+            f"{what} is of type {array.dtype}; weights are real numbers")
+    with np.errstate(over="ignore"):
+        array = np.asarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise errors.UserError(
+            f"{what} holds NaN or infinite numbers; restore weights from "
+            "before training broke")
+    return array
 
 
 def _prefix(path: str):
     if os.path.exists(path + ".index"):
         return path
     if os.path.isdir(path):
-        # Written elsewhere, the state file may name an absolute path.
-        latest = tf.train.latest_checkpoint(path)
         state = os.path.join(path, "checkpoint")
-        if latest is None and os.path.exists(state):
+        # Written elsewhere, the state file may name an absolute path.
+        try:
+            latest = tf.train.latest_checkpoint(path)
             known = tf.train.get_checkpoint_state(path)
-            latest = known and os.path.join(
+        except READ_ERRORS as error:
+            raise errors.UserError(
+                f"checkpoint state {state} is damaged: {reason(error)}; give "
+                "the prefix, such as .../model.ckpt-13") from None
+        if latest is None and known:
+            latest = os.path.join(
                 path, os.path.basename(known.model_checkpoint_path))
         if latest and os.path.exists(latest + ".index"):
             return latest
