@@ -49,7 +49,7 @@ class Case:
     rounds: Tuple[int, int] = (5, 30)
     quick_rounds: Tuple[int, int] = (1, 5)
     seconds: float = 30.
-    quick_seconds: float = 1.
+    quick_seconds: float = 0.7
 
     def options(self) -> train.Options:
         """What the training program would run, without dropout."""
@@ -227,7 +227,8 @@ def block_lasso_ms(units: int, settings: harness.Settings,
         return tape.gradient(penalty, matrix)
 
     gradient()
-    taken = harness.take_turns({"lasso": lambda: gradient().shape}, 3, 10, 1.,
+    taken = harness.take_turns({"lasso": lambda: gradient().shape}, 2, 10,
+                               0.3 if settings.quick else 2.,
                                settings.threads)
     return harness.milliseconds(taken["lasso"])
 
@@ -257,7 +258,8 @@ def measure(settings: harness.Settings, cases: Dict[str, Case] = None
     """All cases; names begin with the case's."""
     results = {}
     for name, case in (cases or CASES).items():
-        steps = trainers(case, bfloat16=precision.cpu_has_bfloat16())
+        steps = trainers(case, bfloat16=not settings.quick
+                         and precision.cpu_has_bfloat16())
         numbers = compare(case, steps, settings)
         if name == SPARSE:
             numbers.update(sparsity_cost(case, steps["ours"],
