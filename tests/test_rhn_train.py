@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import regularizers
@@ -209,7 +210,7 @@ def test_only_the_groups_variables_are_zeroed(file, zeroed):
     net = train_lib.new_net(options, 9)
     model = train_lib.compiled(net, options)
     zeroing = [c for c in train_lib.sparsity_callbacks(net, options)
-               if isinstance(c, train_lib.GroupZeroing)][0]
+               if isinstance(c, callbacks.ThresholdZeroing)][0]
     zeroing.set_model(model)
     before = weights_of(net)
     zeroing.after_update()

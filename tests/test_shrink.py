@@ -107,7 +107,7 @@ def test_a_layer_without_units_is_refused():
     net = new_net()
     kill(net, {"lstm_1": range(5)})
     with pytest.raises(errors.UserError, match="layer 'lstm_1' lost all of "
-                                               "its 5 units.*lower the "
+                                               "its 5 units.*lower its "
                                                "strength"):
         shrink.shrink(net, net.iss_groups(), batches())
 
