@@ -84,7 +84,7 @@ def graph_step(model, case: Case) -> Step:
     """A compiled Keras model's `train_step` in a graph for any time."""
     spec = tf.TensorSpec([case.options().config.batch_size, None], tf.int32)
     step = tf.function(lambda x, y: model.train_step((x, y))["cost"],
-                       input_signature=[spec, spec])
+                       input_signature=[spec, spec], autograph=False)
     return lambda x, y: float(step(x, y))
 
 

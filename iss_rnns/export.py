@@ -15,6 +15,8 @@ from iss_rnns import errors
 from iss_rnns import report
 from iss_rnns.interop import tf1
 
+_ONE_THREAD_BYTES = 1 << 27
+
 
 def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
                     card: Dict) -> pathlib.Path:
@@ -214,10 +216,13 @@ class LatencyRunner:
 
     Args:
       path: of the `.tflite` file.
-      threads: of the interpreter.
+      threads: of the interpreter, at the most: models of less than 128 MB
+        get one, as waking the others takes longer than they save.
     """
 
     def __init__(self, path: pathlib.Path, threads: int = 1):
+        if bytes_of(path) < _ONE_THREAD_BYTES:
+            threads = 1
         interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
         self._step = interpreter.get_signature_runner()

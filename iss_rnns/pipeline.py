@@ -399,7 +399,8 @@ def epochs_table(rows: Sequence[Mapping]) -> report.Table:
             row["train_perplexity"])),
         column("valid perplexity", lambda row: float(
             row["valid_perplexity"])),
-        column("words/s", lambda row: float(row["words_per_second"])),
+        column("words/s", lambda row: round(float(
+            row["words_per_second"]))),
         report.Column("minutes", minutes)],
         dict.fromkeys(minutes, ""), "epochs")
 
