@@ -306,7 +306,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
         "title": title, "command": command, "method": method,
         "data": texts.corpus.description, "table": table,
         "sparsity": sparsity, **({"epochs": epochs} if rows else {}),
-        **packed_section(packed),
+        **cuts_section(run), **packed_section(packed),
         "largest logit difference when shrunk": proof.max_difference,
         "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
                                "steps, whole model from the SavedModel",
@@ -369,6 +369,21 @@ def _matrix_shapes(net) -> Dict[str, Tuple[int, int]]:
     return {_SCOPES.sub("", name): tuple(view.shape)
             for name, view in net.tf1_views().items()
             if len(view.shape) == 2}
+
+
+def cuts_section(run: training.RunDirectory) -> Dict:
+    """A report's section on the cuts of a training; nothing without any."""
+    path = run.path / "cuts.json"
+    cuts = json.loads(path.read_text()) if path.exists() else []
+    if not cuts:
+        return {}
+    names = [f"step {cut['step']}" for cut in cuts]
+    return {"cuts": report.Table([
+        report.Column("units left", dict(zip(
+            names, (tuple(cut["units"].values()) for cut in cuts)))),
+        report.Column("change of the held-out cost, nats a token", dict(zip(
+            names, (cut["cost_change"] for cut in cuts))))],
+        dict.fromkeys(names, ""), "cuts while training")}
 
 
 def epochs_table(rows: Sequence[Mapping]) -> report.Table:

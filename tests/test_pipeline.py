@@ -40,6 +40,16 @@ def test_the_whole_time_stands_beside_that_at_the_first_speed():
     assert table["valid perplexity"]["epoch 2"] == 100.
 
 
+def test_cuts_while_training(tmp_path):
+    run = training.RunDirectory(str(tmp_path), "run")
+    assert pipeline.cuts_section(run) == {}
+    run.write_text("cuts.json", json.dumps([
+        {"step": 300, "units": {"a": 5, "b": 4}, "cost_change": -2e-6}]))
+    assert pipeline.cuts_section(run)["cuts"].as_dict() == {
+        "units left": {"step 300": [5, 4]},
+        "change of the held-out cost, nats a token": {"step 300": -2e-6}}
+
+
 def test_one_epoch_has_no_sum():
     assert list(pipeline.epochs_table([row(1, 60., 8)]).measures) == [
         "epoch 1"]
