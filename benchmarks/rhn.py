@@ -3,53 +3,51 @@
     python -m benchmarks.rhn --quick --json=rhn.json
 
 Training: whole steps (noise, forward, gradient, clipping, SGD) of the dense
-model of the ISS paper's Table 2 (depth 10, width 830, tied, 10,000 words),
-with the cell in `recurrent.Recurrent` and the same cell in a stock
-`tf.keras.layers.RNN`. Both start from the same weights and masks; their
-first updates are compared. Inference: width 830 against the paper's 517,
-beside the ratio of multiply-adds.
-
-All models run in one process, in turn; ratios are medians over the rounds.
-With one thread the clock is the process's CPU time, else it is wall time.
-
-`--json` writes flat names to numbers:
-  train/recurrent_words_per_s, train/keras_rnn_words_per_s, train/speedup,
-  train/largest_update_difference (relative to the largest update);
-  infer/BxT/830_ms, infer/BxT/517_ms, infer/BxT/ratio; mult_adds/ratio.
+model of the ISS paper's Table 2, with the cell in `recurrent.Recurrent` and
+the same cell in a stock `tf.keras.layers.RNN`. Both start from the same
+weights and masks; their first updates are compared. Inference: the dense
+width against the paper's 517. What the numbers mean: benchmarks/README.md.
 """
 
-import json
-import os
+import dataclasses
+from typing import Callable, Dict
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from benchmarks import harness
 
-# pylint: disable=wrong-import-position
-import time
-
-from absl import flags
+# pylint: disable=wrong-import-order
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import language_model
-from iss_rnns import report
-from iss_rnns import training
+from iss_rnns import optimizers
+from iss_rnns import precision
 from rhns import model as model_lib
 
-FLAGS = flags.FLAGS
-flags.DEFINE_bool("quick", False, "Two rounds only, in under 50 s.")
-flags.DEFINE_string("json", "", "File for the numbers, flat names to values.")
-flags.DEFINE_integer("threads", 1, "CPU threads.", lower_bound=1)
-flags.DEFINE_integer("rounds", 0, "Rounds of each measurement; 0: by --quick.",
-                     lower_bound=0)
-flags.DEFINE_integer("width", 830, "Of the dense model.", lower_bound=1)
-flags.DEFINE_integer("shrunk_width", 517, "Of the small one.", lower_bound=1)
-flags.DEFINE_integer("depth", 10, "Micro-steps.", lower_bound=1)
-flags.DEFINE_integer("vocab_size", 10_000, "Words.", lower_bound=2)
-
-BATCH, TIME = 20, 35
-INFER_BATCH, INFER_TIME = 10, 30  # the paper's setting
 TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is measured; by default the models of the paper's Table 2."""
+    width: int = 830
+    shrunk_width: int = 517
+    depth: int = 10
+    vocab: int = 10_000
+    batch: int = 20
+    steps: int = 35
+    infer_batch: int = 10
+    infer_steps: int = 30
+
+    def ids(self, *shape: int) -> np.ndarray:
+        """Random words."""
+        return np.random.default_rng(0).integers(
+            0, self.vocab, shape).astype(np.int32)
+
+    def new_net(self, kind=model_lib.HighwayLM):
+        """The dense net, with the authors' rates of noise."""
+        return kind(self.vocab, [self.width], self.depth,
+                    rates=model_lib.ModelConfig().rates)
 
 
 class StockHighwayLM(model_lib.HighwayLM):
@@ -75,133 +73,130 @@ class StockHighwayLM(model_lib.HighwayLM):
         return x * noise.outputs, finals
 
 
-def new_net(kind, width):
-    """A net with the rates of `ptb_sota`, equal weights for equal sizes."""
+def new_model(case: Case, kind=model_lib.HighwayLM, optimizer=None,
+              product_dtype=None) -> language_model.LanguageModel:
+    """A net in its trainer."""
     config = model_lib.ModelConfig()
-    return kind(FLAGS.vocab_size, [width], FLAGS.depth, rates=config.rates)
-
-
-def new_model(net):
-    """The net in its trainer."""
-    config = model_lib.ModelConfig()
-    model = language_model.LanguageModel(net, BATCH, config.max_grad_norm)
-    model.compile(optimizer=tf.keras.optimizers.SGD(config.learning_rate))
-    model.optimizer.build(net.trainable_variables)
+    model = language_model.LanguageModel(
+        case.new_net(kind), case.batch, config.max_grad_norm,
+        product_dtype=product_dtype)
+    model.compile(optimizer=(optimizer or optimizers.GradientDescent)(
+        config.learning_rate))
+    model.optimizer.build(model.net.trainable_variables)
     return model
 
 
-def measure(runs, rounds):
-    """name -> seconds of each round, in turn; each has run once before."""
-    clock = time.process_time if FLAGS.threads == 1 else time.perf_counter
-    seconds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            seconds[name].append(clock() - start)
-    return {name: np.array(values) for name, values in seconds.items()}
+def trainers(case: Case, bfloat16: bool
+             ) -> Dict[str, language_model.LanguageModel]:
+    """Models to train, from the same weights, by name."""
+    models = {"ours": new_model(case), "keras": new_model(
+        case, StockHighwayLM, tf.keras.optimizers.SGD)}
+    if bfloat16:
+        models["bfloat16_products"] = new_model(
+            case, product_dtype=tf.bfloat16)
+    return models
 
 
-def update_difference(models, before):
+def update_difference(ours, stock, before) -> float:
     """Largest |difference| of a weight, relative to the largest update."""
     ours, stock = ([v.numpy() for v in model.trainable_variables]
-                   for model in models)
+                   for model in (ours, stock))
     largest = max(np.abs(a - b).max() for a, b in zip(ours, before))
     return float(max(np.abs(a - b).max()
                      for a, b in zip(ours, stock)) / largest)
 
 
-def train_speed(rounds):
-    """Words per second of both, and their ratio."""
-    models = {"recurrent": new_model(new_net(model_lib.HighwayLM,
-                                             FLAGS.width)),
-              "keras_rnn": new_model(new_net(StockHighwayLM, FLAGS.width))}
-    x, y = np.random.default_rng(0).integers(
-        0, FLAGS.vocab_size, (2, BATCH, TIME)).astype(np.int32)
+def train_speed(case: Case, settings: harness.Settings) -> harness.Numbers:
+    """Milliseconds, words per second and ratios of a training step.
 
-    def runner(model):
+    Raises:
+      UserError: if the first updates differ: then no speeds are compared.
+    """
+    models = trainers(case, not settings.quick
+                      and precision.cpu_has_bfloat16())
+    x, y = case.ids(2, case.batch, case.steps)
+
+    def runner(model) -> Callable[[], float]:
         step = tf.function(lambda: model.train_step((x, y))["cost"],
                            autograph=False)
         return lambda: float(step())
 
-    before = [v.numpy() for v in models["recurrent"].trainable_variables]
+    before = [v.numpy() for v in models["ours"].trainable_variables]
     runs = {name: runner(model) for name, model in models.items()}
     for run in runs.values():
         run()
-    difference = update_difference(models.values(), before)
+    difference = update_difference(models["ours"], models["keras"], before)
     if not difference < TOLERANCE:
         raise errors.UserError(
             f"the two models' first updates differ by {difference:.3g} of "
             f"the largest, more than {TOLERANCE:g}: no speed to compare")
-    seconds = measure(runs, rounds)
-    words = BATCH * TIME
-    return {
-        **{f"train/{name}_words_per_s": words / float(np.median(s))
-           for name, s in seconds.items()},
-        "train/speedup": float(np.median(seconds["keras_rnn"]
-                                         / seconds["recurrent"])),
-        "train/largest_update_difference": difference,
-    }
+    taken = harness.take_turns(runs, *((2, 3, 5.) if settings.quick
+                                       else (7, 20, 40.)), settings.threads)
+    numbers = {"largest_update_difference": difference}
+    for name, seconds in taken.items():
+        numbers[f"{name}_ms"] = harness.milliseconds(seconds)
+        numbers[f"{name}_words_per_s"] = x.size / float(np.median(seconds))
+        if name != "ours":
+            numbers[f"speedup_over_{name}"] = harness.ratio(seconds,
+                                                            taken["ours"])
+    return {f"train/{name}": value for name, value in numbers.items()}
 
 
-def inference_speed(rounds):
+def inference_speed(case: Case, settings: harness.Settings
+                    ) -> harness.Numbers:
     """Milliseconds of a batch at both widths, and the ratios."""
-    dense = new_net(model_lib.HighwayLM, FLAGS.width)
-    small = dense.resized({dense.cells[0].name: FLAGS.shrunk_width})
-    ids = tf.constant(np.random.default_rng(0).integers(
-        0, FLAGS.vocab_size, (INFER_BATCH, INFER_TIME)).astype(np.int32))
+    dense = case.new_net()
+    nets = {"dense": dense, "iss": dense.resized(
+        {dense.cells[0].name: case.shrunk_width})}
+    ids = tf.constant(case.ids(case.infer_batch, case.infer_steps))
 
-    def runner(net):
+    def runner(net) -> Callable[[], float]:
         run = tf.function(lambda: tf.reduce_sum(net(ids, training=False)[0]),
                           autograph=False)
         return lambda: float(run())
 
-    runs = {net.hidden_sizes[0]: runner(net) for net in (dense, small)}
+    runs = {name: runner(net) for name, net in nets.items()}
     for run in runs.values():
         run()
-    seconds = measure(runs, rounds)
-    setting = f"infer/{INFER_BATCH}x{INFER_TIME}"
+    taken = harness.take_turns(runs, *((2, 5, 3.) if settings.quick
+                                       else (7, 40, 20.)), settings.threads)
     return {
-        **{f"{setting}/{width}_ms": 1e3 * float(np.median(s))
-           for width, s in seconds.items()},
-        f"{setting}/ratio": float(np.median(
-            seconds[FLAGS.width] / seconds[FLAGS.shrunk_width])),
-        "mult_adds/ratio": dense.mult_adds() / small.mult_adds(),
+        **{f"infer/{name}_ms": harness.milliseconds(seconds)
+           for name, seconds in taken.items()},
+        "infer/ratio": harness.ratio(taken["dense"], taken["iss"]),
+        "infer/mult_adds_ratio": dense.mult_adds() / nets["iss"].mult_adds(),
     }
 
 
-def main(argv):
-    """Measures, prints and writes."""
-    if len(argv) > 1:
-        raise errors.UserError(f"unknown argument '{argv[1]}'; see --help")
-    if FLAGS.shrunk_width >= FLAGS.width:
-        raise errors.UserError(
-            f"--shrunk_width={FLAGS.shrunk_width} must be below "
-            f"--width={FLAGS.width}")
-    training.prepare_cpu(FLAGS.threads)
-    rounds = FLAGS.rounds or (2 if FLAGS.quick else 7)
-    print(f"depth {FLAGS.depth}, width {FLAGS.width}, tied, "
-          f"{FLAGS.vocab_size:,} words, {FLAGS.threads} thread(s), medians "
-          f"of {rounds} rounds", flush=True)
-    numbers = train_speed(rounds)
-    print(f"training, batch {BATCH} x {TIME}: "
-          f"{numbers['train/recurrent_words_per_s']:.0f} words/s; in "
-          f"tf.keras.layers.RNN {numbers['train/keras_rnn_words_per_s']:.0f};"
-          f" {numbers['train/speedup']:.2f} times as fast (updates equal "
-          f"to {numbers['train/largest_update_difference']:.1g})",
+def show(case: Case, numbers: harness.Numbers) -> None:
+    """Prints what was measured."""
+    print(f"\ntraining, depth {case.depth}, width {case.width}, batch "
+          f"{case.batch} x {case.steps}")
+    for name in ("ours", "keras", "bfloat16_products"):
+        if f"train/{name}_ms" not in numbers:
+            continue
+        line = (f"  {name:17s}{numbers[f'train/{name}_ms']:9.1f} ms"
+                f"{numbers[f'train/{name}_words_per_s']:10,.0f} words/s")
+        if name != "ours":
+            line += (f"   ours {numbers[f'train/speedup_over_{name}']:.2f}x "
+                     "as fast")
+        print(line)
+    print(f"inference, batch {case.infer_batch} x {case.infer_steps}: width "
+          f"{case.width} {numbers['infer/dense_ms']:.1f} ms, width "
+          f"{case.shrunk_width} {numbers['infer/iss_ms']:.1f} ms, "
+          f"{numbers['infer/ratio']:.2f}x as fast, with "
+          f"{numbers['infer/mult_adds_ratio']:.2f}x fewer mult-adds",
           flush=True)
-    numbers.update(inference_speed(rounds))
-    setting = f"infer/{INFER_BATCH}x{INFER_TIME}"
-    print(f"inference, batch {INFER_BATCH} x {INFER_TIME}: width "
-          f"{FLAGS.width} "
-          f"{numbers[f'{setting}/{FLAGS.width}_ms']:.1f} ms, width "
-          f"{FLAGS.shrunk_width} "
-          f"{numbers[f'{setting}/{FLAGS.shrunk_width}_ms']:.1f} ms, "
-          f"{numbers[f'{setting}/ratio']:.2f} times as fast; mult-adds "
-          f"{numbers['mult_adds/ratio']:.2f} times fewer")
-    if FLAGS.json:
-        report.write_atomically(FLAGS.json, json.dumps(numbers, indent=1))
+
+
+def measure(settings: harness.Settings, case: Case = Case()
+            ) -> harness.Numbers:
+    """Training and inference."""
+    numbers = {**train_speed(case, settings),
+               **inference_speed(case, settings)}
+    show(case, numbers)
+    return numbers
 
 
 if __name__ == "__main__":
-    errors.run_main(main)
+    harness.run("benchmarks.rhn", measure)

@@ -13,6 +13,7 @@ from benchmarks import harness
 from benchmarks import ptb_infer
 from benchmarks import ptb_peers
 from benchmarks import ptb_train
+from benchmarks import rhn
 from iss_rnns import errors
 from ptb import model as model_lib
 
@@ -91,6 +92,22 @@ def test_infer_names_are_the_documented_ones():
     nets = models.nets()
     assert numbers["mult_adds/ratio"] == (nets["dense"].mult_adds()
                                           / nets["iss"].mult_adds())
+
+
+RHN = rhn.Case(width=6, shrunk_width=4, depth=2, vocab=11, batch=3, steps=4,
+               infer_batch=2, infer_steps=3)
+
+
+def test_rhn_names_are_the_documented_ones():
+    numbers = rhn.measure(QUICK, RHN)
+    check_names("rhn", numbers)
+    assert numbers["infer/mult_adds_ratio"] > 1
+
+
+def test_rhn_rivals_that_differ_are_not_timed(monkeypatch):
+    monkeypatch.setattr(rhn, "update_difference", lambda *_: 2e-4)
+    with pytest.raises(errors.UserError, match="first updates differ"):
+        rhn.train_speed(RHN, QUICK)
 
 
 def test_bidaf_names_are_the_documented_ones():
