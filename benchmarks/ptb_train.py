@@ -119,12 +119,8 @@ def trainers(case: Case, bfloat16: bool = False) -> Dict[str, Step]:
 def bfloat16_model(case: Case):
     """Ours as `--mixed_precision` trains it."""
     options = case.options()
-    policy = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
+    with precision.policy(train.MIXED):
         return train.compiled(train.new_net(options, case.vocab), options)
-    finally:
-        tf.keras.mixed_precision.set_global_policy(policy)
 
 
 def compare(case: Case, steps: Dict[str, Step], settings: harness.Settings
