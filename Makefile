@@ -51,6 +51,7 @@ demo: .venv/.stamp
 	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo.flags $(ARGS)
 
 demo-rhn: .venv/.stamp
+	.venv/bin/python -m rhns.rhn_train --flagfile=rhns/flags/demo_dense.flags $(ARGS)
 	.venv/bin/python -m rhns.rhn_train --flagfile=rhns/flags/demo.flags $(ARGS)
 
 demo-bidaf: .venv/.stamp

@@ -21,7 +21,6 @@ from absl import flags
 
 from bidaf import attention
 from bidaf import finish as finish_lib
-from bidaf import groups as groups_lib
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import read_data
@@ -35,6 +34,8 @@ from iss_rnns import errors
 from iss_rnns import pipeline
 from iss_rnns import program
 from iss_rnns import pruning_flags
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import thresholding
 from iss_rnns import training
 from iss_rnns.interop import group_json
@@ -79,10 +80,8 @@ def _define_run_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
     flags.DEFINE_integer("seed", 0, "Of weights, dropout, order of questions "
                          "and made-up data.", lower_bound=0)
-    flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
-                        "show beside this one, e.g. the dense baseline.")
-    flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
-                         lower_bound=0)
+    program.define_compare_flag()
+    program.define_machine_flags()
     flags.DEFINE_integer("log_period", 100, "Steps between TensorBoard's "
                          "scalars.", lower_bound=1)
     flags.DEFINE_integer("eval_period", 1000, "Steps between evaluations.",
@@ -319,7 +318,7 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unknown argument '{argv[1]}'; flags start "
                                "with --, see --help")
-    training.prepare_cpu(FLAGS.threads)
+    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     load_path = FLAGS.load_path if FLAGS.load else None
     if FLAGS.mode != "train" and not load_path:
         raise errors.UserError(
@@ -327,8 +326,7 @@ def main(argv):
             "file or a checkpoint of the authors' program")
     options_from_flags()  # Mistakes in flags are told before data is read.
     pruning_flags.Settings.of(FLAGS.flag_values_dict())
-    if FLAGS.compare_with:
-        pipeline.other_run(FLAGS.compare_with)  # Not only after training.
+    pipeline.other_runs(FLAGS.compare_with)  # Not only after training.
     store = sources.open_store(FLAGS.data_dir, FLAGS.out_base_dir,
                                FLAGS.synthetic_train, FLAGS.synthetic_dev,
                                FLAGS.seed)
@@ -395,16 +393,16 @@ def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
             load(path, questions).net.layer_types()))
 
 
-def run_directory() -> training.RunDirectory:
+def run_directory() -> runs.RunDirectory:
     """That of flags."""
-    return training.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
+    return runs.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
                                  FLAGS.resume, FLAGS.overwrite)
 
 
-def resumed_net(directory: training.RunDirectory,
+def resumed_net(directory: runs.RunDirectory,
                 config: model_lib.ModelConfig) -> model_lib.BiDAF:
     """A net of the sizes that the run once took over from --load_path."""
-    _, state = pipeline.find_checkpoint(directory.path)
+    _, state = restoring.find_checkpoint(directory.path)
     known = dataclasses.replace(
         model_lib.ModelConfig(**state["model"]), keep_prob=config.keep_prob,
         input_keep_prob=config.input_keep_prob)
@@ -477,7 +475,7 @@ def test_batches() -> int:
 def answer_place(load_path: str, questions: sources.Questions, step: int
                  ) -> Tuple[pathlib.Path, str]:
     """Where answers go, and how they are called."""
-    folder = (load_path if pipeline.is_run(load_path)
+    folder = (load_path if restoring.is_run(load_path)
               else FLAGS.out_base_dir)
     return (pathlib.Path(folder),
             f"{FLAGS.mode}-{questions.judged.name}-{step:06}")
@@ -492,13 +490,13 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
              load_path: str) -> None:
     """Modes shrink, export and report."""
     options = options_from_flags()
-    directory = training.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
+    directory = runs.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
                                       overwrite=FLAGS.overwrite)
     directory.write_text("flags.txt", program.resumable(
         FLAGS.flags_into_string(), directory))
     if FLAGS.mode == "report":
         finish(loaded, questions, directory, options,
-               pipeline.past_rows(load_path))
+               restoring.past_rows(load_path))
         return
     settle(loaded, options)
     net = loaded.net
@@ -507,7 +505,7 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
         pipeline.draw(directory, net, small, each=True)
     if FLAGS.mode == "shrink":
         path = directory.path / "compressed.npz"
-        pipeline.save_weights(small, path)
+        restoring.save_weights(small, path)
         questions.vocabulary.save(directory.path / sources.VOCABULARY)
         print(scoring.score(
             scoring.net_function(small, questions.vectors, FLAGS.wy),
@@ -521,7 +519,7 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
 
 
 def finish(loaded: loading.Loaded, questions: sources.Questions,
-           directory: training.RunDirectory, options: train_lib.Options,
+           directory: runs.RunDirectory, options: train_lib.Options,
            rows: List) -> None:
     """Scores, settles, and all that `finish_lib.finish` does."""
     before = None

@@ -19,9 +19,10 @@ from iss_rnns import export
 from iss_rnns import packing
 from iss_rnns import pipeline
 from iss_rnns import report
+from iss_rnns import restoring
 from iss_rnns import results
+from iss_rnns import runs
 from iss_rnns import shrink
-from iss_rnns import training
 
 TITLE = "BiDAF"
 PROOF_BATCHES, PROOF_ROWS = 3, 16
@@ -114,7 +115,7 @@ def model_card(questions: sources.Questions, proof: shrink.ShrinkReport,
 
 
 def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
-                questions: sources.Questions, run: training.RunDirectory,
+                questions: sources.Questions, run: runs.RunDirectory,
                 card: Mapping) -> Dict[str, pathlib.Path]:
     """Writes the dense and the compressed SavedModel and plain weights."""
     folder = run.path / "saved_model"
@@ -122,7 +123,7 @@ def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
         name: serving.save(each, questions, folder / name,
                            {**card, "units": dict(each.sizes)})
         for name, each in (("dense", net), ("compressed", small))}
-    pipeline.save_weights(small, folder / "compressed.npz")
+    restoring.save_weights(small, folder / "compressed.npz")
     return paths
 
 
@@ -163,10 +164,10 @@ def measure(paths: Mapping[str, pathlib.Path], questions: sources.Questions,
         warmup=2)
 
 
-def finish(run: training.RunDirectory, net: model_lib.BiDAF,
+def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
            questions: sources.Questions, command: str, batch_size: int,
            rules: scoring.Rules, before: Optional[scoring.Scores] = None,
-           rows: Sequence[Mapping] = (), compare_with: Optional[str] = None,
+           rows: Sequence[Mapping] = (), compare_with: Sequence[str] = (),
            title: str = TITLE, method: str = "",
            plot_weights: bool = False) -> Dict:
     """Everything after training; writes the report last.
@@ -180,7 +181,7 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
       rules: how answers are read off.
       before: scores of the net before its dead units were masked.
       rows: of `metrics.csv`, for the curves.
-      compare_with: directory of a finished run to show beside this one.
+      compare_with: directories of finished runs to show beside this one.
       title: of the report.
       method: that made the net small, as tables of runs name it.
       plot_weights: also draw every matrix by itself, see `pipeline.draw`.
@@ -215,10 +216,7 @@ def finish(run: training.RunDirectory, net: model_lib.BiDAF,
             **(packed.measures() if packed and each is small else {}),
         }))
     columns += paper_columns()
-    if compare_with:
-        other, values = pipeline.other_run(compare_with)
-        columns.insert(0, report.Column(report.unique(other, columns),
-                                        values))
+    columns = pipeline.beside(pipeline.other_runs(compare_with), columns)
     table = report.Table(columns, MEASURES, title)
     sparsity = pipeline.sparsity_table(small, net)
     data = {

@@ -10,7 +10,6 @@ from typing import Dict, List, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import thresholding

@@ -15,7 +15,7 @@ from bidaf import train as train_lib
 from bidaf import vocabulary as vocabulary_lib
 from iss_rnns import addons
 from iss_rnns import errors
-from iss_rnns import pipeline
+from iss_rnns import restoring
 from iss_rnns import thresholding
 from iss_rnns.interop import tf1
 
@@ -61,7 +61,7 @@ def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
     Raises:
       UserError: if there is none.
     """
-    if not shared_path and not (load_path and pipeline.is_run(load_path)):
+    if not shared_path and not (load_path and restoring.is_run(load_path)):
         raise errors.UserError(
             f"--load_path={load_path} is no run directory, so the ids of its "
             "words are unknown; give --shared_path, the shared.json that "
@@ -77,17 +77,17 @@ def config_of(load_path: str, step: int,
 
     A run directory knows them; for other weights they are what flags say.
     """
-    if not pipeline.is_run(load_path):
+    if not restoring.is_run(load_path):
         return otherwise()
-    _, state = pipeline.find_checkpoint(load_path, step)
+    _, state = restoring.find_checkpoint(load_path, step)
     return model_lib.ModelConfig(**state["model"])
 
 
 def word_size_of(load_path: str, step: int) -> Optional[int]:
     """Characters of a word that weights were trained with, if known."""
-    if not pipeline.is_run(load_path):
+    if not restoring.is_run(load_path):
         return None
-    _, state = pipeline.find_checkpoint(load_path, step)
+    _, state = restoring.find_checkpoint(load_path, step)
     return state["max_word_size"]
 
 
@@ -102,11 +102,11 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
     Raises:
       UserError: if they are missing, damaged or of other sizes.
     """
-    if pipeline.is_run(path):
-        net = pipeline.restore(
+    if restoring.is_run(path):
+        net = restoring.restore(
             lambda sizes: model_lib.BiDAF(config, sizes), path,
             model_lib.sizes_of, step)
-        prefix, state = pipeline.find_checkpoint(path, step)
+        prefix, state = restoring.find_checkpoint(path, step)
         averages = addons.MovingAverages(net.trainable_variables, 1.)
         tf.train.Checkpoint(
             model=tf.train.Checkpoint(averages=averages)).read(
@@ -114,7 +114,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
         plan = state.get("options", {}).get("pruning") or {"schedules": ()}
         return Loaded(net, averages, int(prefix.rpartition("-")[2]),
                       tuple(plan["schedules"]))
-    arrays = pipeline.read_arrays(path)
+    arrays = restoring.read_arrays(path)
     net = model_lib.BiDAF(config, model_lib.sizes_of(arrays))
     averaged = averaged_arrays(arrays)
     averages = None

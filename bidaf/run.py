@@ -17,6 +17,7 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import language_training
 from iss_rnns import report
+from iss_rnns import runs
 from iss_rnns import training
 
 ANSWERS, EVAL = "answers", "eval"  # folders below a run's
@@ -46,7 +47,7 @@ def fresh_net(config: model_lib.ModelConfig, questions: sources.Questions,
 
 
 def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
-          questions: sources.Questions, run: training.RunDirectory,
+          questions: sources.Questions, run: runs.RunDirectory,
           resume: bool) -> Tuple[trainer_lib.Trainer, List[Dict]]:
     """Trains to the last step, or goes on with an interrupted run.
 
@@ -68,7 +69,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
       UserError: if a resumed run was made with other options, or training
         broke.
     """
-    checkpoints = training.Checkpoints(run, plan.max_to_keep)
+    checkpoints = runs.Checkpoints(run, plan.max_to_keep)
     fixed = {
         "options": json.loads(json.dumps(options.describe())),
         "model": dataclasses.asdict(net.config), "sizes": dict(net.sizes),
@@ -90,7 +91,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     clock = training.Clock(plan.batch_size, state["seconds"])
     epochs = -(-options.num_steps // plan.eval_period)
     finished = int(trainer.optimizer.iterations) >= options.num_steps
-    metrics = training.Metrics(run.path / "metrics.csv",
+    metrics = runs.Metrics(run.path / "metrics.csv",
                                epochs if finished else state["epoch"])
     writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
     training.fit_batches(
@@ -134,7 +135,7 @@ class Judge(tf.keras.callbacks.Callback):
     """
 
     def __init__(self, questions: sources.Questions, plan: Plan,
-                 run: training.RunDirectory, metrics: training.Metrics,
+                 run: runs.RunDirectory, metrics: runs.Metrics,
                  groups: Sequence, clock: training.Clock, writer,
                  alive_above: float = 0.05):
         super().__init__()

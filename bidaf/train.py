@@ -1,7 +1,7 @@
 """Trains BiDAF: from options to a trained net on disk."""
 
 import dataclasses
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from bidaf import trainer as trainer_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns.interop import group_json
 from iss_rnns.interop import json_files
@@ -50,6 +51,7 @@ class Options:
     decay: float = 0.9
     wy: bool = False
     seed: int = 0
+    compute_dtype: str = "float32"
     pruning_plan: Optional[pruning_flags.Plan] = None
 
     @property
@@ -76,7 +78,9 @@ class Options:
         if self.finetuned is not None:
             values["finetuned"] = list(self.finetuned)
         plan = values.pop("pruning_plan")
-        # Runs of an older version have no such key.
+        # Runs of an older version have no such keys.
+        if self.compute_dtype == "float32":
+            del values["compute_dtype"]
         return {**values, "pruning": plan.describe()} if plan else values
 
 
@@ -132,7 +136,8 @@ def compiled(net: model_lib.BiDAF, options: Options, vectors: np.ndarray
         trained = trained_variables(net, options.finetuned)
     model = trainer_lib.Trainer(
         net, vectors, options.var_decay, options.threshold, options.wy,
-        trained, options.decay, options.seed)
+        trained, options.decay, options.seed,
+        precision.product_dtype(options.compute_dtype))
     if options.optimizer == "adam":
         # TensorFlow 1's epsilon.
         optimizer = tf.keras.optimizers.Adam(options.init_lr, epsilon=1e-8)

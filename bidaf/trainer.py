@@ -8,6 +8,7 @@ import tensorflow as tf
 from bidaf import model
 from bidaf import penalties
 from iss_rnns import addons
+from iss_rnns import precision
 from iss_rnns import thresholding
 
 
@@ -31,13 +32,16 @@ class Trainer(tf.keras.Model):
       decay: of the smoothed cost that is shown.
       seed: of dropout, together with the step's number, so that a resumed run
         draws what the interrupted one would have drawn.
+      product_dtype: what the LSTMs' matrix products compute in, e.g.
+        `tf.bfloat16`; None means as the rest. See `precision`.
     """
 
     def __init__(self, net: model.BiDAF, vectors: np.ndarray,
                  var_decay: float = 0.999, threshold: float = 0.,
                  wy: bool = False,
                  trained: Optional[Sequence[tf.Variable]] = None,
-                 decay: float = 0.9, seed: int = 0, **kwargs):
+                 decay: float = 0.9, seed: int = 0,
+                 product_dtype: Optional[tf.DType] = None, **kwargs):
         super().__init__(**kwargs)
         self.net = net
         self.averages = addons.MovingAverages(net.trainable_variables,
@@ -50,6 +54,7 @@ class Trainer(tf.keras.Model):
             v.ref() for v in trained]
         self.decay = decay
         self.seed = seed
+        self.product_dtype = product_dtype
         self.smoothed = tf.Variable(0., trainable=False, name="smoothed_cost")
 
     @property
@@ -82,7 +87,9 @@ class Trainer(tf.keras.Model):
           sum), `penalty`, `gradients` of both, in the order of `trained`.
         """
         with tf.GradientTape() as tape:
-            outputs = self.net(batch, self.vectors, training=True, seed=seed)
+            with precision.products_in(self.product_dtype):
+                outputs = self.net(batch, self.vectors, training=True,
+                                   seed=seed)
             costs = penalties.answer_costs(outputs, batch, self.wy,
                                            self.net.na_bias)
             penalty = tf.add_n([0., *self.losses])

@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 DENSE = "dense"
 SHRUNK, TRAINED = "shrunk (reloaded)", "trained (masked)"
 MEASURES = {
-    "units": "", "nonzero weights (M)": ".3f", "sparsity": ".3f",
+    "lambda": "g", "units": "", "nonzero weights (M)": ".3f", "sparsity": ".3f",
     "valid perplexity": ".2f", "test perplexity": ".2f",
     "relative %": "+.1f", "speedup, whole model": ".2f",
     **{report.packed_speedup(batch): ".2f"

@@ -1,6 +1,6 @@
 """Training and evaluating recurrent language models, state carried along."""
 
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow as tf

@@ -10,6 +10,7 @@ from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import language_model
+from iss_rnns import runs
 from iss_rnns import training
 from iss_rnns.callbacks import shrinking
 
@@ -31,6 +32,7 @@ class Plan:
         never.
       warmup_steps: see `training.EpochStart`.
       dead_below: see `callbacks.ShrinkWhileTraining`, as `dead_checks`.
+      keep_best: see `training.KeepBest`.
     """
     batch_size: int
     num_steps: int
@@ -43,15 +45,16 @@ class Plan:
     dead_below: float = 0.
     dead_checks: int = 3
     warmup_steps: int = 0
+    keep_best: bool = False
 
 
-def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
+def train(plan: Plan, corpus: corpora.Corpus, run: runs.RunDirectory,
           resume: bool,
           model_of: Callable[[Optional[Sequence[int]]],
                              language_model.LanguageModel],
           sparsity_of: Callable[[object],
                                 List[tf.keras.callbacks.Callback]]
-          ) -> Tuple[object, training.Metrics]:
+          ) -> Tuple[object, runs.Metrics]:
     """Trains to the last epoch, or goes on with an interrupted run.
 
     Args:
@@ -75,7 +78,7 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
     valid = corpora.batches(corpus.valid, plan.batch_size, plan.num_steps,
                             "valid text")
     fixed = {**plan.fixed, "data": corpus.fingerprint}
-    checkpoints = training.Checkpoints(run)
+    checkpoints = runs.Checkpoints(run)
     state = {"epoch": 0, "batch": 0, "seconds": 0., "sizes": None}
     if resume:
         state = checkpoints.last_state()
@@ -89,7 +92,7 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
               f"{int(model.optimizer.iterations)}", flush=True)
     sparsity = sparsity_of(model.net)
     groups = model.net.iss_groups()
-    metrics = training.Metrics(run.path / "metrics.csv", state["epoch"])
+    metrics = runs.Metrics(run.path / "metrics.csv", state["epoch"])
     evaluators = {}
 
     def validate():
@@ -128,6 +131,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: training.RunDirectory,
                                 plan.warmup_steps),
             # Cutting is part of what training takes.
             *([cutter] if cutter else []), clock, logger, progress, epoch_end,
+            *([training.KeepBest(run, metrics, len(x), state["batch"])]
+              if plan.keep_best else []),
             training.SaveCheckpoints(checkpoints, plan.checkpoint_every,
                                      len(x), describe, state["batch"]),
         ], epoch=state["epoch"], batch=state["batch"],

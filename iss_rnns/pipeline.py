@@ -6,15 +6,11 @@ measure, and report.
 """
 
 import dataclasses
-import functools
 import json
 import math
-import os
 import pathlib
 import re
-import zipfile
-import zlib
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,9 +23,9 @@ from iss_rnns import language_model
 from iss_rnns import packing
 from iss_rnns import plots
 from iss_rnns import report
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import shrink
-from iss_rnns import training
-from iss_rnns.interop import tf1
 
 Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 
@@ -37,11 +33,6 @@ Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 _SCOPES = re.compile(
     "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|"
     "/Linear/Matrix$")
-
-# What NumPy raises on a damaged `.npz` file; an empty one is an EOFError, an
-# encrypted one a RuntimeError.
-_NPZ_ERRORS = (OSError, ValueError, EOFError, RuntimeError, KeyError,
-               zipfile.BadZipFile, zlib.error)
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
@@ -51,6 +42,7 @@ BITS = {"measures": {"train_bits": "train", "valid_bits": "valid"},
         "ylabel": "bits a character"}
 
 MEASURES = {
+    "lambda": "g",
     "units": "",
     "weights (M)": ".3f",
     "nonzero weights (M)": ".3f",
@@ -131,17 +123,6 @@ def shrink_proved(net, texts: Texts, batches: int = 3
     return small, proof
 
 
-def save_weights(net, path: pathlib.Path) -> None:
-    """Weights in the authors' names and layout, as a plain `.npz`."""
-    arrays = {name: view.read() for name, view in net.tf1_views().items()}
-    try:
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from None
-
-
 def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
                scores: Mapping[str, float], command: str) -> Dict:
     """What stands beside an exported model: where it is from, what it can.
@@ -165,7 +146,7 @@ def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
     }
 
 
-def export_both(net, small, run: training.RunDirectory, texts: Texts,
+def export_both(net, small, run: runs.RunDirectory, texts: Texts,
                 card: Mapping, latency: bool) -> Dict[str, pathlib.Path]:
     """Writes the dense and the compressed SavedModel and plain weights.
 
@@ -190,7 +171,7 @@ def export_both(net, small, run: training.RunDirectory, texts: Texts,
         if latency:
             paths[f"{name}_latency"] = export.save_latency(
                 model, folder / f"{name}_1x1.tflite")
-    save_weights(small, folder / "compressed.npz")
+    restoring.save_weights(small, folder / "compressed.npz")
     return paths
 
 
@@ -233,10 +214,11 @@ def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
         warmup=2)
 
 
-def finish(run: training.RunDirectory, net, texts: Texts, command: str,
+def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
            paper: Sequence[report.Column] = (), rows: Sequence[Mapping] = (),
-           designed=None, compare_with: Optional[str] = None,
+           designed=None, compare_with: Sequence[str] = (),
            latency: bool = False, title: str = "", method: str = "",
+           strength: Optional[float] = None,
            display_weights: bool = False) -> Dict:
     """Everything after training; writes the report last.
 
@@ -250,11 +232,12 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
       designed: a net of the sizes that training started with, for its size
         and speed, if `net` was shrunk while it trained; None, or one of the
         same sizes, means that `net` still has them.
-      compare_with: directory of a finished run to show beside, e.g. the
+      compare_with: directories of finished runs to show beside, e.g. of the
         dense baseline.
       latency: see `export_both`.
       title: of the report.
       method: that made the net small, as tables of runs name it.
+      strength: of its group lasso, the paper's lambda; None if unknown.
       display_weights: see `draw`.
 
     Returns:
@@ -279,7 +262,7 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
     for heading, name, model, score in zip(
             titles, ("dense", "compressed"), (designed, small), scores):
         columns.append(report.Column(heading, {
-            "units": tuple(_unit_counts(model).values()),
+            "lambda": strength, "units": tuple(_unit_counts(model).values()),
             "weights (M)": shrink.count_weights(model) / 1e6,
             **nonzero_weights(model, designed),
             "mult-adds per token": model.mult_adds(),
@@ -293,10 +276,9 @@ def finish(run: training.RunDirectory, net, texts: Texts, command: str,
             **(packed.measures() if packed and model is small else {}),
         }))
     columns += paper
-    if compare_with:
-        name, values = other_run(compare_with)
-        columns.insert(0, report.Column(report.unique(name, columns), values))
-    known = {measure for column in columns for measure in column.values}
+    columns = beside(other_runs(compare_with), columns)
+    known = {measure for column in columns
+             for measure, value in column.values.items() if value is not None}
     table = report.Table(columns, {measure: spec for measure, spec in
                                    MEASURES.items() if measure in known},
                          title)
@@ -371,7 +353,7 @@ def _matrix_shapes(net) -> Dict[str, Tuple[int, int]]:
             if len(view.shape) == 2}
 
 
-def cuts_section(run: training.RunDirectory) -> Dict:
+def cuts_section(run: runs.RunDirectory) -> Dict:
     """A report's section on the cuts of a training; nothing without any."""
     path = run.path / "cuts.json"
     cuts = json.loads(path.read_text()) if path.exists() else []
@@ -425,7 +407,7 @@ def curves_of(rows: Sequence[Mapping]) -> Dict:
     return BITS if any(row.get("valid_bits") for row in rows) else {}
 
 
-def draw(run: training.RunDirectory, before, after,
+def draw(run: runs.RunDirectory, before, after,
          rows: Sequence[Mapping] = (), designed=None, each: bool = False,
          **curves) -> List[str]:
     """Draws weight patterns and curves; returns paths relative to the run.
@@ -470,157 +452,19 @@ def _draw(folder, before, after, rows, designed, each, curves) -> List[str]:
     return drawn
 
 
-def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0,
-            asked: Optional[Sequence[int]] = None):
-    """A net with weights from a file of any kind this project writes.
-
-    Args:
-      net_of: `net_of(sizes)` -> net; `sizes` as its `resized` takes or its
-        run's checkpoints hold them, None for the sizes that flags give.
-      path: a run directory, a `.npz` file, or a TF1 checkpoint.
-      sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
-      step: of a run directory's checkpoint; 0 means the newest.
-      asked: sizes that flags ask for: those of what is restored, or those
-        that a run directory's training began with. None asks for nothing.
-
-    Raises:
-      UserError: if there is nothing to read, or it is damaged or of other
-        sizes.
-    """
-    folder = pathlib.Path(path)
-    if is_run(path):
-        return _restore_run(net_of, folder, step, asked)
-    arrays, sizes = read_arrays(path), None
-    if folder.suffix == ".npz":
-        try:
-            sizes = sizes_of(arrays)
-        except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
-        _check_asked(asked, [sizes], path)
-    net = net_of(sizes)
-    tf1.assign(net.tf1_views(), arrays, path)
-    return net
+def other_runs(folders: Sequence[str]) -> List[Tuple[str, Dict]]:
+    """Names and columns of finished runs; see `other_run`."""
+    return [other_run(folder) for folder in folders]
 
 
-def is_run(path: str) -> bool:
-    """Whether a path is a run directory."""
-    return os.path.isdir(os.path.join(path, "checkpoints"))
-
-
-def read_arrays(path: str) -> Dict[str, np.ndarray]:
-    """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
-
-    Raises:
-      UserError: if there are none or they are damaged.
-    """
-    if pathlib.Path(path).suffix != ".npz":
-        return tf1.read_checkpoint(path)
-    try:
-        file = np.load(path)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array; expected those of a model "
-                             "by name, as np.savez writes them")
-        with file:
-            # Of what is no array NumPy gives the bytes.
-            return {tf1.canonical(n): np.asarray(file[n])
-                    for n in file.files}
-    except _NPZ_ERRORS as error:
-        raise errors.UserError(
-            f"cannot read weights {path}: {tf1.reason(error)}") from None
-
-
-def past_rows(path: str) -> List[Dict]:
-    """The epochs' metrics of a run that is restored, [] if it has none."""
-    file = pathlib.Path(path) / "metrics.csv"
-    return training.Metrics.read(file) if file.exists() else []
-
-
-def find_checkpoint(folder: pathlib.Path, step: int = 0
-                    ) -> Tuple[str, Dict]:
-    """Prefix and state of a run's checkpoint.
-
-    Args:
-      folder: the run's.
-      step: of the checkpoint; 0 means the newest.
-
-    Raises:
-      UserError: if there is none.
-    """
-    checkpoints = pathlib.Path(folder) / "checkpoints"
-    steps = training.checkpoint_steps(checkpoints)
-    if not steps:
-        raise errors.UserError(f"{folder} holds no finished checkpoint")
-    if step and step not in steps:
-        raise errors.UserError(
-            f"{folder} holds no checkpoint of step {step}; it has "
-            + ", ".join(map(str, steps)))
-    step = step or steps[-1]
-    return (str(checkpoints / f"model-{step}"),
-            training.read_state(checkpoints, step))
-
-
-def designed_sizes(path: str) -> Optional[Sequence[int]]:
-    """The layers' sizes that a run's training began with, before any cut.
-
-    None if nobody knows: of other files, and of runs of older versions.
-    """
-    if not training.checkpoint_steps(pathlib.Path(path) / "checkpoints"):
-        return None
-    return find_checkpoint(path)[1].get("designed_sizes")
-
-
-def _restore_run(net_of, folder: pathlib.Path, step: int, asked):
-    prefix, state = find_checkpoint(folder, step)
-    _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
-    net = net_of(state["sizes"])
-    holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
-    try:
-        saved = {name[len("model/net/"):]: tuple(shape)
-                 for name, shape in tf.train.list_variables(prefix)
-                 if name.startswith("model/net/")}
-        if len(saved) != len(net.variables):
-            raise errors.UserError(
-                f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
-                f"model has {len(net.variables)}: give the flags of its "
-                f"sizes that it was trained with ({folder / 'flags.txt'})")
-        for name, shape in saved.items():
-            ours = _shape_of(net, name)
-            if ours not in (None, shape):
-                raise errors.UserError(
-                    f"checkpoint {prefix} cannot be restored: its "
-                    f"{name.partition('/.')[0]} has shape {shape}, the model "
-                    f"needs {ours}: give the data and the flags that it was "
-                    f"trained with ({folder / 'flags.txt'})")
-        holder.read(prefix).assert_existing_objects_matched(
-            ).expect_partial()
-    except tf1.READ_ERRORS + (AssertionError,) as error:
-        raise errors.UserError(
-            f"checkpoint {prefix} cannot be restored: "
-            f"{tf1.reason(error)}") from None
-    return net
-
-
-def _check_asked(asked, known: Sequence, path) -> None:
-    """Refuses sizes that flags ask for unless they are among the known."""
-    if asked is not None and known[0] and list(asked) not in [
-            list(sizes or []) for sizes in known]:
-        raise errors.UserError(
-            f"{path} has layers of {tuple(known[0])} units, but the flags "
-            f"ask for {tuple(asked)}; give its sizes, or leave them out")
-
-
-def _shape_of(net, name: str) -> Optional[Tuple[int, ...]]:
-    """Shape of what a checkpoint calls `layers/0/kernel/.ATTRIBUTES/...`.
-
-    None if it is not found in that way.
-    """
-    try:
-        return tuple(functools.reduce(
-            lambda node, key: (node[int(key)] if key.isdecimal()
-                               else getattr(node, key)),
-            name.partition("/.")[0].split("/"), net).shape)
-    except (AttributeError, LookupError, TypeError):
-        return None
+def beside(others: Sequence[Tuple[str, Dict]],
+           columns: Sequence[report.Column]) -> List[report.Column]:
+    """Other runs' columns before those at hand; all titles differ."""
+    result: List[report.Column] = []
+    for name, values in others:
+        result.append(report.Column(
+            report.unique(name, [*result, *columns]), values))
+    return [*result, *columns]
 
 
 def other_run(folder: str) -> Tuple[str, Dict]:

@@ -15,6 +15,8 @@ from iss_rnns import pipeline
 from iss_rnns import precision
 from iss_rnns import pruning_flags
 from iss_rnns import report
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import training
 
 MODES = ("train", "eval", "shrink", "export", "report")
@@ -54,16 +56,27 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                       "matrix's zeros, before and after shrinking, into the "
                       "run's plots/weights/ (in all modes but eval): a pixel "
                       "a weight, up to 2,000 a side.")
-    flags.DEFINE_string("compare_with", None, "Directory of a finished run to "
-                        "show beside this one, e.g. the dense baseline.")
+    define_compare_flag()
     flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
                       "models for batch 1 and 1 step.")
+    define_machine_flags()
+
+
+def define_compare_flag() -> None:
+    """Which other runs a report shows, of every program."""
+    flags.DEFINE_list("compare_with", [], "Directories of finished runs to "
+                      "show beside this one, between commas, e.g. the dense "
+                      "baseline.")
+
+
+def define_machine_flags() -> None:
+    """How every program uses the machine."""
     flags.DEFINE_enum("compute_dtype", "float32",
                       list(precision.COMPUTE_DTYPES), "What the matrix "
                       "products of training are computed in; weights, sums "
                       "and everything else stay float32. bfloat16 makes a "
-                      "step 1.4 to 1.6 times as fast on a CPU with "
-                      "instructions for it.")
+                      "step of a large language model 1.4 to 1.6 times as "
+                      "fast on a CPU with instructions for it.")
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
                          lower_bound=0, upper_bound=1024)
 
@@ -83,7 +96,7 @@ class Choices:
     resume: bool
     overwrite: bool
     display_weights: bool
-    compare_with: Optional[str]
+    compare_with: Sequence[str]
     export_latency: bool
 
     def __post_init__(self):
@@ -91,8 +104,7 @@ class Choices:
             raise errors.UserError(
                 f"--mode={self.mode} needs --restore_path: a checkpoint, a "
                 "run directory or a .npz file")
-        if self.compare_with:
-            pipeline.other_run(self.compare_with)  # not only after training
+        pipeline.other_runs(self.compare_with)  # not only after training
 
     @classmethod
     def of(cls, values: Mapping) -> "Choices":
@@ -114,13 +126,13 @@ class Task:
       sizes_of: layer sizes from arrays by TF1 name.
       check: raises UserError, before anything is written, on what training
         would refuse.
-      train: `train(run, net)` -> (trained net, `training.Metrics`); `net`
+      train: `train(run, net)` -> (trained net, `runs.Metrics`); `net`
         has the restored weights, or is None.
       clean: sets a restored net's small weights to exact zeros, in place,
         before dead units are cut.
       paper: published columns for the table.
-      method: see `pipeline.finish`.
-      asked_sizes: see `pipeline.restore`.
+      method: see `pipeline.finish`, as `strength`.
+      asked_sizes: see `restoring.restore`.
     """
     module: str
     title: str
@@ -128,11 +140,12 @@ class Task:
     new_net: Callable[[Optional[Sequence[int]]], object]
     sizes_of: Callable[[Mapping[str, np.ndarray]], Sequence[int]]
     check: Callable[[], None]
-    train: Callable[[training.RunDirectory, Optional[object]],
-                    Tuple[object, training.Metrics]]
+    train: Callable[[runs.RunDirectory, Optional[object]],
+                    Tuple[object, runs.Metrics]]
     clean: Callable[[object], None]
     paper: Sequence[report.Column] = ()
     method: str = ""
+    strength: Optional[float] = None
     asked_sizes: Optional[Sequence[int]] = None
 
 
@@ -157,17 +170,22 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         task.check()
     else:
         task.clean(net)
-    directory = training.RunDirectory(
+    directory = runs.RunDirectory(
         choices.save_path or "runs", choices.run_name, choices.resume,
         choices.overwrite,
-        keep=[choices.restore_path, choices.compare_with])
+        keep=[choices.restore_path, *choices.compare_with])
     if not choices.resume:
         directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":
         net, metrics = task.train(directory, net)
         rows = metrics.rows
+        if (directory.path / runs.BEST).exists():
+            net = restoring.restore(task.new_net, str(directory.path),
+                                    task.sizes_of)
+            print("the weights of the epoch that validated best are taken",
+                  flush=True)
     else:
-        rows = pipeline.past_rows(choices.restore_path)
+        rows = restoring.past_rows(choices.restore_path)
     _finish(task, choices, directory, net, rows)
 
 
@@ -192,7 +210,7 @@ def pruning_plan(settings: pruning_flags.Settings, model_lib,
 
     def dense(path):
         return pruning_flags.arrays(
-            pipeline.restore(new_net, path, sizes_of).layer_types())
+            restoring.restore(new_net, path, sizes_of).layer_types())
 
     return settings.plan(epochs, steps_per_epoch, new_net(None).layer_types(),
                          model_lib.PRUNED_TYPES, dense)
@@ -206,11 +224,11 @@ def restored(task: Task, choices: Choices) -> Optional[object]:
     """
     if not choices.restore_path:
         return None
-    return pipeline.restore(task.new_net, choices.restore_path,
+    return restoring.restore(task.new_net, choices.restore_path,
                             task.sizes_of, asked=task.asked_sizes)
 
 
-def resumable(flags_text: str, directory: training.RunDirectory) -> str:
+def resumable(flags_text: str, directory: runs.RunDirectory) -> str:
     """Flags that together with --resume go on with a run."""
     once = ("--overwrite", "--nooverwrite", "--resume", "--noresume",
             "--run_name")
@@ -230,21 +248,21 @@ def _finish(task, choices, directory, net, rows) -> None:
     """What follows training, as far as the mode goes."""
     command = training.command_line(task.module)
     texts = task.texts
-    sizes = pipeline.designed_sizes(
+    sizes = restoring.designed_sizes(
         directory.path if choices.mode == "train" else choices.restore_path)
     designed = task.new_net(sizes) if sizes else net
     if choices.mode in ("train", "report"):
         pipeline.finish(directory, net, texts, command, task.paper, rows,
                         designed, choices.compare_with,
                         choices.export_latency, title=task.title,
-                        method=task.method,
+                        method=task.method, strength=task.strength,
                         display_weights=choices.display_weights)
         return
     small, proof = pipeline.shrink_proved(net, texts)
     if choices.display_weights:
         pipeline.draw(directory, net, small, designed=designed, each=True)
     if choices.mode == "shrink":
-        pipeline.save_weights(small, directory.path / "compressed.npz")
+        restoring.save_weights(small, directory.path / "compressed.npz")
         print_scores(pipeline.evaluate(small, texts), texts)
         print(f"weights: {directory.path / 'compressed.npz'}")
     else:

@@ -6,7 +6,7 @@ loop back through time holds only the state's own recursion, and each weight's
 gradient is one product over all steps after it.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import tensorflow as tf
 

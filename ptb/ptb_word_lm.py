@@ -211,6 +211,7 @@ def main(argv):
             net.trainable_variables, options.zero_threshold),
         paper=paper_columns(),
         method=options.method if choices.mode == "train" else "",
+        strength=options.strength if choices.mode == "train" else None,
         asked_sizes=asked_sizes())
     program.run(task, choices, FLAGS.flags_into_string())
 

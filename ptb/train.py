@@ -12,8 +12,8 @@ from iss_rnns import language_training
 from iss_rnns import optimizers
 from iss_rnns import precision
 from iss_rnns import pruning_flags
+from iss_rnns import runs
 from iss_rnns import thresholding
-from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 
@@ -57,6 +57,11 @@ class Options:
         if settings.weight_decay:
             parts.append(self.regularizer.upper())
         return " + ".join(parts) or "dense"
+
+    @property
+    def strength(self) -> float:
+        """Of the group lasso."""
+        return self.settings.global_decay if self.settings.grouplasso else 0.
 
     @property
     def threshold(self) -> float:
@@ -159,9 +164,9 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
 
 
 def train(options: Options, corpus: corpora.Corpus,
-          run: training.RunDirectory, resume: bool,
+          run: runs.RunDirectory, resume: bool,
           net: Optional[model_lib.WordLSTM] = None
-          ) -> Tuple[model_lib.WordLSTM, training.Metrics]:
+          ) -> Tuple[model_lib.WordLSTM, runs.Metrics]:
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:

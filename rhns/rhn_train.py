@@ -205,7 +205,7 @@ def read_corpus() -> corpora.Corpus:
 def paper_columns() -> List[report.Column]:
     """ISS paper, Table 2."""
     return [report.Column(f"paper: lambda {row['lam'].value:g}", {
-        "units": row["width"], "weights (M)": row["params_M"],
+        "lambda": row["lam"], "units": row["width"], "weights (M)": row["params_M"],
         "valid perplexity": row["valid"], "test perplexity": row["test"]})
             for row in results.paper_rows("iss_table2_rhn")]
 
@@ -281,7 +281,8 @@ def main(argv):
         clean=lambda net: thresholding.zero_small(
             train_lib.zeroed_variables(net, options), config.zero_threshold),
         paper=paper_columns() if corpus.unit == "word" else (),
-        method=options.method if choices.mode == "train" else "")
+        method=options.method if choices.mode == "train" else "",
+        strength=config.structure_wd if choices.mode == "train" else None)
     if FLAGS.mode == "eval_mc":
         evaluate_mc(program.restored(task, choices), texts)
     else:

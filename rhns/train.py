@@ -15,7 +15,7 @@ from iss_rnns import language_training
 from iss_rnns import optimizers
 from iss_rnns import precision
 from iss_rnns import pruning_flags
-from iss_rnns import training
+from iss_rnns import runs
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
 
@@ -156,9 +156,9 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
 
 
 def train(options: Options, corpus: corpora.Corpus,
-          run: training.RunDirectory, resume: bool,
+          run: runs.RunDirectory, resume: bool,
           net: Optional[model_lib.HighwayLM] = None
-          ) -> Tuple[model_lib.HighwayLM, training.Metrics]:
+          ) -> Tuple[model_lib.HighwayLM, runs.Metrics]:
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:
@@ -179,7 +179,9 @@ def train(options: Options, corpus: corpora.Corpus,
         lambda epoch: model_lib.learning_rate(config, epoch),
         options.describe(), options.max_train_steps,
         options.checkpoint_every, options.shrink_every_steps,
-        options.dead_below, options.dead_checks)
+        options.dead_below, options.dead_checks,
+        # As the authors' program does; pruned weights are the last ones'.
+        keep_best=options.pruning is None)
     return language_training.train(
         plan, corpus, run, resume, model_of,
         lambda trained: sparsity_callbacks(trained, options))

@@ -29,9 +29,9 @@ from bidaf import sources
 from bidaf import squad
 from bidaf import train as train_lib
 from iss_rnns import groups
-from iss_rnns import pipeline
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import thresholding
-from iss_rnns import training
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = ["--hidden_size=4", "--char_emb_size=2", "--char_out_size=3",
@@ -178,14 +178,14 @@ def fixture_inputs(tmp_path_factory):
     questions = read_questions(folder)
     questions.vocabulary.save(folder / "shared.json")
     net = dead_net(questions)
-    base = training.RunDirectory(folder, "base")
-    training.Checkpoints(base).save(
+    base = runs.RunDirectory(folder, "base")
+    runs.Checkpoints(base).save(
         train_lib.compiled(net, train_lib.Options(), questions.vectors),
         {"epoch": 0, "model": dataclasses.asdict(net.config),
          "sizes": dict(net.sizes),
          "max_word_size": questions.sizes.max_word_size})
     questions.vocabulary.save(base.path / sources.VOCABULARY)
-    pipeline.save_weights(net, folder / "dead.npz")
+    restoring.save_weights(net, folder / "dead.npz")
     return folder
 
 

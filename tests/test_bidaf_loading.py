@@ -12,9 +12,9 @@ from bidaf import model as model_lib
 from bidaf import train as train_lib
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import pipeline
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import thresholding
-from iss_rnns import training
 
 CONFIG = model_lib.ModelConfig(
     6, 5, 3, hidden_size=3, char_emb_size=2, char_out_size=2,
@@ -43,8 +43,8 @@ def fixture_trainer():
 
 @pytest.fixture(name="run")
 def fixture_run(trainer, tmp_path):
-    directory = training.RunDirectory(tmp_path, "run")
-    training.Checkpoints(directory).save(trainer, {
+    directory = runs.RunDirectory(tmp_path, "run")
+    runs.Checkpoints(directory).save(trainer, {
         "epoch": 0, "model": dataclasses.asdict(CONFIG),
         "sizes": dict(trainer.net.sizes), "max_word_size": 4})
     return str(directory.path)
@@ -104,7 +104,7 @@ def test_weak_units_are_dead_below(run):
 def test_weights_without_a_run(trainer, tmp_path):
     """A .npz file has the sizes, but neither averages nor hyper-parameters."""
     path = tmp_path / "weights.npz"
-    pipeline.save_weights(trainer.net, path)
+    restoring.save_weights(trainer.net, path)
     config = loading.config_of(str(path), 0, lambda: CONFIG)
     loaded = loading.load(str(path), config)
     assert loaded.averages is None and loaded.step == 0

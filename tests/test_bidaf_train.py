@@ -194,8 +194,8 @@ def test_what_a_resumed_run_is_compared_by_is_json():
     assert described["group_config"] == "groups.json"
     assert described["finetuned"] == ["a", "b"]
     fields = {f.name for f in dataclasses.fields(options)}
-    # An unpruned run is described as before there was pruning.
-    assert set(described) == fields - {"pruning_plan"}
+    # Other runs are described as before there was either.
+    assert set(described) == fields - {"pruning_plan", "compute_dtype"}
 
 
 @pytest.mark.parametrize("content", [

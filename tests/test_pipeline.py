@@ -13,8 +13,9 @@ import tensorflow as tf
 from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import pipeline
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns import shrink
-from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 from ptb import train as train_lib
@@ -41,7 +42,7 @@ def test_the_whole_time_stands_beside_that_at_the_first_speed():
 
 
 def test_cuts_while_training(tmp_path):
-    run = training.RunDirectory(str(tmp_path), "run")
+    run = runs.RunDirectory(str(tmp_path), "run")
     assert pipeline.cuts_section(run) == {}
     run.write_text("cuts.json", json.dumps([
         {"step": 300, "units": {"a": 5, "b": 4}, "cost_change": -2e-6}]))
@@ -100,7 +101,7 @@ def test_without_matplotlib_one_note_and_no_pictures(tmp_path, monkeypatch,
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     net = half_dead_net()
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     assert pipeline.draw(run, net, net, [row(1, 60., 8)], each=True) == []
     printed = capsys.readouterr().out
     assert printed.startswith("note: plots need matplotlib")
@@ -119,7 +120,7 @@ def test_each_matrix_is_drawn_before_and_after(tmp_path):
     image = pytest.importorskip("matplotlib.image")
     net = half_dead_net()
     small, _ = shrink.shrink(net, net.iss_groups())
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     drawn = pipeline.draw(run, net, small, each=True)
     assert drawn == ["plots/weights.png"]
     folder = run.path / "plots" / "weights"
@@ -154,30 +155,30 @@ def small_options(**changes):
 
 def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
     """Nobody knows it of older runs and of other files."""
-    assert pipeline.designed_sizes(tmp_path / "none.npz") is None
+    assert restoring.designed_sizes(tmp_path / "none.npz") is None
     options = small_options(shrink_every_steps=1)
-    run = training.RunDirectory(tmp_path, "run")
-    assert pipeline.designed_sizes(run.path) is None
+    run = runs.RunDirectory(tmp_path, "run")
+    assert restoring.designed_sizes(run.path) is None
     net, _ = train_lib.train(options, new_corpus(), run, False,
                              half_dead_net())
     assert net.hidden_sizes == (4,)
-    assert pipeline.designed_sizes(run.path) == [8]
-    again = training.RunDirectory(tmp_path, "run", resume=True)
+    assert restoring.designed_sizes(run.path) == [8]
+    again = runs.RunDirectory(tmp_path, "run", resume=True)
     train_lib.train(dataclasses.replace(options, max_train_steps=3),
                     new_corpus(), again, True)
     assert run.checkpoint_steps()[-1] == 3
-    assert pipeline.designed_sizes(run.path) == [8]
+    assert restoring.designed_sizes(run.path) == [8]
     for path in run.checkpoints.glob("state-*.json"):
         state = json.loads(path.read_text())
         del state["designed_sizes"]
         path.write_text(json.dumps(state))
-    assert pipeline.designed_sizes(run.path) is None
+    assert restoring.designed_sizes(run.path) is None
 
 
 def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     """In bfloat16 the outputs differ by more than the proof allows."""
     options = small_options(mixed_precision=True, freeze_mode="group")
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     net, _ = train_lib.train(options, new_corpus(), run, False,
                              half_dead_net())
     assert net.compute_dtype == "float32"
@@ -215,27 +216,27 @@ def test_weights_that_cannot_be_read(tmp_path, write, message):
     with pytest.raises(errors.UserError,
                        match=f"cannot read weights .*weights.npz: {message}"
                        ) as caught:
-        pipeline.read_arrays(str(path))
+        restoring.read_arrays(str(path))
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_array_in_an_archive_is_no_weight(tmp_path):
     text_in_zip(tmp_path / "weights.npz")
-    array, = pipeline.read_arrays(str(tmp_path / "weights.npz")).values()
+    array, = restoring.read_arrays(str(tmp_path / "weights.npz")).values()
     assert array.dtype.kind == "S"
 
 
 def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path):
     """A run's own flags name those, though units were cut meanwhile."""
     net = model_lib.WordLSTM(9, 3, (5, 4))
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     tf.train.Checkpoint(model=tf.train.Checkpoint(net=net)).write(
         str(run.checkpoints / "model-1"))
     (run.checkpoints / "state-1.json").write_text(json.dumps(
         {"epoch": 1, "sizes": [5, 4], "hidden_sizes": [7, 5]}))
 
     def restored(asked):
-        return pipeline.restore(
+        return restoring.restore(
             lambda sizes: model_lib.WordLSTM(9, 3, sizes), str(run.path),
             model_lib.sizes_of, asked=asked)
 

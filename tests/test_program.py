@@ -7,7 +7,8 @@ from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import pipeline
 from iss_rnns import program
-from iss_rnns import training
+from iss_rnns import restoring
+from iss_rnns import runs
 from ptb import model as model_lib
 
 
@@ -15,7 +16,7 @@ def choices(**changes):
     return program.Choices(**{**dict(
         mode="train", restore_path=None, save_path=None, run_name=None,
         resume=False, overwrite=False, display_weights=False,
-        compare_with=None, export_latency=False), **changes})
+        compare_with=(), export_latency=False), **changes})
 
 
 def task(log, **changes):
@@ -35,7 +36,7 @@ def task(log, **changes):
 
 def test_flags_on_record_resume_the_run(tmp_path):
     """Whatever the run was started with, and however it was named."""
-    directory = training.RunDirectory(tmp_path, "here")
+    directory = runs.RunDirectory(tmp_path, "here")
     text = program.resumable(
         "--seed=3\n--overwrite\n--noresume\n--run_name=old\n--tied\n",
         directory)
@@ -58,7 +59,7 @@ def test_modes_that_need_weights(mode):
 
 def test_nothing_to_compare_with_is_told_before_training(tmp_path):
     with pytest.raises(errors.UserError, match="cannot compare with"):
-        choices(compare_with=str(tmp_path))
+        choices(compare_with=[str(tmp_path)])
 
 
 def test_nothing_is_written_if_training_would_refuse(tmp_path):
@@ -88,7 +89,7 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(tmp_path):
-    run = training.RunDirectory(tmp_path, "r")
+    run = runs.RunDirectory(tmp_path, "r")
     (run.checkpoints / "state-1.json").write_text("{}")
 
     def train(directory, net):
@@ -112,8 +113,8 @@ def test_the_design_is_the_runs_not_that_of_flags(tmp_path, monkeypatch,
     """Of a net that was cut to 4 units; or it is the design, if any."""
     seen = {}
     net = model_lib.WordLSTM(2, 3, [4])
-    monkeypatch.setattr(pipeline, "designed_sizes", lambda path: known)
-    monkeypatch.setattr(pipeline, "restore", lambda *_, **__: net)
+    monkeypatch.setattr(restoring, "designed_sizes", lambda path: known)
+    monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(
         pipeline, "finish", lambda *args, **kwargs: seen.update(
             kwargs, designed=args[6]))
@@ -129,8 +130,8 @@ def test_the_design_is_the_runs_not_that_of_flags(tmp_path, monkeypatch,
 def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     cards, drawn = [], []
     net = model_lib.WordLSTM(3, 3, [4])
-    monkeypatch.setattr(pipeline, "designed_sizes", lambda path: [6])
-    monkeypatch.setattr(pipeline, "restore", lambda *_, **__: net)
+    monkeypatch.setattr(restoring, "designed_sizes", lambda path: [6])
+    monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(pipeline, "export_both",
                         lambda *args: cards.append(args[4]))
     monkeypatch.setattr(pipeline, "draw",

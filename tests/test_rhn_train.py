@@ -14,8 +14,10 @@ import tensorflow as tf
 from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import errors
+from iss_rnns import language_model
 from iss_rnns import regularizers
-from iss_rnns import training
+from iss_rnns import restoring
+from iss_rnns import runs
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
 from rhns import rhn_train
@@ -81,7 +83,8 @@ for name, arguments in json.loads(sys.argv[1]).items():
             config = rhn_train.config_from_flags()
             results[name] = {**vars(config), **vars(config.rates),
                              "group_config": flags.FLAGS.group_config,
-                             "dataset": flags.FLAGS.dataset}
+                             "dataset": flags.FLAGS.dataset,
+                             "vocab_size": flags.FLAGS.vocab_size}
         else:
             rhn_train.main(rest)
             results[name] = "no error"
@@ -141,11 +144,11 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
     corpus = new_corpus()
     options = new_options(iss=True, structure_wd=.02, zero_threshold=1e-3,
                           epochs=3)
-    whole = training.RunDirectory(tmp_path, "whole")
+    whole = runs.RunDirectory(tmp_path, "whole")
     expected, metrics = train_lib.train(options, corpus, whole, False)
     steps = len(corpora.batches(corpus.train, 4, 5)[0])
     for stop in (steps + 7, None):
-        cut = training.RunDirectory(tmp_path, "cut", resume=stop is None)
+        cut = runs.RunDirectory(tmp_path, "cut", resume=stop is None)
         net, resumed = train_lib.train(
             dataclasses.replace(options, max_train_steps=stop,
                                 checkpoint_every=1000), corpus, cut,
@@ -158,11 +161,35 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
         assert float(metrics.rows[2][key]) == float(resumed.rows[2][key])
 
 
+def test_the_best_epochs_weights_are_kept(tmp_path):
+    """As the authors do; also if a later epoch was interrupted."""
+    # From the third epoch on, the rate is eight times as high.
+    options = new_options(epochs=4, drop_multi=0., learning_rate=.5,
+                          lr_decay=.125, max_epoch=2, max_grad_norm=1.)
+    corpus = new_corpus()
+    steps = len(corpora.batches(corpus.train, 4, 5)[0])
+    for stop in (2 * steps + 3, None):
+        run = runs.RunDirectory(tmp_path, "run", resume=stop is None)
+        last, metrics = train_lib.train(
+            dataclasses.replace(options, max_train_steps=stop), corpus, run,
+            stop is None)
+    perplexities = [float(row["valid_perplexity"]) for row in metrics.rows]
+    best = min(perplexities)
+    assert perplexities.index(best) < 3, "the test would not tell"
+    net = restoring.restore(lambda sizes: train_lib.new_net(options, 9, sizes),
+                            str(run.path), rhn_train.sizes_of)
+    valid = corpora.batches(corpus.valid, 4, 5)
+    assert language_model.Evaluator(net).perplexity(*valid) == (
+        pytest.approx(best, rel=1e-6))
+    assert language_model.Evaluator(last).perplexity(*valid) == (
+        pytest.approx(perplexities[-1], rel=1e-6))
+
+
 def test_training_learns_and_counts_both_costs(tmp_path):
     options = new_options(weight_decay=1e-3, epochs=6, drop_multi=0.,
                           hidden_size=12, learning_rate=.5, max_epoch=9,
                           max_grad_norm=1.)
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     net, metrics = train_lib.train(options, new_corpus("character"), run,
                                    False)
     perplexities = [row["valid_perplexity"] for row in metrics.rows]
@@ -180,9 +207,9 @@ def test_training_learns_and_counts_both_costs(tmp_path):
 
 
 def test_resuming_with_other_options_is_refused(tmp_path):
-    corpus, run = new_corpus(), training.RunDirectory(tmp_path, "run")
+    corpus, run = new_corpus(), runs.RunDirectory(tmp_path, "run")
     train_lib.train(new_options(max_train_steps=2), corpus, run, False)
-    again = training.RunDirectory(tmp_path, "run", resume=True)
+    again = runs.RunDirectory(tmp_path, "run", resume=True)
     with pytest.raises(errors.UserError, match="made with config = .*'depth'"
                        ": 2.*now it is .*'depth': 3"):
         train_lib.train(new_options(depth=3), corpus, again, True)
@@ -295,7 +322,7 @@ def test_dead_units_are_cut_while_it_trains(tmp_path):
         if variable.shape[0] == 8:
             value[4:] *= .02
         variable.assign(value)
-    run = training.RunDirectory(tmp_path, "run")
+    run = runs.RunDirectory(tmp_path, "run")
     trained, metrics = train_lib.train(options, corpus, run, False, net)
     assert 1 <= trained.hidden_sizes[0] <= 4
     assert trained.embedding.shape == (9, trained.hidden_sizes[0])
@@ -325,7 +352,7 @@ def check_flagfiles(results):
     common = {"num_layers": 1, "learning_rate": .2, "weight_decay": 1e-7,
               "max_grad_norm": 10, "max_max_epoch": 500, "depth": 10,
               "init_scale": .04, "lr_policy": "quick_start"}
-    ptb = {"dataset": "ptb", "hidden_size": 830, "num_steps": 35,
+    ptb = {"dataset": "ptb", "vocab_size": 10000, "hidden_size": 830, "num_steps": 35,
            "batch_size": 20, "init_bias": -2., "lr_decay": 1.02,
            "max_epoch": 20, "tied": True, "zero_threshold": 0.,
            "words": .25, "inputs": .75, "states": .25, "outputs": .75,
@@ -340,8 +367,8 @@ def check_flagfiles(results):
         "ptb_iss_sota": {**ptb, **iss, "words": .15, "inputs": .45,
                          "states": .15, "outputs": .45},
         "ptb_iss_1000": {**ptb, **iss, "hidden_size": 1000},
-        "enwik8_sota": {**characters, "dataset": "enwik8"},
-        "text8_sota": {**characters, "dataset": "text8"},
+        "enwik8_sota": {**characters, "dataset": "enwik8", "vocab_size": 205},
+        "text8_sota": {**characters, "dataset": "text8", "vocab_size": 27},
     }
     for name, values in expected.items():
         for key, value in {**common, **values}.items():
@@ -370,6 +397,12 @@ def test_the_whole_program(golden_dir, tmp_path):
         columns["trained (masked)"]["test perplexity"], rel=1e-4)
     assert (run / "plots" / "weights.png").stat().st_size > 1000
     assert "lambda 0.02" in document["title"]
+    assert columns["shrunk (reloaded)"]["lambda"] == .02
+    assert columns["paper: lambda 0.005"]["lambda"]["value"] == .005
+    best = min(float(row["valid_perplexity"])
+               for row in runs.Metrics.read(run / "metrics.csv"))
+    assert columns["trained (masked)"]["valid perplexity"] == pytest.approx(
+        best, rel=1e-5)
 
     again = call(program + [f"--flagfile={run / 'flags.txt'}"],
                  env=environment)
@@ -389,7 +422,7 @@ def test_the_whole_program(golden_dir, tmp_path):
     wrong = call(program + sizes + ["--depth=1", f"--restore_path={run}",
                                     "--mode=eval"], env=environment)
     assert wrong.returncode == 2
-    assert "weight arrays, the model has" in wrong.stderr
+    assert "more than the model: give the flags" in wrong.stderr
 
 
 def test_characters_end_to_end(golden_dir, tmp_path):

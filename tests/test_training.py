@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import language_model
+from iss_rnns import runs
 from iss_rnns import training
 from ptb import model as model_lib
 
@@ -48,7 +49,7 @@ def tiny_checkpoint(run, step=1):
 class TestRunDirectory:
 
     def test_is_made_with_its_parents(self, tmp_path):
-        run = training.RunDirectory(tmp_path / "a" / "b", "name")
+        run = runs.RunDirectory(tmp_path / "a" / "b", "name")
         assert run.path == tmp_path / "a" / "b" / "name"
         assert run.checkpoints.is_dir()
         assert [p.name for p in run.path.iterdir()] == ["checkpoints"]
@@ -56,7 +57,7 @@ class TestRunDirectory:
         assert (run.path / "flags.txt").read_text() == "--x\n"
 
     def test_without_a_name_it_is_the_time(self, tmp_path):
-        run = training.RunDirectory(tmp_path)
+        run = runs.RunDirectory(tmp_path)
         assert run.path.name[:2] == "20" and "___" in run.path.name
 
     def test_an_occupied_one_is_refused_untouched(self, tmp_path):
@@ -65,14 +66,14 @@ class TestRunDirectory:
         with pytest.raises(errors.UserError,
                            match="run is not empty; continue it with "
                                  "--resume, replace it with --overwrite"):
-            training.RunDirectory(tmp_path, "run")
+            runs.RunDirectory(tmp_path, "run")
         assert (tmp_path / "run" / "flags.txt").read_text() == "mine"
 
     @pytest.mark.parametrize("sign", ["flags.txt", "checkpoints"])
     def test_overwrite_removes_it(self, tmp_path, sign):
         (tmp_path / "run" / sign).mkdir(parents=True)
         (tmp_path / "run" / "note.txt").write_text("mine")
-        run = training.RunDirectory(tmp_path, "run", overwrite=True)
+        run = runs.RunDirectory(tmp_path, "run", overwrite=True)
         assert not (run.path / "note.txt").exists()
 
     @pytest.mark.parametrize("overwrite", [False, True])
@@ -81,7 +82,7 @@ class TestRunDirectory:
         (tmp_path / "thesis" / "note.txt").write_text("mine")
         with pytest.raises(errors.UserError,
                            match="thesis is not empty and holds no run"):
-            training.RunDirectory(tmp_path, "thesis", overwrite=overwrite)
+            runs.RunDirectory(tmp_path, "thesis", overwrite=overwrite)
         assert [p.name for p in (tmp_path / "thesis").iterdir()] == [
             "note.txt"]
 
@@ -91,13 +92,13 @@ class TestRunDirectory:
         with pytest.raises(errors.UserError,
                            match="a run's name is that of one folder .*got '"
                            ) as caught:
-            training.RunDirectory(tmp_path / "runs", name, overwrite=True)
+            runs.RunDirectory(tmp_path / "runs", name, overwrite=True)
         assert len(str(caught.value)) < 200
         assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("locked", ["run", "checkpoints"])
     def test_no_permission_to_read(self, tmp_path, monkeypatch, locked):
-        run = training.RunDirectory(tmp_path, "run")
+        run = runs.RunDirectory(tmp_path, "run")
         listed = os.listdir
 
         def refuse(path):
@@ -109,27 +110,27 @@ class TestRunDirectory:
         monkeypatch.setattr(os, "listdir", refuse)
         with pytest.raises(errors.UserError, match=f"cannot read folder .*"
                            f"{locked}: Permission denied"):
-            training.RunDirectory(tmp_path, "run", resume=True)
+            runs.RunDirectory(tmp_path, "run", resume=True)
         monkeypatch.undo()
         assert run.checkpoints.is_dir()
 
     def test_resume_needs_a_checkpoint(self, tmp_path):
-        run = training.RunDirectory(tmp_path, "run")
+        run = runs.RunDirectory(tmp_path, "run")
         with pytest.raises(errors.UserError,
                            match="nothing to resume: .*checkpoints holds no "
                                  "checkpoint"):
-            training.RunDirectory(tmp_path, "run", resume=True)
+            runs.RunDirectory(tmp_path, "run", resume=True)
         with pytest.raises(errors.UserError, match="nothing to resume"):
-            training.RunDirectory(tmp_path, "other", resume=True)
+            runs.RunDirectory(tmp_path, "other", resume=True)
         assert not (tmp_path / "other").exists()
         tiny_checkpoint(run, 10)
         tiny_checkpoint(run, 9)
-        resumed = training.RunDirectory(tmp_path, "run", resume=True)
+        resumed = runs.RunDirectory(tmp_path, "run", resume=True)
         assert resumed.checkpoint_steps() == [9, 10]
 
     def test_both_are_refused(self, tmp_path):
         with pytest.raises(errors.UserError, match="exclude each other"):
-            training.RunDirectory(tmp_path, "run", True, True)
+            runs.RunDirectory(tmp_path, "run", True, True)
 
     @pytest.mark.parametrize("save_path, name", [("", "file"),
                                                  ("file", "below")])
@@ -138,15 +139,15 @@ class TestRunDirectory:
         with pytest.raises(errors.UserError,
                            match="cannot write to run directory .*file.*; "
                                  "choose another --save_path"):
-            training.RunDirectory(tmp_path / save_path, name)
+            runs.RunDirectory(tmp_path / save_path, name)
         assert (tmp_path / "file").read_text() == "mine"
 
 
 class TestCheckpoints:
 
     def saved(self, tmp_path, model, state=None, **kwargs):
-        run = training.RunDirectory(tmp_path, "run", overwrite=True)
-        checkpoints = training.Checkpoints(run, **kwargs)
+        run = runs.RunDirectory(tmp_path, "run", overwrite=True)
+        checkpoints = runs.Checkpoints(run, **kwargs)
         checkpoints.save(model, state or {"epoch": 1})
         return checkpoints
 
@@ -237,7 +238,7 @@ class TestCheckpoints:
 class TestMetrics:
 
     def test_rows_and_new_columns(self, tmp_path):
-        metrics = training.Metrics(tmp_path / "metrics.csv")
+        metrics = runs.Metrics(tmp_path / "metrics.csv")
         metrics.append({"epoch": 1, "valid": 2.5})
         metrics.append({"epoch": 2, "valid": 2.25, "units/a": 7})
         assert (tmp_path / "metrics.csv").read_text() == (
@@ -245,13 +246,13 @@ class TestMetrics:
 
     def test_a_resumed_run_drops_what_comes_again(self, tmp_path):
         path = tmp_path / "metrics.csv"
-        metrics = training.Metrics(path)
+        metrics = runs.Metrics(path)
         for epoch in (1, 2, 3):
             metrics.append({"epoch": epoch, "valid": float(epoch)})
-        again = training.Metrics(path, epochs_kept=2)
+        again = runs.Metrics(path, epochs_kept=2)
         again.append({"epoch": 3, "valid": 9.})
         assert path.read_text() == "epoch,valid\n1,1.0\n2,2.0\n3,9.0\n"
-        assert training.Metrics(path, epochs_kept=0).rows == []
+        assert runs.Metrics(path, epochs_kept=0).rows == []
 
 
 class Stop(Exception):
@@ -261,8 +262,8 @@ class Stop(Exception):
 def run_epochs(model, tmp_path, epochs=3, every=2, die_at=None, resume=False,
                max_steps=None):
     """Trains as the tasks do; returns the costs and the checkpoints."""
-    run = training.RunDirectory(tmp_path, "run", resume=resume)
-    checkpoints = training.Checkpoints(run)
+    run = runs.RunDirectory(tmp_path, "run", resume=resume)
+    checkpoints = runs.Checkpoints(run)
     state = {"epoch": 0, "batch": 0}
     if resume:
         state = checkpoints.last_state()
@@ -406,8 +407,8 @@ class TestFit:
                     model.net.softmax_w.assign(
                         np.full(model.net.softmax_w.shape, np.nan))
 
-        checkpoints = training.Checkpoints(
-            training.RunDirectory(tmp_path, "run"))
+        checkpoints = runs.Checkpoints(
+            runs.RunDirectory(tmp_path, "run"))
         for every in (1, 4):
             with pytest.raises(errors.UserError,
                                match="training stopped: .* became (nan|NaN) "
@@ -423,8 +424,8 @@ class TestFit:
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
         model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
-        checkpoints = training.Checkpoints(
-            training.RunDirectory(tmp_path, "run"))
+        checkpoints = runs.Checkpoints(
+            runs.RunDirectory(tmp_path, "run"))
         with pytest.raises(errors.UserError,
                            match="learning rate; no checkpoint was saved "
                                  "yet$"):
@@ -436,7 +437,7 @@ class TestEpochEnd:
 
     def test_writes_and_prints_a_row(self, tmp_path, capsys):
         model = new_model()
-        metrics = training.Metrics(tmp_path / "metrics.csv")
+        metrics = runs.Metrics(tmp_path / "metrics.csv")
         clock = training.Clock(BATCH * TIME, seconds_before=100.)
         training.fit(model, *windows(), 2, [
             training.EpochStart(lambda epoch: 1.), clock,

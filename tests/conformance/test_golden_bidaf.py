@@ -6,11 +6,9 @@ record some of the weights only, are compared in what they have.
 """
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from bidaf import groups as groups_lib

@@ -9,13 +9,13 @@ import csv
 import pathlib
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import corpora
 from iss_rnns import language_model
 from iss_rnns import losses
+from iss_rnns import runs
 from iss_rnns import shrink
 from iss_rnns import thresholding
 from iss_rnns import training
@@ -406,7 +406,7 @@ def test_whole_program(program_file, tmp_path):
         resumed = epochs != min(checkpoints)
         net, metrics = train_lib.train(
             golden.options(epochs=epochs), corpus,
-            training.RunDirectory(tmp_path, "run", resume=resumed), resumed,
+            runs.RunDirectory(tmp_path, "run", resume=resumed), resumed,
             None if resumed else net)
         recorded = golden.under(checkpoints[epochs])
         for name, view in net.tf1_views().items():

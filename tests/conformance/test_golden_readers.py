@@ -5,7 +5,6 @@ import pathlib
 import re
 
 import numpy as np
-import pytest
 
 from iss_rnns import corpora
 

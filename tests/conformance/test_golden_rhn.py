@@ -5,7 +5,6 @@ arrays for; sizes and settings come from the file itself. Recorded masks stand
 in for drawn ones; recorded logits are batch-major, ours are time-major.
 """
 
-import json
 import pathlib
 
 import numpy as np
