@@ -46,7 +46,8 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
       max_rejected: give up after so many rejections.
       parallel: samples run at once, as rows of a batch.
       stretch_positions: see `language_model.Evaluator`.
-      progress: called with (samples accepted, samples).
+      progress: called with (symbols read by samples that are accepted or
+        may be, symbols in all), after each stretch.
 
     Returns:
       See `Result`.
@@ -65,6 +66,12 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
     total = np.zeros(len(ids) - 1)
     accepted, rejected = [], 0
     numbers = itertools.count()
+
+    def read(count):
+        if progress:
+            progress(len(accepted) * len(total) + count,
+                     samples * len(total))
+
     while len(accepted) < samples:
         group = [next(numbers) for _ in range(
             min(parallel, samples - len(accepted)))]
@@ -72,14 +79,13 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
             net.draw_noise(tf.zeros([1, 1], tf.int32), tf.constant([seed, k]))
             for k in group])
         log_probs = _log_probs(run, net, ids, noise, len(group),
-                               stretch_positions)
+                               stretch_positions, read)
         perplexities = np.exp(-log_probs.mean(axis=0))
         good = perplexities < reject_above
         total += np.exp(log_probs[:, good]).sum(axis=1)
         accepted += perplexities[good].tolist()
         rejected += int((~good).sum())
-        if progress:
-            progress(len(accepted), samples)
+        read(0)
         if rejected > max_rejected:
             raise errors.UserError(
                 f"Monte-Carlo evaluation gave up: {rejected} of "
@@ -106,8 +112,12 @@ def _runner(net):
     return run
 
 
-def _log_probs(run, net, ids, noise, rows, stretch_positions) -> np.ndarray:
-    """`[N - 1, rows]` log probabilities of the text, state carried along."""
+def _log_probs(run, net, ids, noise, rows, stretch_positions, read
+               ) -> np.ndarray:
+    """`[N - 1, rows]` log probabilities of the text, state carried along.
+
+    `read` is called with the symbols read so far, of all rows.
+    """
     length = max(1, stretch_positions // rows)
     states = [tf.zeros([rows, n]) for n in net.state_sizes]
     parts = []
@@ -117,4 +127,5 @@ def _log_probs(run, net, ids, noise, rows, stretch_positions) -> np.ndarray:
                 for part in (stretch[:-1], stretch[1:]))
         log_probs, states = run(x, y, states, noise)
         parts.append(log_probs.numpy().astype(np.float64))
+        read(rows * (start + len(y[0])))
     return np.concatenate(parts)

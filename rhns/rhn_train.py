@@ -212,12 +212,14 @@ def paper_columns() -> List[report.Column]:
 
 def evaluate_mc(net, texts: pipeline.Texts) -> None:
     """Prints the Monte-Carlo perplexity of the test text."""
-    with tqdm.tqdm(total=FLAGS.mc_steps, disable=None, leave=False,
-                   unit="sample", desc="Monte Carlo") as bar:
+    with tqdm.tqdm(disable=None, leave=False, unit="symbol", unit_scale=True,
+                   desc=f"{FLAGS.mc_steps} Monte-Carlo samples") as bar:
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
         result = monte_carlo.evaluate(
             net, texts.corpus.test, FLAGS.mc_steps, FLAGS.seed,
-            FLAGS.mc_reject_above, FLAGS.mc_max_rejected,
-            progress=lambda done, total: bar.update(done - bar.n))
+            FLAGS.mc_reject_above, FLAGS.mc_max_rejected, progress=progress)
     print(f"{len(result.samples)} samples, each test perplexity "
           f"{result.samples.min():.3f} to {result.samples.max():.3f}; "
           f"{result.rejected} rejected")

@@ -312,7 +312,13 @@ def test_monte_carlo_without_noise_is_the_perplexity():
     net, text = new_net(), ids_of(2, (60,))
     plain = language_model.Evaluator(net).perplexity(
         text[:-1].reshape(-1, 1, 1), text[1:].reshape(-1, 1, 1))
-    result = monte_carlo.evaluate(net, text, 2, stretch_positions=14)
+    seen = []
+    result = monte_carlo.evaluate(
+        net, text, 2, stretch_positions=14,
+        progress=lambda done, total: seen.append((done, total)))
+    positions = len(text) - 1  # of each of two samples, in stretches of 7
+    assert [done for done, _ in seen[:3]] == [14, 28, 42]
+    assert seen[-1] == (2 * positions, 2 * positions)
     assert result.rejected == 0
     np.testing.assert_allclose(result.samples, [plain] * 2, rtol=1e-5)
     np.testing.assert_allclose(result.perplexity, plain, rtol=1e-5)
