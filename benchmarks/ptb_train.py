@@ -22,6 +22,7 @@ from iss_rnns import callbacks
 from iss_rnns import groups
 from iss_rnns import precision
 from iss_rnns import regularizers
+from iss_rnns import schedules
 from iss_rnns import training
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
@@ -66,6 +67,8 @@ CASES = {
     "iss": Case("large", (373, 315)),
 }
 SPARSE = "large"  # the case whose sparsity learning is measured
+PRUNED = "small"  # and the one whose pruning is, without --quick
+SPARSITY = 0.9  # of the pruned matrices
 OURS = ("ours", "bfloat16", "bfloat16_products")
 SHORT = 4  # time steps, where the number does not matter
 
@@ -203,6 +206,44 @@ def sparsity_cost(case: Case, plain: Step, step_ms: float,
     }
 
 
+def pruning_cost(case: Case, plain: Step, step_ms: float,
+                 settings: harness.Settings) -> harness.Numbers:
+    """What gradual pruning of single weights adds to a step.
+
+    Args:
+      case: the model; the matrices that the program prunes are.
+      plain: its step without.
+      step_ms: its time.
+      settings: threads and how long.
+
+    Returns:
+      `pruning_ms` a step: masks times weights, and new masks at the steps
+      that the schedules' default has; and as a percentage of the step.
+    """
+    options = case.options()
+    steps = {"plain": plain}
+    for name, end in (("masked", 0), ("renewed", 10 ** 6)):
+        net = train.new_net(options, case.vocab)
+        model = train.compiled(net, options)
+        types = net.layer_types()
+        callbacks.GradualPruning(
+            [v for name in model_lib.PRUNED_TYPES for v in types[name]],
+            schedules.ConstantSparsity(SPARSITY, end=end, frequency=1)
+        ).set_model(model)
+        steps[name] = graph_step(model, case)
+    x, y = batch(case, SHORT)
+    runs = {name: lambda step=step: step(x, y)
+            for name, step in steps.items()}
+    for run in runs.values():
+        run()
+    taken = harness.take_turns(runs, 2, 15, 10., settings.threads)
+    added = 1e3 * float(
+        np.median(taken["masked"] - taken["plain"])
+        + np.median(taken["renewed"] - taken["masked"]) / schedules.FREQUENCY)
+    return {"pruning_ms": added,
+            "pruning_share_percent": 100 * added / step_ms}
+
+
 def block_lasso_ms(units: int, settings: harness.Settings,
                    block: Tuple[int, int] = (4, 4)) -> float:
     """Group lasso on small blocks, with its gradient: milliseconds a step.
@@ -246,6 +287,9 @@ def show(name: str, case: Case, numbers: harness.Numbers) -> None:
               f"{numbers['statistics_ms']:.1f} ms a step: "
               f"{numbers['sparsity_share_percent']:.1f} % of it; group lasso "
               f"on 4x4 blocks {numbers['block_lasso_ms']:.1f} ms")
+    if "pruning_ms" in numbers:
+        print(f"  pruning single weights {numbers['pruning_ms']:.1f} ms a "
+              f"step: {numbers['pruning_share_percent']:.1f} % of it")
     print(end="", flush=True)
 
 
@@ -260,6 +304,9 @@ def measure(settings: harness.Settings, cases: Dict[str, Case] = None
         if name == SPARSE:
             numbers.update(sparsity_cost(case, steps["ours"],
                                          numbers["ours_ms"], settings))
+        if name == PRUNED and not settings.quick:
+            numbers.update(pruning_cost(case, steps["ours"],
+                                        numbers["ours_ms"], settings))
         show(name, case, numbers)
         results.update({f"{name}/{k}": v for k, v in numbers.items()})
     if not precision.cpu_has_bfloat16():

@@ -81,8 +81,15 @@ def logits_of(net, tokens):
 
 
 def test_train_names_are_the_documented_ones():
-    check_names("ptb_train", ptb_train.measure(
-        QUICK, {"large": TINY["large"]}))
+    numbers = ptb_train.measure(QUICK, {"large": TINY["large"]})
+    # Not with --quick, of which there is no more in tests.
+    case = TINY[ptb_train.PRUNED]
+    pruning = ptb_train.pruning_cost(
+        case, ptb_train.trainers(case)["ours"], 4., QUICK)
+    assert pruning["pruning_share_percent"] == pytest.approx(
+        25 * pruning["pruning_ms"])
+    numbers.update({f"{ptb_train.PRUNED}/{k}": v for k, v in pruning.items()})
+    check_names("ptb_train", numbers)
 
 
 def test_infer_names_are_the_documented_ones():
