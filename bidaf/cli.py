@@ -12,7 +12,7 @@ import dataclasses
 import math
 import os
 import pathlib
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -154,7 +154,10 @@ def _define_training_flags() -> None:
                        "weights of LSTMs, attention and logits become exact "
                        "zeros.")
     flags.DEFINE_float("dead_below", 0., "Before shrinking: units whose "
-                       "component has a norm up to this are dead, too.")
+                       "component has a norm up to this are dead, too; with "
+                       "--shrink_every_steps at --dead_checks checks in a "
+                       "row.")
+    program.define_shrinking_flags()
     flags.DEFINE_float("var_decay", preset.var_decay, "Of the weights' "
                        "moving averages.")
     flags.DEFINE_float("decay", preset.decay, "Of the cost that is shown.")
@@ -272,6 +275,10 @@ def options_from_flags(questions: Optional[sources.Questions] = None
         raise errors.UserError(
             "--structure_wd needs --group_config: 'iss', 'authors', or a "
             "JSON file of groups")
+    if FLAGS.shrink_every_steps is not None and groups != train_lib.ISS:
+        raise errors.UserError(
+            "--shrink_every_steps needs --group_config=iss: a unit can only "
+            "be cut when all that reads it is in its group")
     finetuned = None
     if FLAGS.finetuning_config:
         finetuned = train_lib.load_finetuning(FLAGS.finetuning_config)
@@ -359,10 +366,10 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
     print(f"data: {questions.description}", flush=True)
     config = model_config(questions)
     directory = run_directory() if FLAGS.resume else None
-    if not load_path:
+    if directory:
+        net = resumed_net(directory, config, bool(load_path))
+    elif not load_path:
         net = run_lib.fresh_net(config, questions, FLAGS.seed)
-    elif directory:
-        net = resumed_net(directory, config)
     else:
         net = start_from(load_path, config, questions, options)
     options = dataclasses.replace(
@@ -380,7 +387,8 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
                             int(trainer.optimizer.iterations),
                             tuple(options.pruning_plan.schedules)
                             if options.pruning_plan else ())
-    finish(loaded, questions, directory, options, rows)
+    finish(loaded, questions, directory, options, rows,
+           restoring.designed_sizes(directory.path))
 
 
 def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
@@ -396,17 +404,26 @@ def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
 def run_directory() -> runs.RunDirectory:
     """That of flags."""
     return runs.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
-                                 FLAGS.resume, FLAGS.overwrite)
+                             FLAGS.resume, FLAGS.overwrite)
 
 
-def resumed_net(directory: runs.RunDirectory,
-                config: model_lib.ModelConfig) -> model_lib.BiDAF:
-    """A net of the sizes that the run once took over from --load_path."""
+def resumed_net(directory: runs.RunDirectory, config: model_lib.ModelConfig,
+                loaded: bool) -> model_lib.BiDAF:
+    """A net of the sizes that the run's checkpoint has.
+
+    Args:
+      directory: the run's.
+      config: of flags.
+      loaded: the run began with --load_path and took all but the dropout
+        over from there.
+    """
     _, state = restoring.find_checkpoint(directory.path)
-    known = dataclasses.replace(
-        model_lib.ModelConfig(**state["model"]), keep_prob=config.keep_prob,
-        input_keep_prob=config.input_keep_prob)
-    return model_lib.BiDAF(known, state["sizes"], FLAGS.seed)
+    if loaded:
+        config = dataclasses.replace(
+            model_lib.ModelConfig(**state["model"]),
+            keep_prob=config.keep_prob,
+            input_keep_prob=config.input_keep_prob)
+    return model_lib.BiDAF(config, state["sizes"], FLAGS.seed)
 
 
 def start_from(path: str, config: model_lib.ModelConfig,
@@ -496,7 +513,8 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
         FLAGS.flags_into_string(), directory))
     if FLAGS.mode == "report":
         finish(loaded, questions, directory, options,
-               restoring.past_rows(load_path))
+               restoring.past_rows(load_path),
+               restoring.designed_sizes(load_path))
         return
     settle(loaded, options)
     net = loaded.net
@@ -514,13 +532,13 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
     else:
         finish_lib.export_both(
             net, small, questions, directory, finish_lib.model_card(
-                questions, proof, training.command_line("bidaf.cli")))
+                net, questions, proof, training.command_line("bidaf.cli")))
         print(f"exported to {directory.path / 'saved_model'}")
 
 
 def finish(loaded: loading.Loaded, questions: sources.Questions,
            directory: runs.RunDirectory, options: train_lib.Options,
-           rows: List) -> None:
+           rows: List, designed_sizes: Optional[Dict[str, int]]) -> None:
     """Scores, settles, and all that `finish_lib.finish` does."""
     before = None
     if loaded.averages is not None and FLAGS.load_ema:
@@ -540,7 +558,7 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
         training.command_line("bidaf.cli"), batch_size(),
         rules_from_flags(), before, rows, FLAGS.compare_with,
         method=options.method if FLAGS.mode == "train" else "",
-        plot_weights=FLAGS.plot_weights,
+        plot_weights=FLAGS.plot_weights, designed_sizes=designed_sizes,
         title=f"BiDAF, hidden size {loaded.net.config.hidden_size}, "
               f"structure_wd {options.structure_wd:g} ({groups})")
 

@@ -97,13 +97,21 @@ def shrink_proved(net: model_lib.BiDAF, questions: sources.Questions
     return small, proof
 
 
-def model_card(questions: sources.Questions, proof: shrink.ShrinkReport,
-               command: str) -> Dict[str, Any]:
-    """What stands beside an exported net: where it is from, what it can."""
+def model_card(designed: model_lib.BiDAF, questions: sources.Questions,
+               proof: shrink.ShrinkReport, command: str) -> Dict[str, Any]:
+    """What stands beside an exported net: where it is from, what it can.
+
+    Args:
+      designed: net of the sizes before anything was cut.
+      questions: that it was judged on.
+      proof: of the shrinking.
+      command: that made it.
+    """
     return {
         "data": questions.description, "command": command,
-        "units before": proof.before, "units after": proof.after,
-        "weights before": proof.weights_before,
+        "units before": {name: designed.sizes[name] for name in proof.before},
+        "units after": proof.after,
+        "weights before": shrink.count_weights(designed),
         "weights after": proof.weights_after,
         "largest difference of a probability": proof.max_difference,
         "intended use": "finding the answer to a question in a passage like "
@@ -169,7 +177,8 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
            rules: scoring.Rules, before: Optional[scoring.Scores] = None,
            rows: Sequence[Mapping] = (), compare_with: Sequence[str] = (),
            title: str = TITLE, method: str = "",
-           plot_weights: bool = False) -> Dict:
+           plot_weights: bool = False,
+           designed_sizes: Optional[Mapping[str, int]] = None) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -185,13 +194,18 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
       title: of the report.
       method: that made the net small, as tables of runs name it.
       plot_weights: also draw every matrix by itself, see `pipeline.draw`.
+      designed_sizes: that training began with, if the net was cut while it
+        trained.
 
     Returns:
       The report.
     """
+    designed = net
+    if designed_sizes and dict(designed_sizes) != dict(net.sizes):
+        designed = net.resized(designed_sizes)
     small, proof = shrink_proved(net, questions)
-    paths = export_both(net, small, questions, run,
-                        model_card(questions, proof, command))
+    paths = export_both(designed, small, questions, run,
+                        model_card(designed, questions, proof, command))
     packed = packing.pack(small.packable(), run.path / "saved_model")
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)
@@ -201,14 +215,15 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     seconds = measure(paths, questions)
     columns = []
     for heading, name, each, reached in (
-            (pipeline.TRAINED, "dense", net, before),
+            (pipeline.TRAINED, "dense", net, before) if designed is net
+            else (pipeline.DESIGNED, "dense", designed, None),
             ("shrunk (reloaded)", "compressed", small, scores)):
         columns.append(report.Column(heading, {
             "EM": reached and reached.exact_match,
             "F1": reached and reached.f1,
             **{key: each.sizes[key] for key in groups_lib.PRUNABLE},
             "weights (M)": shrink.count_weights(each) / 1e6,
-            **pipeline.nonzero_weights(each, net),
+            **pipeline.nonzero_weights(each, designed),
             "LSTM mult-adds per word": each.mult_adds(),
             "SavedModel bytes": export.bytes_of(paths[name]),
             "ms, batch 1": 1e3 * seconds[name],
@@ -218,11 +233,11 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     columns += paper_columns()
     columns = pipeline.beside(pipeline.other_runs(compare_with), columns)
     table = report.Table(columns, MEASURES, title)
-    sparsity = pipeline.sparsity_table(small, net)
+    sparsity = pipeline.sparsity_table(small, designed)
     data = {
         "title": title, "command": command, "method": method,
         "data": questions.description, "table": table, "sparsity": sparsity,
-        **pipeline.packed_section(packed),
+        **pipeline.cuts_section(run), **pipeline.packed_section(packed),
         "largest difference of a probability when shrunk":
             proof.max_difference,
         "largest difference of a probability when reloaded": difference,
@@ -231,7 +246,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
                              "dev part of SQuAD 1.1",
         "ms is for": "one question of middling length, whole model from "
                      "the SavedModel",
-        "plots": pipeline.draw(run, net, small, rows, each=plot_weights,
+        "plots": pipeline.draw(run, net, small, rows, designed, plot_weights,
                                **CURVES),
     }
     path = report.write_report(run.path, data)

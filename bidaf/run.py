@@ -19,6 +19,7 @@ from iss_rnns import language_training
 from iss_rnns import report
 from iss_rnns import runs
 from iss_rnns import training
+from iss_rnns.callbacks import shrinking
 
 ANSWERS, EVAL = "answers", "eval"  # folders below a run's
 
@@ -72,7 +73,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     checkpoints = runs.Checkpoints(run, plan.max_to_keep)
     fixed = {
         "options": json.loads(json.dumps(options.describe())),
-        "model": dataclasses.asdict(net.config), "sizes": dict(net.sizes),
+        "model": dataclasses.asdict(net.config),
         "max_word_size": questions.sizes.max_word_size,
         "questions": questions.description, "batch_size": plan.batch_size,
         "eval_period": plan.eval_period}
@@ -87,13 +88,32 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
               f"{int(trainer.optimizer.iterations)}", flush=True)
     else:
         questions.vocabulary.save(run.path / sources.VOCABULARY)
+    # A resumed run of an older version was never cut.
+    designed = state.get("designed_sizes") or dict(net.sizes)
     groups = train_lib.penalized_groups(net, options) or net.iss_groups()
     clock = training.Clock(plan.batch_size, state["seconds"])
     epochs = -(-options.num_steps // plan.eval_period)
     finished = int(trainer.optimizer.iterations) >= options.num_steps
     metrics = runs.Metrics(run.path / "metrics.csv",
-                               epochs if finished else state["epoch"])
+                           epochs if finished else state["epoch"])
     writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
+    sparsity = train_lib.sparsity_callbacks(net, options)
+    logger = callbacks.SparsityLogger(groups)
+    progress = training.Progress(
+        plan.eval_period, epochs, groups, clock, state["batch"],
+        # Six counts of units follow, in the same 80 columns.
+        lambda logs: f"cost {float(logs['smoothed_cost']):.2f}, "
+                     f"{clock.words_per_second():.1f} q/s")
+    judge = Judge(questions, plan, run, metrics, groups, clock, writer)
+    cutter = None
+    if options.shrink_every_steps is not None:
+        _, held_out = next(sources.judged_batches(
+            questions, plan.batch_size, num_batches=1))
+        cutter = callbacks.ShrinkWhileTraining(
+            groups, held_out, options.shrink_every_steps, options.dead_below,
+            options.dead_checks, followers=shrinking.followers(
+                sparsity + [logger, progress, judge]))
+        cutter.restore(state.get("shrinking"))
     training.fit_batches(
         trainer,
         lambda epoch, batch: sources.training_batches(
@@ -101,21 +121,21 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
             epoch * plan.eval_period + batch, options.num_steps,
             plan.cluster),
         plan.eval_period, epochs,
-        train_lib.sparsity_callbacks(net, options) + [
-            clock, _Scalars(writer, plan.log_period),
-            callbacks.SparsityLogger(groups),
-            training.Progress(
-                plan.eval_period, epochs, groups, clock, state["batch"],
-                # Six counts of units follow, in the same 80 columns.
-                lambda logs: f"cost {float(logs['smoothed_cost']):.2f}, "
-                             f"{clock.words_per_second():.1f} q/s"),
-            Judge(questions, plan, run, metrics, groups, clock, writer),
+        sparsity + [
+            # Cutting is part of what training takes.
+            *([cutter] if cutter else []), clock,
+            _Scalars(writer, plan.log_period), logger, progress, judge,
             training.SaveCheckpoints(
                 checkpoints, plan.save_period, plan.eval_period,
-                lambda: {**fixed, "seconds": clock.seconds()},
+                lambda: {**fixed, "sizes": dict(trainer.net.sizes),
+                         "designed_sizes": designed,
+                         "seconds": clock.seconds(),
+                         "shrinking": cutter and cutter.state()},
                 state["batch"]),
         ], epoch=state["epoch"], batch=state["batch"],
         max_steps=options.num_steps)
+    if cutter:
+        run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
     return trainer, metrics.rows
 
 
@@ -147,12 +167,14 @@ class Judge(tf.keras.callbacks.Callback):
         self.clock = clock
         self.writer = writer
         self.alive_above = alive_above
+        self._judged: Optional[model_lib.BiDAF] = None
         self._function: Optional[scoring.NetFunction] = None
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations)
         speed = self.clock.words_per_second()
-        if self._function is None:
+        if self._judged is not self.model.net:  # Cuts replace it.
+            self._judged = self.model.net
             self._function = scoring.net_function(
                 self.model.net, self.model.vectors, self.model.wy)
         scores = scoring.score(

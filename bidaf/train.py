@@ -1,7 +1,7 @@
 """Trains BiDAF: from options to a trained net on disk."""
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +52,9 @@ class Options:
     wy: bool = False
     seed: int = 0
     compute_dtype: str = "float32"
+    shrink_every_steps: Optional[int] = None  # 0: each evaluation
+    dead_below: float = 0.
+    dead_checks: int = 3
     pruning_plan: Optional[pruning_flags.Plan] = None
 
     @property
@@ -81,6 +84,9 @@ class Options:
         # Runs of an older version have no such keys.
         if self.compute_dtype == "float32":
             del values["compute_dtype"]
+        if self.shrink_every_steps is None:
+            for name in ("shrink_every_steps", "dead_below", "dead_checks"):
+                del values[name]
         return {**values, "pruning": plan.describe()} if plan else values
 
 
@@ -156,15 +162,15 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
     """Penalties and freezing that the options ask for."""
     result = []
     if options.wd:
-        result.append(callbacks.Penalty(
-            lambda: penalties.l2_penalty(net, options.wd)))
+        result.append(_penalty(
+            lambda net: penalties.l2_penalty(net, options.wd)))
     if not options.structured_sparsity and options.l1wd:
-        result.append(callbacks.Penalty(
-            lambda: penalties.l1_penalty(net, options.l1wd)))
+        result.append(_penalty(
+            lambda net: penalties.l1_penalty(net, options.l1wd)))
     elif options.row_col_wd or options.l1wd:
-        lasso = penalties.mixed_lasso(net, options.coef_scaling)
-        result.append(callbacks.Penalty(lambda: penalties.mixed_penalty(
-            lasso, options.row_col_wd, options.l1wd)))
+        result.append(_penalty(lambda net: penalties.mixed_penalty(
+            penalties.mixed_lasso(net, options.coef_scaling),
+            options.row_col_wd, options.l1wd)))
     penalized = penalized_groups(net, options)
     if penalized and options.structure_wd:
         result.append(callbacks.GroupLasso(penalized, options.structure_wd))
@@ -175,4 +181,11 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
             threshold=float(np.finfo(np.float32).tiny)))
     if options.pruning_plan:
         result += options.pruning_plan.callbacks(net.layer_types())
+    return result
+
+
+def _penalty(formula: Callable[[model_lib.BiDAF], tf.Tensor]
+             ) -> callbacks.Penalty:
+    """A penalty on the net that is in training, which cuts may replace."""
+    result = callbacks.Penalty(lambda: formula(result.model.net))
     return result

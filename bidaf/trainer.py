@@ -9,6 +9,7 @@ from bidaf import model
 from bidaf import penalties
 from iss_rnns import addons
 from iss_rnns import precision
+from iss_rnns import shrink
 from iss_rnns import thresholding
 
 
@@ -66,6 +67,33 @@ class Trainer(tf.keras.Model):
     def call(self, inputs, training=None):
         """See `model.BiDAF`."""
         return self.net(inputs, self.vectors, training=training)
+
+    def replace_net(self, net: model.BiDAF, cuts: Mapping, kept: Mapping
+                    ) -> None:
+        """Goes on with a smaller net; the averages are cut alike.
+
+        Args:
+          net: to go on with.
+          cuts: of `shrink.cut`.
+          kept: which units stay; the cuts say all of it.
+        """
+        del kept
+        averages = addons.MovingAverages(net.trainable_variables,
+                                         self.averages.decay)
+        for reference, cut in cuts.items():
+            averages.of(cut.variable).assign(shrink.take(
+                self.averages.of(reference.deref()).numpy(), cut.keep))
+        if self._trained is not None:
+            self._trained = [cuts[reference].variable.ref()
+                             for reference in self._trained]
+        self.net, self.averages = net, averages
+
+    def cost_of(self, net: model.BiDAF, batch: Mapping[str, tf.Tensor]
+                ) -> float:
+        """Nats a question of a net on a batch of `feed.make_batch`."""
+        outputs = net(batch, self.vectors, training=False)
+        return float(tf.add_n(penalties.answer_costs(
+            outputs, batch, self.wy, net.na_bias)))
 
     def clean(self) -> None:
         """Sets small weights to exact zeros."""

@@ -1,6 +1,6 @@
 """Training and evaluating recurrent language models, state carried along."""
 
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -123,12 +123,32 @@ class LanguageModel(tf.keras.Model):
                 "perplexity": tf.exp(self.total_cost / self.total_steps),
                 "regularization": self.total_penalty / self.total_steps}
 
-    def replace_net(self, net, carried: List[np.ndarray]) -> None:
-        """Goes on with another net, and hidden states of its sizes."""
+    def replace_net(self, net, cuts: Mapping, kept: Mapping[str, np.ndarray]
+                    ) -> None:
+        """Goes on with a smaller net; the hidden states are cut alike.
+
+        Args:
+          net: to go on with.
+          cuts: of `shrink.cut`.
+          kept: which units of the net so far stay, `[n]` bool by group.
+        """
+        del cuts
+        values = [state.numpy()[:, kept[name]] for state, name in
+                  zip(self.carried, self.net.state_groups)]
         self.net = net
         self.carried = self._new_states()
-        for variable, value in zip(self.carried, carried):
+        for variable, value in zip(self.carried, values):
             variable.assign(value)
+
+    @staticmethod
+    def cost_of(net, batch: Tuple[np.ndarray, np.ndarray]) -> float:
+        """Nats a token of a net on (ids, next ids), each `[B, T]`."""
+        x, y = (tf.constant(a) for a in batch)
+        logits, _ = net(x, training=False)
+        cost = losses.sequence_cost(tf.cast(logits, tf.float32),
+                                    tf.reshape(tf.transpose(y), [-1]),
+                                    tf.shape(x)[0])
+        return float(cost) / x.shape[1]
 
 
 def learning_rate_of(optimizer) -> float:

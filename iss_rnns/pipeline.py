@@ -36,7 +36,7 @@ _SCOPES = re.compile(
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
-TRAINED = "trained (masked)"
+TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
 
 BITS = {"measures": {"train_bits": "train", "valid_bits": "valid"},
         "ylabel": "bits a character"}
@@ -257,8 +257,7 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
     scores = (masked if designed is net else {},
               {"valid perplexity": masked["valid perplexity"],
                "test perplexity": reloaded})
-    titles = (TRAINED if designed is net else "as designed (untrained)",
-              "shrunk (reloaded)")
+    titles = (TRAINED if designed is net else DESIGNED, "shrunk (reloaded)")
     for heading, name, model, score in zip(
             titles, ("dense", "compressed"), (designed, small), scores):
         columns.append(report.Column(heading, {
@@ -363,7 +362,7 @@ def cuts_section(run: runs.RunDirectory) -> Dict:
     return {"cuts": report.Table([
         report.Column("units left", dict(zip(
             names, (tuple(cut["units"].values()) for cut in cuts)))),
-        report.Column("change of the held-out cost, nats a token", dict(zip(
+        report.Column("change of the held-out cost, nats", dict(zip(
             names, (cut["cost_change"] for cut in cuts))))],
         dict.fromkeys(names, ""), "cuts while training")}
 

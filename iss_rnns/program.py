@@ -43,15 +43,11 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                          lower_bound=0)
     flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints "
                          "(one more at each epoch's end).", lower_bound=0)
-    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
-                         "while training goes on, every so many steps; 0 "
-                         "means at each epoch's end. Default: never.",
-                         lower_bound=0)
+    define_shrinking_flags()
     flags.DEFINE_float("dead_below", 0., "With --shrink_every_steps: a unit "
                        "is dead when its norm was below this at --dead_checks "
                        "checks in a row; 0: when it is exactly zero.",
                        lower_bound=0.)
-    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
     flags.DEFINE_bool("display_weights", False, "Write a picture of each "
                       "matrix's zeros, before and after shrinking, into the "
                       "run's plots/weights/ (in all modes but eval): a pixel "
@@ -60,6 +56,15 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
     flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
                       "models for batch 1 and 1 step.")
     define_machine_flags()
+
+
+def define_shrinking_flags() -> None:
+    """When dead units are cut while training goes on, in every program."""
+    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
+                         "while training goes on, every so many steps; 0 "
+                         "means at each epoch's end. Default: never.",
+                         lower_bound=0)
+    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
 
 
 def define_compare_flag() -> None:

@@ -156,6 +156,9 @@ MISTAKES = {
     "no part": (["--mode=forward", "--load_path={0}/dead.npz",
                  "--shared_path={0}/shared.json", "--forward_name=moon"],
                 "has no part 'moon'; it has train, dev"),
+    "cutting other groups": (
+        ["--shrink_every_steps=5", "--group_config=authors"],
+        "--shrink_every_steps needs --group_config=iss"),
     "nothing to resume": (["--resume", "--nooverwrite", "--run_id=new"],
                           "nothing to resume: .*new/checkpoints holds no"),
     "resume or overwrite": (["--resume"], "exclude each other"),
@@ -221,6 +224,8 @@ def fixture_outcomes(inputs, tmp_path_factory):
     base = TRAIN + [f"--out_base_dir={runs}"]
     good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
     kill_midway(good + ["--run_id=killed"], runs / "killed")
+    kill_midway(good + ["--run_id=cut", "--shrink_every_steps=2",
+                        "--freeze_mode=group"], runs / "cut")
     cases = {"precious": str(precious)}
     cases.update({
         name: base + SIZES + ["--run_id=precious", "--overwrite"] + [
@@ -235,6 +240,7 @@ def fixture_outcomes(inputs, tmp_path_factory):
     cases.update({
         "whole": good + ["--run_id=whole", "--plot_weights"],
         "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
+        "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
         "other flags": [f"--flagfile={runs}/killed/flags.txt", "--resume",
                         "--init_lr=0.02"],
         "tested": whole + ["--mode=test", "--noload_ema", "--vis",
@@ -393,6 +399,26 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
             for row in metrics(outcomes["runs"] / "killed")] == [
                 {k: v for k, v in row.items() if k not in measured}
                 for row in metrics(outcomes["runs"] / "whole")]
+
+
+def test_cut_in_training_killed_and_resumed(outcomes):
+    """The table has the sizes that training began with, and those left."""
+    ended(outcomes, "cut")
+    run = outcomes["runs"] / "cut"
+    cuts = json.loads((run / "cuts.json").read_text())
+    left = [4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE]
+    assert cuts[0]["step"] == 2
+    assert list(cuts[0]["units"].values()) == left
+    assert abs(cuts[0]["cost_change"]) < 1e-5
+    table = json.loads((run / "report.json").read_text())["table"]
+    small, designed = (table[title] for title in (
+        "shrunk (reloaded)", "as designed (untrained)"))
+    assert [designed[name] for name in groups_lib.PRUNABLE] == [4] * 6
+    assert [small[name] for name in groups_lib.PRUNABLE] == left
+    assert designed["F1"] is None and small["F1"] >= small["EM"]
+    card = json.loads((run / "saved_model/compressed/model_card.json"
+                       ).read_text())
+    assert list(card["units before"].values()) == [4] * 6
 
 
 def test_export_runs_without_this_package(outcomes, inputs, tmp_path):

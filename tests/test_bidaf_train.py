@@ -11,9 +11,12 @@ from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import penalties
 from bidaf import train as train_lib
+from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import regularizers
+from iss_rnns import shrink
 from iss_rnns import thresholding
+from iss_rnns.callbacks import shrinking
 from iss_rnns.interop import group_json
 
 WORDS, CHARACTERS, SIZE = 7, 6, 3
@@ -52,7 +55,8 @@ def new_trainer(config=CONFIG, **options):
     for variable in net.trainable_variables:
         variable.assign(rng.normal(size=variable.shape, scale=.3))
     trainer = train_lib.compiled(net, options, VECTORS)
-    for callback in train_lib.sparsity_callbacks(net, options):
+    trainer.sparsity = train_lib.sparsity_callbacks(net, options)
+    for callback in trainer.sparsity:
         callback.set_model(trainer)
     trainer.averages.reset()
     return trainer
@@ -195,7 +199,9 @@ def test_what_a_resumed_run_is_compared_by_is_json():
     assert described["finetuned"] == ["a", "b"]
     fields = {f.name for f in dataclasses.fields(options)}
     # Other runs are described as before there was either.
-    assert set(described) == fields - {"pruning_plan", "compute_dtype"}
+    assert set(described) == fields - {
+        "pruning_plan", "compute_dtype", "shrink_every_steps", "dead_below",
+        "dead_checks"}
 
 
 @pytest.mark.parametrize("content", [
@@ -212,3 +218,46 @@ def test_finetuning_of_what_the_model_lacks():
     with pytest.raises(errors.UserError, match="names 'main/h9/weights', "
                        "which the model lacks; it has: emb/"):
         new_trainer(finetuned=("main/h9/weights",))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "gd"])
+def test_cutting_dead_units_changes_nothing_but_the_sizes(optimizer):
+    """Costs, averages and weights are those with dead units frozen."""
+    dead = {"ModFwd1": [True, False, False], "ModBwd2": [False, True, True],
+            "OutBwd": [False, False, True]}
+    costs, trainers = [], []
+    for cut in (False, True):
+        trainer = new_trainer(
+            optimizer=optimizer, init_lr=.01, group_config="iss",
+            structure_wd=.02, freeze_mode="group", wd=.01, row_col_wd=.01,
+            zero_threshold=0., var_decay=.9, shrink_every_steps=2)
+        for group in trainer.net.iss_groups():
+            if group.name in dead:
+                thresholding.zero_units(group, tf.constant(dead[group.name]))
+        trainer.averages.reset()
+        cutter = callbacks.ShrinkWhileTraining(
+            trainer.net.iss_groups(), batch(9), every=2,
+            followers=shrinking.followers(trainer.sparsity))
+        cutter.set_model(trainer)
+        costs.append([])
+        for step in range(5):
+            logs = trainer.train_step(batch(step))
+            costs[-1].append([float(logs["cost"]),
+                              float(logs["regularization"])])
+            if cut:
+                cutter.on_train_batch_end(step)
+        trainers.append(trainer)
+    # A dead row's norm still counts as its root of 1e-8 in the penalty.
+    np.testing.assert_allclose(costs[1], costs[0], rtol=2e-4)
+    whole, small = trainers
+    left = {name: 3 - sum(units) for name, units in dead.items()}
+    assert {name: small.net.sizes[name] for name in dead} == left
+    assert cutter.cuts[0]["step"] == 2 and len(cutter.cuts) == 1
+    assert abs(cutter.cuts[0]["cost_change"]) < 1e-6
+    expected, _ = shrink.shrink(whole.net, whole.net.iss_groups())
+    for ours, theirs in zip(small.net.trainable_variables,
+                            expected.trainable_variables):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=ours.name)
+    kernel = small.net.answers[0].kernels[0]
+    assert small.averages.of(kernel).shape == kernel.shape
+    assert np.abs(small.averages.of(kernel) - kernel).max() > 1e-4

@@ -187,12 +187,16 @@ def test_bfloat16_policy_trains():
 
 def test_replace_net_goes_on_with_other_sizes():
     model = new_model()
+    first, second = model.net.state_sizes[::2]
     small = model.net.resized({"lstm_0": 2})
     assert small.state_sizes == [2, 2, 4, 4]
-    model.replace_net(small, [np.full([BATCH, n], 0.25, np.float32)
-                              for n in small.state_sizes])
-    assert [tuple(s.shape) for s in model.carried] == [
-        (BATCH, n) for n in small.state_sizes]
-    assert all((s.numpy() == 0.25).all() for s in model.carried)
+    for state in model.carried:
+        state.assign(tf.ones([BATCH, 1]) * tf.range(float(state.shape[1])))
+    model.replace_net(small, {}, {
+        "lstm_0": np.arange(first) >= first - 2,
+        "lstm_1": np.ones(second, bool)})
+    for state, values in zip(model.carried, [[first - 2., first - 1.]] * 2
+                             + [np.arange(second)] * 2):
+        np.testing.assert_array_equal(state, [values] * BATCH)
     assert {v.ref() for v in model.trainable_variables} == {
         v.ref() for v in small.trainable_variables}

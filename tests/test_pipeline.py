@@ -44,7 +44,7 @@ def test_cuts_while_training(tmp_path):
         {"step": 300, "units": {"a": 5, "b": 4}, "cost_change": -2e-6}]))
     assert pipeline.cuts_section(run)["cuts"].as_dict() == {
         "units left": {"step 300": [5, 4]},
-        "change of the held-out cost, nats a token": {"step 300": -2e-6}}
+        "change of the held-out cost, nats": {"step 300": -2e-6}}
 
 
 def test_one_epoch_has_no_sum():

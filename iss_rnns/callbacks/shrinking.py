@@ -6,20 +6,23 @@ weights), carried hidden states and groups all move to the smaller shapes,
 and the next step of the same `fit` runs on them.
 """
 
-from typing import Dict, List, Optional, Sequence, Tuple
+import collections
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
-from iss_rnns import losses
 from iss_rnns import regularizers
 from iss_rnns import shrink
 
 
 class ShrinkWhileTraining(tf.keras.callbacks.Callback):
-    """Cuts dead units out of a `LanguageModel` in training.
+    """Cuts dead units out of a model in training.
+
+    The model is a `LanguageModel`, or another with its attributes `net` and
+    `optimizer` and its methods `replace_net` and `cost_of`.
 
     A unit is dead if its whole group is exactly zero, or if its norm stayed
     below `dead_below` at `checks` checks in a row: at a high learning rate
@@ -31,11 +34,12 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
 
     Args:
       groups: the ISS groups of the model's net.
-      held_out: (ids, next ids), each `[B, T]`.
+      held_out: a batch as the model's `cost_of` takes it.
       every: steps between checks; 0 means at the end of each epoch.
       dead_below: norm; 0 cuts exactly zero groups only.
       checks: how many in a row.
-      tolerance: largest change of the cost, in nats a token.
+      tolerance: largest change of the cost, in nats (of a language model a
+        token, of BiDAF a question).
       least_share: fraction of the units that must be dead for a cut: each cut
         has the training step traced and compiled again.
       followers: callbacks whose `groups` must follow the variables into
@@ -47,7 +51,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     """
 
     def __init__(self, groups: Sequence[groups_lib.Group],
-                 held_out: Tuple[np.ndarray, np.ndarray],
+                 held_out,
                  every: int = 0, dead_below: float = 0.,
                  checks: int = 3, tolerance: float = 0.01,
                  followers: Sequence = (), least_share: float = 0.02):
@@ -110,7 +114,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     def _cut(self, alive: List[np.ndarray]) -> None:
         model = self.model
         small, cuts = shrink.cut(model.net, self.groups, alive)
-        change = self._cost(small) - self._cost(model.net)
+        change = (model.cost_of(small, self.held_out)
+                  - model.cost_of(model.net, self.held_out))
         record = {"step": int(model.optimizer.iterations),
                   "units": {g.name: int(a.sum())
                             for g, a in zip(self.groups, alive)},
@@ -118,21 +123,19 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         text = "/".join(str(n) for n in record["units"].values())
         if abs(change) > self.tolerance:
             print(f"step {record['step']}: cut to {text} units refused: it "
-                  f"would change the held-out cost by {change:+.2g} nats a "
-                  f"token (tolerance {self.tolerance:g})", flush=True)
+                  f"would change the held-out cost by {change:+.2g} nats "
+                  f"(tolerance {self.tolerance:g})", flush=True)
             # They may be alive after all: let them prove it again.
             self._streaks = [np.zeros(g.size, int) for g in self.groups]
             return
         self.cuts.append(record)
         print(f"step {record['step']}: cut to {text} units; held-out cost "
-              f"{change:+.2g} nats a token", flush=True)
-        kept = {g.name: a for g, a in zip(self.groups, alive)}
-        carried = [state.numpy()[:, kept[name]] for state, name in
-                   zip(model.carried, model.net.state_groups)]
+              f"{change:+.2g} nats", flush=True)
         optimizer = resized_optimizer(model.optimizer, cuts)
         for hook in getattr(model.optimizer, "_iss_hooks", []):
             hook.attach(optimizer)
-        model.replace_net(small, carried)
+        model.replace_net(small, cuts, {
+            g.name: a for g, a in zip(self.groups, alive)})
         model.optimizer = optimizer
         followed = {id(g): g for holder in [self, *self.followers]
                     for g in holder.groups}
@@ -142,14 +145,6 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                          zip(self._streaks, alive)]
         model.train_function = None
         model.make_train_function()
-
-    def _cost(self, net) -> float:
-        x, y = (tf.constant(a) for a in self.held_out)
-        logits, _ = net(x, training=False)
-        cost = losses.sequence_cost(tf.cast(logits, tf.float32),
-                                    tf.reshape(tf.transpose(y), [-1]),
-                                    tf.shape(x)[0])
-        return float(cost) / x.shape[1]
 
 
 def followers(candidates: Sequence[tf.keras.callbacks.Callback]
@@ -163,25 +158,37 @@ def resized_optimizer(optimizer, cuts: Dict[object, groups_lib.Cut]):
 
     Args:
       optimizer: a Keras optimizer (not a legacy one), built.
-      cuts: old variable.ref() -> `Cut`.
+      cuts: old variable.ref() -> `Cut`, in the order that it was built in.
 
     Returns:
       The optimizer, with the same hyper-parameters, step and slot values.
     """
     small = type(optimizer).from_config(optimizer.get_config())
     small.build([cut.variable for cut in cuts.values()])
-    small.learning_rate.assign(optimizer.learning_rate)
-    owners = {reference.deref().name: cut for reference, cut in cuts.items()}
+    if isinstance(small.learning_rate, tf.Variable):  # not a schedule
+        small.learning_rate.assign(optimizer.learning_rate)
+    owners: Dict[str, List[groups_lib.Cut]] = {}
+    for reference, cut in cuts.items():
+        owners.setdefault(reference.deref().name, []).append(cut)
+    seen = collections.Counter()
     for old, new in zip(optimizer.variables, small.variables):
-        owner = _owner(old.name, owners)
+        owner = _owner(old.name, owners, seen[old.name])
+        seen[old.name] += 1
         new.assign(old if owner is None
                    else shrink.take(old.numpy(), owner.keep))
     return small
 
 
-def _owner(slot_name: str, owners: Dict[str, groups_lib.Cut]
-           ) -> Optional[groups_lib.Cut]:
-    """The cut of the variable whose name a slot's name ends with."""
+def _owner(slot_name: str, owners: Dict[str, List[groups_lib.Cut]],
+           number: int) -> Optional[groups_lib.Cut]:
+    """The cut of the variable whose name a slot's name ends with.
+
+    Args:
+      slot_name: of the optimizer's variable.
+      owners: cuts of all variables by name; several may share one.
+      number: of the slots of this name before it, which belong to the
+        variables of the same name before it.
+    """
     matches = [name for name in owners
                if slot_name == name or slot_name.endswith("/" + name)]
-    return owners[max(matches, key=len)] if matches else None
+    return owners[max(matches, key=len)][number] if matches else None
