@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
 
 # For flags of your own: make demo ARGS="--seed=1"
 ARGS ?=
-BENCHMARKS ?= ptb_train ptb_infer rhn bidaf
+BENCHMARKS ?= ptb_train ptb_infer rhn bidaf sparse_infer
 # Two processes for the tests; TESTS="tests/test_report.py -k table" for some.
 JOBS ?= 2
 TESTS ?=
