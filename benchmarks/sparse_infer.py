@@ -48,6 +48,7 @@ import warnings
 import numpy as np
 from absl import flags
 
+from benchmarks import harness
 from benchmarks import sparse_peers as peers
 from iss_rnns import errors
 from iss_rnns import sparse
@@ -281,6 +282,11 @@ def main(argv):
     if len(argv) > 1:
         raise errors.UserError(f"unexpected argument '{argv[1]}'; flags "
                                f"start with --")
+    harness.thread_counts([str(FLAGS.threads)])
+    if FLAGS.sparsity >= 1.:
+        raise errors.UserError("--sparsity must lie in [0, 1), got "
+                               f"{FLAGS.sparsity}: nothing would be left to "
+                               "multiply")
     warnings.filterwarnings("ignore", message="Sparse ")
     missing = []
     peers.set_threads(FLAGS.threads, missing)

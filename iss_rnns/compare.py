@@ -5,7 +5,8 @@
 
 The table has the columns of the papers on pruning: weights left, sparsity,
 perplexity, loss relative to the first dense run, and the speedup that each
-run measured. `--papers` shows theirs below.
+run measured. `--papers` shows theirs below, with character error rates in the
+place of perplexities.
 """
 
 import json
@@ -20,17 +21,25 @@ from iss_rnns import report
 from iss_rnns import results
 
 FLAGS = flags.FLAGS
+Points = List[Tuple[float, float]]  # (sparsity, measure)
 DENSE = "dense"
 SHRUNK, TRAINED = "shrunk (reloaded)", "trained (masked)"
 MEASURES = {
-    "lambda": "g", "units": "", "nonzero weights (M)": ".3f", "sparsity": ".3f",
-    "valid perplexity": ".2f", "test perplexity": ".2f",
+    "lambda": "g", "units": "", "nonzero weights (M)": ".3f",
+    "sparsity %": ".1f", "valid perplexity": ".2f", "test perplexity": ".2f",
     "relative %": "+.1f", "speedup, whole model": ".2f",
     **{report.packed_speedup(batch): ".2f"
        for batch in report.PACKED_BATCHES},
 }
 PAPERS = ("narang2017_results", "block_sparse_table2", "block_sparse_table3",
-          "block_sparse_table4", "block_sparse_table5")
+          "block_sparse_table4", "block_sparse_table5", "anchors_ptb")
+# Their figures under the names of ours. What perplexity is here, the error
+# rate is in the papers on pruning; others pruned on Penn TreeBank, too.
+PAPER_MEASURES = {
+    "params_M": "nonzero weights (M)", "sparsity_percent": "sparsity %",
+    "valid": "valid perplexity", "test": "test perplexity",
+    "CER": "character error rate %", "relative_percent": "relative %",
+}
 
 
 def define_flags() -> None:
@@ -39,7 +48,7 @@ def define_flags() -> None:
                         "as Markdown. Default: none are written.")
     flags.DEFINE_string("sparse_json", None, "File of `python -m "
                         "benchmarks.sparse_infer --sweep --json=FILE`, for "
-                        "the picture of speedup against sparsity.")
+                        "the pictures of speedup against sparsity.")
     flags.DEFINE_bool("papers", False, "Also show the papers' tables.")
 
 
@@ -60,17 +69,17 @@ def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
         data = json.loads(file.read_text(encoding="utf-8"))
         small = data["table"][SHRUNK]
         large = data["table"].get(TRAINED, {})
-        test = small["test perplexity"]
-    except (OSError, KeyError, TypeError, AttributeError,
-            json.JSONDecodeError) as error:
+        test = float(small["test perplexity"])
+        units = tuple(small.get("units") or ())
+    except (OSError, KeyError, TypeError, AttributeError, ValueError
+            ) as error:
         raise errors.UserError(
             f"cannot compare {folder}: {file} is no finished report of a "
             f"language model ({type(error).__name__}: {error})") from None
     values = {measure: small.get(measure) for measure in MEASURES}
-    values.update({"valid perplexity": small.get("valid perplexity"),
-                   "test perplexity": test,
+    values.update({"units": units, "test perplexity": test,
+                   "sparsity": small.get("sparsity"),
                    "speedup, whole model": small.get("speedup")})
-    values["units"] = tuple(small.get("units") or ())
     if values["sparsity"] is None:  # A report of an older version.
         values.update(_by_weights(small, large or data["table"].get(
             "as designed (untrained)", {})))
@@ -94,6 +103,8 @@ def compare(runs: Sequence[Tuple[str, Mapping[str, Any]]]) -> report.Table:
     columns = []
     for name, values in runs:
         values = dict(values)
+        if values["sparsity"] is not None:
+            values["sparsity %"] = 100. * values["sparsity"]
         if base:
             # As in the papers: worse is negative.
             values["relative %"] = 100. * (
@@ -109,21 +120,23 @@ def dense_perplexity(runs: Sequence[Tuple[str, Mapping[str, Any]]]
                  if name == DENSE), None)
 
 
-def speedups(path: str) -> Dict[str, List[Tuple[float, float]]]:
-    """Pattern of zeros -> (sparsity, speedup), out of a sweep.
+def speedups(path: str) -> Dict[str, Dict[str, Points]]:
+    """Product -> pattern of zeros -> (sparsity, speedup), out of a sweep.
+
+    A product is e.g. `1500x6000, batch1`.
 
     Raises:
       UserError: if the file is none of a sweep.
     """
     try:
         numbers = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        found: Dict[str, List[Tuple[float, float]]] = {}
+        found: Dict[str, Dict[str, Points]] = {}
         for key, value in numbers.items():
             parts = key.split("/")
             if parts[0] == "sweep" and parts[-1] == "chosen_ratio":
                 _, shape, pattern, batch, sparsity, _ = parts
-                found.setdefault(f"{pattern}, {shape}, {batch}", []).append(
-                    (float(sparsity), float(value)))
+                found.setdefault(f"{shape}, {batch}", {}).setdefault(
+                    pattern, []).append((float(sparsity), float(value)))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise errors.UserError(
             f"cannot read speedups from {path}: {error}") from None
@@ -141,7 +154,7 @@ def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
     Raises:
       UserError: see `speedups` and `plots.against_sparsity`.
     """
-    series = speedups(sparse_json) if sparse_json else {}
+    products = speedups(sparse_json) if sparse_json else {}
     target = pathlib.Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -149,7 +162,7 @@ def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
         raise errors.UserError(
             f"cannot write {folder}: {error.strerror}") from None
     base = dense_perplexity(runs)
-    points: Dict[str, List[Tuple[float, float]]] = {}
+    points: Dict[str, Points] = {}
     for name, values in runs:
         if values.get("sparsity") is not None and name != DENSE:
             points.setdefault(name, []).append(
@@ -159,11 +172,12 @@ def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
         written.append(target / "perplexity_vs_sparsity.png")
         plots.against_sparsity(written[-1], points, "test perplexity",
                                reference=base and (DENSE, base))
-    if series:
-        written.append(target / "speedup_vs_sparsity.png")
+    for product, series in products.items():
+        name = product.replace(", ", "_")
+        written.append(target / f"speedup_vs_sparsity_{name}.png")
         plots.against_sparsity(
-            written[-1], series, "times faster than dense", log=True,
-            reference=(DENSE, 1.))
+            written[-1], series, "times faster than dense", product,
+            log=True, reference=(DENSE, 1.))
     return written
 
 
@@ -174,12 +188,15 @@ def paper_tables() -> List[report.Table]:
         columns: List[report.Column] = []
         for row in results.paper_rows(name):
             label = " ".join(str(row[key]) for key in (
-                "model", "block", "algorithm") if row.get(key, "-") != "-")
+                "method", "model", "block", "algorithm")
+                             if row.get(key, "-") != "-")
             columns.append(report.Column(report.unique(label, columns), {
-                key: value for key, value in row.items()
-                if not isinstance(value, str)}))
-        tables.append(report.Table(columns,
-                                   title=results.describe(name)["title"]))
+                measure: row[key] for key, measure in PAPER_MEASURES.items()
+                if key in row}))
+        measures = [each for each in PAPER_MEASURES.values()
+                    if any(each in column.values for column in columns)]
+        tables.append(report.Table(columns, measures,
+                                   results.describe(name)["title"]))
     return tables
 
 

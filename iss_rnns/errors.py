@@ -17,6 +17,12 @@ class UserError(Exception):
     """
 
 
+def reason(error: BaseException) -> str:
+    """What an error of the system or of a library says, in one line."""
+    text = getattr(error, "strerror", None) or str(error).strip()
+    return (text.splitlines() or [type(error).__name__])[0]
+
+
 def run_main(main: Callable) -> None:
     """Runs a program's `main(argv)`; absl flags are parsed first.
 

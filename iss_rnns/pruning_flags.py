@@ -198,12 +198,18 @@ class Settings:
                     f"{_size(variable.shape)}; give a smaller --block_size, "
                     "or leave that type out of --pruning_layers")
         made = self._schedules(epochs, steps_per_epoch, chosen, dense)
-        first = made[chosen[0]]
-        if first.start >= epochs * steps_per_epoch:
+        # Steps count from 0.
+        first, last = made[chosen[0]], round(epochs * steps_per_epoch) - 1
+        if first.start > last:
             raise errors.UserError(
-                f"pruning would start at step {first.start}, but training "
-                f"ends with step {round(epochs * steps_per_epoch)}; give a "
-                "smaller --pruning_start or more epochs")
+                f"pruning would start at step {first.start}, but the last "
+                f"step of training is {last}; give a smaller --pruning_start "
+                "or train longer")
+        if first.last_update > last:
+            raise errors.UserError(
+                f"pruning would go on to step {first.last_update}, but the "
+                f"last step of training is {last}: less than asked would be "
+                "pruned; give a smaller --pruning_end or train longer")
         return Plan(self.method, self.block_size, made, self.lasso)
 
     def _schedules(self, epochs, steps_per_epoch, chosen, dense

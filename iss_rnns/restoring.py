@@ -3,21 +3,15 @@
 import functools
 import os
 import pathlib
-import zipfile
-import zlib
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import array_files
 from iss_rnns import errors
 from iss_rnns import runs
 from iss_rnns.interop import tf1
-
-# What NumPy raises on a damaged `.npz` file; an empty one is an EOFError, an
-# encrypted one a RuntimeError.
-_NPZ_ERRORS = (OSError, ValueError, EOFError, RuntimeError, KeyError,
-               zipfile.BadZipFile, zlib.error)
 
 
 def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0,
@@ -72,18 +66,8 @@ def read_arrays(path: str) -> Dict[str, np.ndarray]:
     """
     if pathlib.Path(path).suffix != ".npz":
         return tf1.read_checkpoint(path)
-    try:
-        file = np.load(path)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array; expected those of a model "
-                             "by name, as np.savez writes them")
-        with file:
-            # Of what is no array NumPy gives the bytes.
-            return {tf1.canonical(n): np.asarray(file[n])
-                    for n in file.files}
-    except _NPZ_ERRORS as error:
-        raise errors.UserError(
-            f"cannot read weights {path}: {tf1.reason(error)}") from None
+    return {tf1.canonical(name): array for name, array in
+            array_files.read(path, "weights").items()}
 
 
 def past_rows(path: str) -> List[Dict]:

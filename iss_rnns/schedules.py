@@ -53,6 +53,11 @@ class Schedule:
         """Whether masks are computed anew at this step; bool scalar."""
         raise NotImplementedError
 
+    @property
+    def last_update(self) -> int:
+        """The last step at which masks are computed anew."""
+        raise NotImplementedError
+
     def get_config(self) -> Dict:
         """Arguments that make an equal schedule."""
         raise NotImplementedError
@@ -155,6 +160,11 @@ class NarangThreshold(Schedule):
         return ((step > self.start) & (step < self.end)
                 & (step % self.frequency == 0))
 
+    @property
+    def last_update(self) -> int:
+        """See base class."""
+        return (self.end - 1) // self.frequency * self.frequency
+
     def get_config(self) -> Dict:
         """See base class."""
         return {"q": self.q, "start": self.start, "ramp": self.ramp,
@@ -182,6 +192,11 @@ class _Sparsity(Schedule):
         return ((step >= self.start) & (step <= self.end)
                 & (((step - self.start) % self.frequency == 0)
                    | (step == self.end)))
+
+    @property
+    def last_update(self) -> int:
+        """See base class."""
+        return self.end
 
     def get_config(self) -> Dict:
         """See base class."""
@@ -327,9 +342,10 @@ def _heuristics(epochs, steps_per_epoch, ramp, end) -> Dict:
     ramp, end = max(start, round(ramp * steps)), round(end * steps)
     if end < start + 2:
         raise errors.UserError(
-            f"{epochs} epochs of {steps_per_epoch} steps are too few for the "
-            f"papers' pruning schedule: it would start at step {start} and "
-            f"end at step {end}; train longer, or give start, ramp and end")
+            f"{epochs:.4g} epochs of {steps_per_epoch} steps are too few for "
+            f"the papers' pruning schedule: it would start at step {start} "
+            f"and end at step {end}; train longer, or give start, ramp and "
+            "end")
     return {"start": start, "ramp": min(ramp, end), "end": end,
             "frequency": min(FREQUENCY, max(1, (end - start) // 10)),
             "ramp_multiple": RAMP_MULTIPLE}

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -215,6 +217,21 @@ def test_ratio_is_of_each_round():
 def test_bad_threads_are_refused(values):
     with pytest.raises(errors.UserError, match=f"--threads has '{values[-1]}"):
         harness.thread_counts(values)
+
+
+@pytest.mark.parametrize("flag, message", [
+    ("--sparsity=1", r"--sparsity must lie in \[0, 1\), got 1.0"),
+    ("--sparsity=-1", "--sparsity=-1"),
+    ("--threads=9999", "--threads has '9999', expected numbers from 1")])
+def test_bad_flags_of_sparse_products_are_refused(flag, message):
+    pytest.importorskip("numba")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sparse_infer", flag],
+        cwd=README.parent.parent, capture_output=True, text=True,
+        check=False)
+    assert done.returncode == 2, done.stderr
+    line, = done.stderr.splitlines()
+    assert line.startswith("error: ") and re.search(message, line)
 
 
 def test_json_that_cannot_be_written(tmp_path):

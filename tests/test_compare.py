@@ -39,6 +39,7 @@ def sweep(path):
         f"sweep/9x8/{pattern}/batch1/{sparsity}/chosen_ratio": ratio
         for pattern, sparsity, ratio in (
             ("single", .9, 3.), ("single", .5, 1.), ("ISS", .9, 8.))} | {
+                "sweep/9x8/ISS/batch16/0.9/chosen_ratio": 6.,
                 "sweep/9x8/single/batch1/0.9/numpy_ms": 1.,
                 "product/9x8/single/batch1/chosen_ratio": 5.}))
     return str(path)
@@ -53,6 +54,8 @@ def test_table_with_the_loss_relative_to_the_dense_run(runs):
     assert found["block 4x4"]["products packed: speedup, batch 1"] == 6.
     assert found["block 4x4"]["speedup, whole model"] == 1.5
     assert found["glp 4x4"]["units"] == [7, 5]
+    assert [column["sparsity %"] for column in found.values()] == [
+        0., 90., 80., 85.]
 
 
 def test_without_a_dense_run_there_is_no_relative_loss(runs):
@@ -75,8 +78,15 @@ def test_a_run_may_be_given_a_name_and_may_be_older(tmp_path):
 
 def test_speedups_of_a_sweep(tmp_path):
     assert compare.speedups(sweep(tmp_path / "s.json")) == {
-        "single, 9x8, batch1": [(.9, 3.), (.5, 1.)],
-        "ISS, 9x8, batch1": [(.9, 8.)]}
+        "9x8, batch1": {"single": [(.9, 3.), (.5, 1.)],
+                        "ISS": [(.9, 8.)]},
+        "9x8, batch16": {"ISS": [(.9, 6.)]}}
+
+
+def test_a_report_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "report.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(errors.UserError, match="cannot compare .*no finished"):
+        compare.read_run(str(tmp_path))
 
 
 @pytest.mark.parametrize("text, message", [
@@ -92,7 +102,10 @@ def test_bad_speedups(tmp_path, text, message):
         compare.speedups(str(path))
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"table": {}}'])
+@pytest.mark.parametrize("text", [
+    None, "{", "[]", '{"table": {}}',
+    '{"table": {"shrunk (reloaded)": {"test perplexity": "low"}}}',
+    '{"table": {"shrunk (reloaded)": {"test perplexity": 1, "units": 1}}}'])
 def test_a_run_without_a_report_is_named(tmp_path, text):
     if text is not None:
         (tmp_path / "report.json").write_text(text)
@@ -104,8 +117,16 @@ def test_a_run_without_a_report_is_named(tmp_path, text):
 def test_the_papers_tables():
     titles = [table.title for table in compare.paper_tables()]
     assert len(set(titles)) == len(compare.PAPERS)
+    ours = compare.compare([]).measures
+    for table in compare.paper_tables():
+        assert set(table.measures) - set(ours) <= {"character error rate %"}
     text = compare.paper_tables()[1].text(200)
-    assert re.search(r"CER .*15\.36 \(V\)", text)
+    assert re.search(r"character error rate % .*15\.36 \(V\)", text)
+    assert re.search(r"sparsity % .*89\.2 \(V\)", text)
+    zhu, = [column for column in compare.paper_tables()[-1].columns
+            if column.title == "Zhu and Gupta 2017, large 2x1500 (4)"]
+    assert zhu.values["test perplexity"].value == 80.24
+    assert zhu.values["sparsity %"].value == 90
 
 
 def test_the_command(runs, tmp_path):
@@ -118,7 +139,9 @@ def test_the_command(runs, tmp_path):
         cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "test perplexity" in done.stdout
-    for name in ("perplexity_vs_sparsity.png", "speedup_vs_sparsity.png"):
+    for name in ("perplexity_vs_sparsity.png",
+                 "speedup_vs_sparsity_9x8_batch1.png",
+                 "speedup_vs_sparsity_9x8_batch16.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
     assert "| relative % |" in (out / "comparison.md").read_text()
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True,

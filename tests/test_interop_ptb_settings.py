@@ -1,6 +1,7 @@
 """The authors' settings of the word language model, and mistakes in them."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -152,6 +153,25 @@ def test_the_authors_blocks_count_once():
         "block_col_size": [12, 12]}
     grid, = built(data)
     assert grid.shape == (1, 2)
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_the_structures_of_other_cells(cell):
+    """Their file asks for the ISS of the model itself."""
+    model = model_lib.WordLSTM(11, UNITS, (5, 4), cell=cell)
+    settings = ptb_settings.load(str(
+        pathlib.Path(model_lib.__file__).parent
+        / f"structure_grouplasso_{cell}.json"))
+    found = ptb_settings.build_groups(settings, model.tf1_views(),
+                                      model.tf1_cells())
+    assert settings.global_decay == 0.00245
+    for ours, theirs in zip(found, model.iss_groups()):
+        assert ours.name == theirs.name
+        np.testing.assert_allclose(ours.squared_norms(),
+                                   theirs.squared_norms(), rtol=1e-6)
+        assert [c.variable.ref() for c in ours.companions] == [
+            c.variable.ref() for c in theirs.companions]
+    assert len(found) == 2
 
 
 def test_unequal_widths_use_the_true_border():

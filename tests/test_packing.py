@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import errors
 from iss_rnns import packing
 from iss_rnns import report
 
@@ -58,8 +59,29 @@ def test_measures_never_choose_what_is_slower(tmp_path):
     assert packed.matrices["out"].startswith("32x50, 0.")
 
 
+def test_a_small_sparse_matrix_is_enough(tmp_path):
+    """Most of the net's weights may be left."""
+    parts = packable(.0)
+    parts["out"].assign(np.eye(32, 50))
+    packed = packing.pack(parts, tmp_path)
+    assert set(packing.load(packed.folder)) == {"lstm", "out"}
+    assert packed.matrices["lstm.kernel"].startswith("24x128, 0.000 zeros")
+
+
+def test_what_cannot_be_loaded(tmp_path):
+    with pytest.raises(errors.UserError, match="holds no packed weights"):
+        packing.load(tmp_path)
+    np.savez(tmp_path / "a.npz", kind="lstm")
+    with pytest.raises(errors.UserError,
+                       match="a.npz is not a packed matrix or lstm"):
+        packing.load(tmp_path)
+    (tmp_path / "a.npz").write_bytes(b"")
+    with pytest.raises(errors.UserError, match="packed weights .*a.npz: No "):
+        packing.load(tmp_path)
+
+
 def test_a_net_that_is_not_sparse_is_left_alone(tmp_path):
     parts = packable(.3)
-    assert packing.sparsity(parts) == pytest.approx(.3, abs=.05)
+    assert packing.highest_sparsity(parts) == pytest.approx(.3, abs=.05)
     assert packing.pack(parts, tmp_path) is None
     assert not list(tmp_path.iterdir())

@@ -163,11 +163,29 @@ def test_a_resumed_run_is_compared_by_plain_values():
     (dict(pruning="gradual", target_sparsity=.5, epochs=1),
      "1 epochs of 50 steps are too few"),
     (dict(pruning="hard", target_sparsity=.5, pruning_start=1000),
-     "would start at step 1000, but training ends with step 1000"),
+     "would start at step 1000, but the last step of training is 999; give"),
+    (dict(pruning="gradual", target_sparsity=.5, pruning_end=1000),
+     "would go on to step 1000, but the last step of training is 999: less "
+     "than asked would be pruned; give a smaller --pruning_end"),
+    (dict(pruning="gradual", target_sparsity=.5, pruning_frequency=0),
+     "frequency must be a whole number of at least 1, got 0"),
 ])
 def test_mistakes(values, message):
     with pytest.raises(errors.UserError, match=message):
         plan(**values)
+
+
+def test_thresholds_must_end_within_the_training_too():
+    def dense(path):
+        return pruning_flags.arrays(layers())
+
+    flags = dict(pruning="gradual", dense_checkpoint="D",
+                 pruning_frequency=10)
+    # The last update is before the end.
+    assert plan(dense, pruning_end=1000, **flags).schedules[
+        "input"].last_update == 990
+    with pytest.raises(errors.UserError, match="would go on to step 1000"):
+        plan(dense, pruning_end=1001, **flags)
 
 
 def test_a_dense_model_of_zeros_gives_no_threshold():

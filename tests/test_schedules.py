@@ -62,6 +62,7 @@ def test_narang_equals_the_algorithm(start, ramp, end, freq, multiple,
     changes = np.flatnonzero(np.diff(values, prepend=0.))
     updates = [s for s in range(100) if schedule.updates(s)]
     np.testing.assert_array_equal(changes, updates)
+    assert schedule.last_update == updates[-1]
 
 
 def test_narang_ends_near_q():
@@ -90,7 +91,8 @@ def test_cubic_equals_the_formula(start, end, freq, initial):
     assert np.all(np.diff(values) >= 0)
     assert values[-1] == np.float32(.9)
     changes = set(np.flatnonzero(np.diff(values)) + 1)
-    assert changes <= {s for s in range(70) if schedule.updates(s)}
+    updates = {s for s in range(70) if schedule.updates(s)}
+    assert changes <= updates and schedule.last_update == max(updates)
 
 
 def test_constant():

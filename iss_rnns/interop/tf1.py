@@ -253,13 +253,8 @@ def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
 
 
 def reason(error: Exception) -> str:
-    """An error of the system's or of TensorFlow's in one line.
-
-    Without the names of TensorFlow's ops.
-    """
-    text = getattr(error, "strerror", None) or str(error).strip()
-    line = (text.splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", line)
+    """`errors.reason` without the names of TensorFlow's ops."""
+    return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", errors.reason(error))
 
 
 def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],

@@ -1,6 +1,6 @@
 """A whole LSTM layer on packed matrices, all time steps compiled."""
 
-from typing import Optional, Sequence, Tuple, Union
+from typing import Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -144,19 +144,27 @@ class PackedLSTM:
         matrix.write_arrays(path, "lstm", arrays)
 
     @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "PackedLSTM":
+        """Out of the arrays of a file; nothing is measured yet.
+
+        Raises:
+          UserError: see `panels.Panels.from_arrays`.
+          ValueError: the arrays do not fit each other.
+        """
+        parts = [matrix.PackedMatrix.from_arrays(
+            {key.partition(".")[2]: value for key, value in arrays.items()
+             if key.startswith(f"{name}.")})
+                 for name in ("kernel", "recurrent_kernel")]
+        bias = arrays.get("bias", np.zeros(0, np.float32))
+        if bias.dtype != np.float32:
+            raise ValueError(f"the bias must be float32, got {bias.dtype}.")
+        return cls(*parts, bias)
+
+    @classmethod
     def load(cls, path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
              threads: int = 1) -> "PackedLSTM":
         """Reads `save`; see `iss_rnns.sparse.load`."""
-        try:
-            arrays = matrix.read_arrays(path, "lstm")
-            forms = [panels.Panels.from_arrays(
-                {key.partition(".")[2]: value for key, value in arrays.items()
-                 if key.startswith(f"{name}.")})
-                     for name in ("kernel", "recurrent_kernel")]
-            layer = cls(*(matrix.PackedMatrix(f) for f in forms),
-                        arrays.get("bias", np.zeros(0)))
-        except (errors.UserError, ValueError) as error:
-            raise errors.UserError(f"{path}: {error}") from error
+        layer = matrix.read(path, {"lstm": cls.from_arrays})
         if len(batch_sizes):
             layer.kernel.tune(batch_sizes, threads)
             layer.recurrent_kernel.tune(batch_sizes, threads)

@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import os
-import zipfile
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from iss_rnns import array_files
 from iss_rnns import errors
 from iss_rnns.sparse import backends, kernels, panels
 
@@ -46,6 +46,15 @@ class PackedMatrix:
         self.choices: Dict[int, Choice] = {}
         self.max_difference: Optional[float] = None
         self._products = {PACKED: form}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "PackedMatrix":
+        """Out of the arrays of a file; nothing is measured yet.
+
+        Raises:
+          UserError: see `panels.Panels.from_arrays`.
+        """
+        return cls(panels.Panels.from_arrays(arrays))
 
     def __repr__(self):
         return (f"PackedMatrix(shape={self.shape}, width={self.form.width}, "
@@ -242,49 +251,49 @@ def load(path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
       threads: see `pack`.
 
     Raises:
-      UserError: no such file, or not one of a packed matrix.
+      UserError: no such file, damaged, or not one of a packed matrix.
     """
-    try:
-        packed = PackedMatrix(
-            panels.Panels.from_arrays(read_arrays(path, "matrix")))
-    except errors.UserError as error:
-        raise errors.UserError(f"{path}: {error}") from error
+    packed = read(path, {"matrix": PackedMatrix.from_arrays})
     if len(batch_sizes):
         packed.tune(batch_sizes, threads)
     return packed
 
 
 def write_arrays(path: str, kind: str, arrays: Dict[str, np.ndarray]) -> None:
-    """Writes arrays to an `.npz` file without pickle; whole or not at all."""
+    """Writes arrays to an `.npz` file without pickle; whole or not at all.
+
+    Compressed: panels wide enough to run fast hold zeros too.
+    """
     temporary = f"{path}.tmp"
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, format=np.array(FORMAT), kind=np.array(kind),
-                     **arrays)
+            np.savez_compressed(file, format=np.array(FORMAT),
+                                kind=np.array(kind), **arrays)
         os.replace(temporary, path)
     except OSError as error:
         raise errors.UserError(
             f"cannot write {path}: {error.strerror}") from error
 
 
-def read_arrays(path: str, kind: str) -> Dict[str, np.ndarray]:
-    """Reads `write_arrays`.
+def read(path: str, makers: Mapping[str, Callable]):
+    """What `write_arrays` wrote, made anew.
+
+    Args:
+      path: of the file.
+      makers: by kind, functions of its arrays.
 
     Raises:
       UserError: no such file, damaged, or of another kind.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except OSError as error:
+    arrays = array_files.read(path, "packed weights")
+    found, kind = str(arrays.pop("format", "")), str(arrays.pop("kind", ""))
+    if found != FORMAT or kind not in makers:
         raise errors.UserError(
-            f"cannot read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.UserError("not a packed file, or damaged") from error
-    found = str(arrays.pop("format", "")), str(arrays.pop("kind", ""))
-    if found != (FORMAT, kind):
-        raise errors.UserError(f"not a packed {kind} ({FORMAT})")
-    return arrays
+            f"{path} is not a packed {' or '.join(makers)} ({FORMAT})")
+    try:
+        return makers[kind](arrays)
+    except (errors.UserError, ValueError) as error:
+        raise errors.UserError(f"{path}: {error}") from None
 
 
 def _checked(array, name: str) -> np.ndarray:

@@ -4,7 +4,7 @@ See `kernels` for how they multiply.
 """
 
 import dataclasses
-from typing import Dict, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -131,7 +131,7 @@ class Panels:
                 "values": self.values}
 
     @classmethod
-    def from_arrays(cls, arrays: Dict[str, np.ndarray]) -> "Panels":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Panels":
         """Inverse of `to_arrays`.
 
         Raises:
@@ -146,19 +146,21 @@ class Panels:
             raise errors.UserError(
                 f"the packed matrix lacks its {error.args[0]}") from error
         fits = (
-            shape.shape == (2,) and width.shape == ()
-            and int(width) in kernels.WIDTHS and indptr.dtype == np.int64
+            shape.dtype == width.dtype == indptr.dtype == np.int64
+            and shape.shape == (2,) and shape.min() >= 0
+            and width.shape == () and int(width) in kernels.WIDTHS
             and indices.dtype in (np.uint16, np.uint32)
             and values.dtype == np.float32
             and indptr.shape == (-(-int(shape[1]) // int(width)) + 1,)
             and indptr[0] == 0 and np.all(np.diff(indptr) >= 0)
             and indices.shape == (indptr[-1],)
             and values.shape == (indptr[-1], int(width))
-            and (not indices.size or indices.max() < shape[0]))
+            and (not indices.size or indices.max() < shape[0])
+            and np.isfinite(values).all())
         if not fits:
             raise errors.UserError(
                 "the packed matrix is damaged: its indices do not fit its "
-                "shape")
+                "shape, or its weights are no finite numbers")
         return cls((int(shape[0]), int(shape[1])), int(width), indptr,
                    indices, values)
 

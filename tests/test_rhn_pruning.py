@@ -1,0 +1,77 @@
+"""Pruning of highway models: masks, resuming in mid-schedule, the report."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import corpora
+from iss_rnns import packing
+from iss_rnns import pipeline
+from iss_rnns import pruning_flags
+from iss_rnns import runs
+from rhns import model as model_lib
+from rhns import train as train_lib
+from test_rhn_train import new_corpus, new_options, weights_of
+
+FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
+SPARSITY, START, END = .75, 4, 70
+
+
+def pruned_options(corpus, **flags):
+    """Options of a run that is pruned as the program's flags say."""
+    options = new_options(epochs=3)
+    net = train_lib.new_net(options, len(corpus.symbols))
+    plan = pruning_flags.Settings.of({**dict.fromkeys(FLAGS), **dict(
+        target_sparsity=SPARSITY, pruning_start=START, pruning_end=END,
+        pruning_frequency=5), **flags}).plan(
+            options.epochs, len(corpora.batches(corpus.train, 4, 5)[0]),
+            net.layer_types(), model_lib.PRUNED_TYPES, None)
+    return dataclasses.replace(options, pruning=plan)
+
+
+@pytest.mark.parametrize("flags, title", [
+    (dict(pruning="gradual"), "gradual"),
+    (dict(pruning="glp", block_size="2x3", pruning_lasso=.001), "glp 2x3")])
+def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(
+        tmp_path, flags, title):
+    corpus = new_corpus()
+    options = pruned_options(corpus, **flags)
+    assert options.method == title
+    expected, _ = train_lib.train(
+        options, corpus, runs.RunDirectory(tmp_path, "whole"), False)
+    for stop in ((START + END) // 2, None):
+        net, _ = train_lib.train(
+            dataclasses.replace(options, max_train_steps=stop), corpus,
+            runs.RunDirectory(tmp_path, "cut", resume=stop is None),
+            stop is None)
+    for name, value in weights_of(expected).items():
+        np.testing.assert_array_equal(value, weights_of(net)[name], name)
+    types = net.layer_types()
+    for variable in (*types["input"], *types["recurrent"]):
+        assert np.mean(variable.numpy() == 0) == pytest.approx(SPARSITY,
+                                                               abs=.1)
+    assert np.all(types["embedding"][0].numpy() != 0)
+    if flags["pruning"] == "glp":
+        for matrix in types["recurrent"]:
+            blocks = tf.reshape(matrix, [3, 2, 2, 3]).numpy() != 0
+            alive = blocks.any(axis=(1, 3))
+            np.testing.assert_array_equal(alive, blocks.all(axis=(1, 3)))
+
+
+def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
+    pytest.importorskip("numba")
+    corpus = new_corpus()
+    options = pruned_options(corpus, pruning="gradual")
+    run = runs.RunDirectory(tmp_path, "run")
+    net, metrics = train_lib.train(options, corpus, run, False)
+    pipeline.finish(run, net, pipeline.Texts.of(corpus, 4, 5), "test",
+                    rows=metrics.rows, method=options.method)
+    report = json.loads((run.path / "report.json").read_text())
+    assert report["method"] == "gradual"
+    assert report["table"]["shrunk (reloaded)"]["sparsity"] > .3
+    packed = packing.load(run.path / "saved_model" / packing.FOLDER)
+    assert set(packed) == {"rhn_0.kernel_h", "rhn_0.kernel_t", *(
+        f"rhn_0.recurrent_{gate}_{d}" for gate in "ht" for d in range(2))}
