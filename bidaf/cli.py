@@ -365,7 +365,7 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
     options, plan = options_from_flags(questions), plan_from_flags()
     print(f"data: {questions.description}", flush=True)
     config = model_config(questions)
-    directory = run_directory() if FLAGS.resume else None
+    directory = run_directory(load_path) if FLAGS.resume else None
     if directory:
         net = resumed_net(directory, config, bool(load_path))
     elif not load_path:
@@ -378,7 +378,7 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
     train_lib.sparsity_callbacks(net, options)
     train_lib.trained_variables(net, options.finetuned or ())
     if directory is None:
-        directory = run_directory()
+        directory = run_directory(load_path)
         directory.write_text("flags.txt", program.resumable(
             FLAGS.flags_into_string(), directory))
     trainer, rows = run_lib.train(net, options, plan, questions, directory,
@@ -401,10 +401,13 @@ def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
             load(path, questions).net.layer_types()))
 
 
-def run_directory() -> runs.RunDirectory:
-    """That of flags."""
-    return runs.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
-                             FLAGS.resume, FLAGS.overwrite)
+def run_directory(load_path: Optional[str]) -> runs.RunDirectory:
+    """That of flags; --overwrite spares what else they name."""
+    return runs.RunDirectory(
+        FLAGS.out_base_dir, FLAGS.run_id,
+        FLAGS.resume and FLAGS.mode == "train", FLAGS.overwrite,
+        keep=[load_path, FLAGS.shared_path, FLAGS.data_dir,
+              *FLAGS.compare_with])
 
 
 def resumed_net(directory: runs.RunDirectory, config: model_lib.ModelConfig,
@@ -417,7 +420,7 @@ def resumed_net(directory: runs.RunDirectory, config: model_lib.ModelConfig,
       loaded: the run began with --load_path and took all but the dropout
         over from there.
     """
-    _, state = restoring.find_checkpoint(directory.path)
+    _, state = loading.state_of(directory.path)
     if loaded:
         config = dataclasses.replace(
             model_lib.ModelConfig(**state["model"]),
@@ -507,8 +510,7 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
              load_path: str) -> None:
     """Modes shrink, export and report."""
     options = options_from_flags()
-    directory = runs.RunDirectory(FLAGS.out_base_dir, FLAGS.run_id,
-                                      overwrite=FLAGS.overwrite)
+    directory = run_directory(load_path)
     directory.write_text("flags.txt", program.resumable(
         FLAGS.flags_into_string(), directory))
     if FLAGS.mode == "report":
@@ -559,6 +561,7 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
         rules_from_flags(), before, rows, FLAGS.compare_with,
         method=options.method if FLAGS.mode == "train" else "",
         plot_weights=FLAGS.plot_weights, designed_sizes=designed_sizes,
+        num_batches=test_batches(),
         title=f"BiDAF, hidden size {loaded.net.config.hidden_size}, "
               f"structure_wd {options.structure_wd:g} ({groups})")
 

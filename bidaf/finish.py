@@ -67,17 +67,21 @@ def paper_columns() -> List[report.Column]:
 
 def proof_batches(questions: sources.Questions) -> List[Dict[str, Any]]:
     """Real batches to prove equality on, short and long contexts."""
-    batches = list(sources.judged_batches(questions, PROOF_ROWS))
-    places = np.linspace(0, len(batches) - 1, PROOF_BATCHES).astype(int)
-    return [batches[i][1] for i in sorted(set(places.tolist()))]
+    indices = sources.by_length(questions.judged)
+    last = max(len(indices) - PROOF_ROWS, 0)
+    places = np.linspace(0, last, PROOF_BATCHES).astype(int)
+    return [sources.judged_batch(questions, indices[i:i + PROOF_ROWS])
+            for i in sorted(set(places.tolist()))]
 
 
 def shrink_proved(net: model_lib.BiDAF, questions: sources.Questions
                   ) -> Tuple[model_lib.BiDAF, shrink.ShrinkReport]:
     """Cuts a net's dead units; proves its scores equal on real batches.
 
+    Of a direction that lost every unit one of zeros stays.
+
     Raises:
-      UserError: if a direction lost every unit or the scores differ.
+      UserError: if the scores differ.
     """
     functions = {}
 
@@ -88,8 +92,9 @@ def shrink_proved(net: model_lib.BiDAF, questions: sources.Questions
         outputs = functions[id(each)](batch)
         return [outputs[name] for name in serving.OUTPUTS if name in outputs]
 
-    small, proof = shrink.shrink(net, net.iss_groups(),
-                                 proof_batches(questions), run, TOLERANCE)
+    groups = net.iss_groups()
+    small, proof = shrink.shrink(net, groups, proof_batches(questions), run,
+                                 TOLERANCE, groups_lib.kept_units(groups))
     print(f"shrunk {_counts(proof.before)} -> {_counts(proof.after)} units, "
           f"{proof.weights_before:,} -> {proof.weights_after:,} weights; "
           f"largest difference of a probability {proof.max_difference:.2g}",
@@ -160,8 +165,8 @@ def check_reloaded(served: serving.Served, net: model_lib.BiDAF,
 def measure(paths: Mapping[str, pathlib.Path], questions: sources.Questions,
             rounds: int = 9) -> Dict[str, float]:
     """Median seconds of one question of middling length, by export."""
-    batches = list(sources.judged_batches(questions, 1))
-    batch = batches[len(batches) // 2][1]
+    indices = sources.by_length(questions.judged)
+    batch = sources.judged_batch(questions, [indices[len(indices) // 2]])
 
     def runner(path):
         served = serving.Served(path)
@@ -178,7 +183,8 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
            rows: Sequence[Mapping] = (), compare_with: Sequence[str] = (),
            title: str = TITLE, method: str = "",
            plot_weights: bool = False,
-           designed_sizes: Optional[Mapping[str, int]] = None) -> Dict:
+           designed_sizes: Optional[Mapping[str, int]] = None,
+           num_batches: int = 0) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -196,6 +202,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
       plot_weights: also draw every matrix by itself, see `pipeline.draw`.
       designed_sizes: that training began with, if the net was cut while it
         trained.
+      num_batches: of the scoring, as `before` was made; 0 means all.
 
     Returns:
       The report.
@@ -210,7 +217,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)
     scores = scoring.score(served, questions, batch_size, rules,
-                           title="reloaded")
+                           num_batches, title="reloaded")
     print(f"shrunk and reloaded: {scores}", flush=True)
     seconds = measure(paths, questions)
     columns = []

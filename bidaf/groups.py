@@ -136,6 +136,20 @@ def dead_units(penalized: Sequence[groups_lib.Group], below: float = 0.
     return {group.name: ~group.alive(below).numpy() for group in penalized}
 
 
+def kept_units(groups: Sequence[groups_lib.Group]) -> List[np.ndarray]:
+    """What stays of each group when its dead units are cut: `[n]` bool each.
+
+    A direction may die whole: what it read reaches the answer in other ways,
+    too. Its first unit stays, as an LSTM needs one; of zeros, it is silent.
+    """
+    result = []
+    for group in groups:
+        alive = group.alive().numpy()
+        alive[0] |= not alive.any()
+        result.append(alive)
+    return result
+
+
 def silence(net, dead: Mapping[str, np.ndarray]) -> None:
     """Makes dead units ready to be cut, in place.
 

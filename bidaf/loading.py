@@ -1,8 +1,9 @@
 """Weights of a trained BiDAF, ready to be judged, shrunk or trained on."""
 
 import dataclasses
+import glob
 import pathlib
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from bidaf import penalties
 from bidaf import sources
 from bidaf import train as train_lib
 from bidaf import vocabulary as vocabulary_lib
+from bidaf.vocabulary import PathLike
 from iss_rnns import addons
 from iss_rnns import errors
 from iss_rnns import restoring
@@ -61,6 +63,10 @@ def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
     Raises:
       UserError: if there is none.
     """
+    if load_path and not glob.glob(f"{glob.escape(load_path)}*"):
+        raise errors.UserError(
+            f"there is nothing at --load_path={load_path}; give a run "
+            "directory, a .npz file or a checkpoint of the authors' program")
     if not shared_path and not (load_path and restoring.is_run(load_path)):
         raise errors.UserError(
             f"--load_path={load_path} is no run directory, so the ids of its "
@@ -79,16 +85,37 @@ def config_of(load_path: str, step: int,
     """
     if not restoring.is_run(load_path):
         return otherwise()
-    _, state = restoring.find_checkpoint(load_path, step)
-    return model_lib.ModelConfig(**state["model"])
+    return model_lib.ModelConfig(**state_of(load_path, step)[1]["model"])
 
 
 def word_size_of(load_path: str, step: int) -> Optional[int]:
     """Characters of a word that weights were trained with, if known."""
     if not restoring.is_run(load_path):
         return None
-    _, state = restoring.find_checkpoint(load_path, step)
-    return state["max_word_size"]
+    return state_of(load_path, step)[1]["max_word_size"]
+
+
+def state_of(folder: PathLike, step: int = 0) -> Tuple[str, Dict]:
+    """Prefix and state of a checkpoint of this program.
+
+    Args:
+      folder: the run's.
+      step: of the checkpoint; 0 means the newest.
+
+    Raises:
+      UserError: if there is none, or another program wrote it.
+    """
+    prefix, state = restoring.find_checkpoint(folder, step)
+    known = {field.name for field in dataclasses.fields(
+        model_lib.ModelConfig)}
+    if not (isinstance(state.get("model"), dict)
+            and set(state["model"]) == known
+            and {"sizes", "max_word_size"} <= state.keys()):
+        raise errors.UserError(
+            f"{folder} is no run of this version of bidaf.cli: the state "
+            f"beside {prefix} does not say what model it is; give another "
+            "--load_path")
+    return prefix, state
 
 
 def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
@@ -106,11 +133,17 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
         net = restoring.restore(
             lambda sizes: model_lib.BiDAF(config, sizes), path,
             model_lib.sizes_of, step)
-        prefix, state = restoring.find_checkpoint(path, step)
+        prefix, state = state_of(path, step)
         averages = addons.MovingAverages(net.trainable_variables, 1.)
-        tf.train.Checkpoint(
-            model=tf.train.Checkpoint(averages=averages)).read(
-                prefix).assert_existing_objects_matched().expect_partial()
+        try:
+            tf.train.Checkpoint(
+                model=tf.train.Checkpoint(averages=averages)).read(
+                    prefix).assert_existing_objects_matched().expect_partial()
+        except tf1.READ_ERRORS + (AssertionError,) as error:
+            raise errors.UserError(
+                f"the averages in checkpoint {prefix} cannot be restored: "
+                f"{tf1.reason(error)}; take another one with --load_step"
+                ) from None
         plan = state.get("options", {}).get("pruning") or {"schedules": ()}
         return Loaded(net, averages, int(prefix.rpartition("-")[2]),
                       tuple(plan["schedules"]))

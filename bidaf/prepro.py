@@ -59,8 +59,10 @@ def preprocess(sources: Dict[str, PathLike], glove: PathLike, out: PathLike,
         raise UserError(
             f"{path} is there already; give another --out, or --overwrite to "
             "replace it")
+    # What would be in vain after minutes of work is told now.
     tokenizer = words_lib.Tokenizer(splitter)
     _check_glove(glove, glove_dim)
+    store.check_writable(out)
     read = {name: squad.read(source) for name, source in sources.items()}
     word_ids = _WordIds()
     parts = {name: _part(source, name, tokenizer, split, word_ids)

@@ -111,7 +111,8 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
             questions, plan.batch_size, num_batches=1))
         cutter = callbacks.ShrinkWhileTraining(
             groups, held_out, options.shrink_every_steps, options.dead_below,
-            options.dead_checks, followers=shrinking.followers(
+            options.dead_checks, keep_one=True,
+            followers=shrinking.followers(
                 sparsity + [logger, progress, judge]))
         cutter.restore(state.get("shrinking"))
     training.fit_batches(

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 import random
-from typing import Dict, Iterator, Optional
+from typing import Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -28,12 +28,14 @@ class Questions:
     Attributes:
       train: to train on; None where nothing is trained.
       judged: to be scored on.
-      sizes: of the arrays of both.
+      sizes: of the embeddings, and of the arrays that are trained on.
+      judged_sizes: of the arrays that are judged, none of which is cut.
       description: of where they come from.
     """
     train: Optional[read_data.DataSet]
     judged: read_data.DataSet
     sizes: feed.Sizes
+    judged_sizes: feed.Sizes
     description: str
 
     @property
@@ -78,6 +80,9 @@ def for_training(store: store_lib.Store, config: read_data.DataConfig
                  ) -> Questions:
     """Parts `train` and `dev`, with a vocabulary of the former's words.
 
+    All of `dev` is judged, not only what the filters let through, so that
+    scores while training are those of --mode=test.
+
     Raises:
       UserError: see `read_data.read`.
     """
@@ -86,8 +91,12 @@ def for_training(store: store_lib.Store, config: read_data.DataConfig
     # What is judged is cut to what it needs: the same scores, sooner.
     judged = read_data.read(store, "dev",
                             dataclasses.replace(config, len_opt=True),
-                            train.vocabulary)
-    return Questions(train, judged, feed.sizes([train, judged]),
+                            train.vocabulary, filtered=False)
+    judged_sizes = feed.sizes([train, judged], training=False)
+    # A word has as many characters in both: padding is not without effect.
+    sizes = dataclasses.replace(feed.sizes([train]),
+                                max_word_size=judged_sizes.max_word_size)
+    return Questions(train, judged, sizes, judged_sizes,
                      _describe(store, train, judged))
 
 
@@ -112,7 +121,7 @@ def for_testing(store: store_lib.Store, config: read_data.DataConfig,
     sizes = feed.sizes([judged], training=False)
     if word_size:
         sizes = dataclasses.replace(sizes, max_word_size=word_size)
-    return Questions(None, judged, sizes, _describe(store, judged))
+    return Questions(None, judged, sizes, sizes, _describe(store, judged))
 
 
 def _describe(store, *data_sets) -> str:
@@ -169,19 +178,28 @@ def judged_batches(questions: Questions, batch_size: int,
     Yields:
       (indices in the part, arrays of `feed.make_batch`).
     """
-    data_set = questions.judged
-    indices = list(data_set.valid_idxs)
+    indices = list(questions.judged.valid_idxs)
     if num_batches:
         indices = indices[:num_batches * batch_size]
     else:
-        lengths = data_set.longest_sentences[
-            data_set.part.question_paragraphs]
-        indices.sort(key=lengths.tolist().__getitem__)
+        indices = by_length(questions.judged)
     for start in range(0, len(indices), batch_size):
         chosen = indices[start:start + batch_size]
-        yield chosen, feed.make_batch(
-            data_set, chosen, questions.sizes, batch_size=len(chosen),
-            random=random.Random(0))
+        yield chosen, judged_batch(questions, chosen)
+
+
+def judged_batch(questions: Questions, indices: Sequence[int]
+                 ) -> Dict[str, np.ndarray]:
+    """Arrays of `feed.make_batch` of some questions of `questions.judged`."""
+    return feed.make_batch(
+        questions.judged, indices, questions.judged_sizes,
+        batch_size=len(indices), random=random.Random(0))
+
+
+def by_length(data_set: read_data.DataSet) -> List[int]:
+    """Its questions from the shortest longest sentence to the longest."""
+    lengths = data_set.longest_sentences[data_set.part.question_paragraphs]
+    return sorted(data_set.valid_idxs, key=lengths.tolist().__getitem__)
 
 
 def specs(word_size: int, single: bool = False, labels: bool = True

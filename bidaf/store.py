@@ -5,6 +5,7 @@ can use, and for each part (`train`, `dev`, ...) the texts as word ids. Every
 paragraph is kept once, whatever the number of its questions.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,15 +14,20 @@ import pathlib
 import tempfile
 import zipfile
 import zlib
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
 
-from iss_rnns.errors import UserError
+from iss_rnns.errors import UserError, reason
 
 FILE = "store.npz"
 FORMAT = 1  # To be raised with any change of the arrays.
 PathLike = Union[str, os.PathLike]
+
+# What reading a damaged file raises: NumPy, its zip archive, JSON, UTF-8. A
+# lone array is no archive (a TypeError, before Python 3.11 AttributeError).
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError,
+            AttributeError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +104,8 @@ class Store:
                 f"no preprocessed data at {self.path}; make it with `python "
                 "-m bidaf.prepro --train FILE --dev FILE --glove FILE --out "
                 f"{path}`")
-        self.meta = json.loads(self._text("meta"))
+        with self._reading("meta"):
+            self.meta = dict(json.loads(self._array("meta").tobytes()))
         if self.meta.get("format") != FORMAT:
             raise UserError(
                 f"{self.path} has format {self.meta.get('format')}, this "
@@ -140,24 +147,25 @@ class Store:
             fields[field.name] = read(f"{name}/{field.name}")
         return Part(**fields)
 
-    def _array(self, name: str) -> np.ndarray:
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
         try:
-            with np.load(self.path) as arrays:
-                return arrays[name]
-        except (OSError, ValueError, KeyError, EOFError, zlib.error,
-                zipfile.BadZipFile) as error:
+            yield
+        except _DAMAGED as error:
             raise UserError(
                 f"{self.path} is damaged or no preprocessed data (reading "
-                f"'{name}': {error}); preprocess it anew") from error
+                f"'{name}': {reason(error)}); preprocess it anew") from error
 
-    def _text(self, name: str) -> str:
-        return self._array(name).tobytes().decode()
+    def _array(self, name: str) -> np.ndarray:
+        with self._reading(name), np.load(self.path) as arrays:
+            return arrays[name]
 
     def _texts(self, name: str) -> List[str]:
         data = self._array(name).tobytes()
         ends = np.cumsum(self._array(f"{name}/sizes"), dtype=np.int64).tolist()
-        return [data[start:end].decode()
-                for start, end in zip([0] + ends, ends)]
+        with self._reading(name):
+            return [data[start:end].decode()
+                    for start, end in zip([0] + ends, ends)]
 
 
 def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
@@ -206,6 +214,22 @@ def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
         raise UserError(
             f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+def check_writable(folder: PathLike) -> None:
+    """Checks that `write` could make a store; makes nothing itself.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    path = pathlib.Path(folder) / FILE
+    place = next(each for each in path.absolute().parents if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}") from error
 
 
 def _bytes(data: bytes) -> np.ndarray:

@@ -147,9 +147,20 @@ MISTAKES = {
     "broken vocabulary": (
         ["--mode=test", "--load_path={0}/dead.npz",
          "--shared_path={0}/vars.json"], "{0}/vars.json is no vocabulary"),
-    "no checkpoint": (["--mode=test", "--load_path={0}/none",
+    "nothing there": (["--mode=test", "--load_path={0}/none"],
+                      "there is nothing at --load_path={0}/none"),
+    "no checkpoint": (["--mode=test", "--load_path={0}/damaged",
                        "--shared_path={0}/shared.json"],
-                      "no checkpoint at {0}/none"),
+                      "no checkpoint at {0}/damaged"),
+    "another program's run": (["--load_path={0}/other"],
+                              "{0}/other is no run of this version of bidaf"),
+    "replacing what is read": (
+        ["--run_id=base", "--out_base_dir={0}", "--load_path={0}/base"],
+        "--overwrite would remove {0}/base, which this run reads"),
+    "a report over its run": (
+        ["--mode=report", "--run_id=base", "--out_base_dir={0}",
+         "--load_path={0}/base"],
+        "--overwrite would remove {0}/base, which this run reads"),
     "damaged weights": (["--mode=test", "--load_path={0}/bad.npz",
                          "--shared_path={0}/shared.json"],
                         "cannot read weights {0}/bad.npz"),
@@ -189,6 +200,9 @@ def fixture_inputs(tmp_path_factory):
          "max_word_size": questions.sizes.max_word_size})
     questions.vocabulary.save(base.path / sources.VOCABULARY)
     restoring.save_weights(net, folder / "dead.npz")
+    other = folder / "other" / "checkpoints"
+    other.mkdir(parents=True)
+    (other / "state-3.json").write_text('{"epoch": 1, "sizes": [4, 4]}')
     return folder
 
 
@@ -246,6 +260,8 @@ def fixture_outcomes(inputs, tmp_path_factory):
         "tested": whole + ["--mode=test", "--noload_ema", "--vis",
                            "--zero_threshold=0",
                            f"--answer_path={runs}/answers.json"],
+        "part": whole + ["--mode=report", "--run_id=part", "--batch_size=6",
+                         "--test_num_batches=1"],
         "forward": whole + ["--mode=forward", "--debug"],
         "no such step": whole + ["--mode=test", "--load_step=3"],
         "other words": good + ["--run_id=x", "--char_count_th=99"],
@@ -374,6 +390,12 @@ def test_answers_score_what_the_run_says(outcomes):
     cost = float(last["dev_cost"])
     assert f", cost {cost:.4f} (16 questions)" in (
         outcomes["tested"]["printed"])
+
+
+def test_both_columns_of_a_report_are_for_the_same_questions(outcomes):
+    printed = ended(outcomes, "part")
+    for what in ("as trained", "shrunk and reloaded"):
+        assert re.search(fr"{what}: .*\(6 questions\)", printed), what
 
 
 def test_forward_answers_without_scores(outcomes):

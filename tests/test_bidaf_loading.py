@@ -1,6 +1,8 @@
 """BiDAF's weights from disk, and how averages lose what is dead."""
 
 import dataclasses
+import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import restoring
 from iss_rnns import runs
+from iss_rnns import shrink
 from iss_rnns import thresholding
 
 CONFIG = model_lib.ModelConfig(
@@ -129,3 +132,51 @@ def test_a_step_that_was_not_kept(run):
     with pytest.raises(errors.UserError,
                        match="run holds no checkpoint of step 3; it has 7"):
         loading.config_of(run, 3, lambda: None)
+
+
+def test_a_direction_without_living_units_keeps_a_silent_one(trainer, run):
+    """Penalties that kill a whole direction do not cost the run its end."""
+    loaded = load(run)
+    group, = groups_lib.iss_groups(loaded.net, ["OutBwd"])
+    thresholding.zero_units(group, tf.fill([4], True))
+    groups_of_net = loaded.net.iss_groups()
+    alive = groups_lib.kept_units(groups_of_net)
+    assert [units.sum() for units in alive] == [
+        loaded.net.sizes[name] for name in groups_lib.PRUNABLE[:5]] + [1]
+    small, _ = shrink.cut(loaded.net, groups_of_net, alive)
+    assert small.sizes["OutBwd"] == 1
+    assert not small.output_lstm.cells[1].kernel.numpy().any()
+
+
+def test_damaged_averages_are_told_in_one_line(trainer, run):
+    """The averages lie in a part of the file that the weights do not read."""
+    prefix, _ = restoring.find_checkpoint(run)
+    data = pathlib.Path(f"{prefix}.data-00000-of-00001")
+    average = trainer.averages.of(trainer.net.answers[1].kernels[0]).numpy()
+    content = bytearray(data.read_bytes())
+    place = content.index(average.tobytes())
+    content[place:place + 4] = bytes(4)
+    data.write_bytes(content)
+    with pytest.raises(errors.UserError, match=(
+            "^the averages in checkpoint .*model-7 cannot be restored: .*; "
+            "take another one with --load_step$")):
+        load(run)
+
+
+@pytest.mark.parametrize("changes", [
+    {"model": None}, {"model": {"vocab_size": 3}}, {"sizes": None}])
+def test_a_run_of_another_program(run, changes):
+    path = pathlib.Path(run) / "checkpoints" / "state-7.json"
+    state = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(
+        {key: value for key, value in state.items() if value is not None}))
+    with pytest.raises(errors.UserError, match=(
+            "run is no run of this version of bidaf.cli: the state beside "
+            ".*model-7 does not say what model it is")):
+        loading.config_of(run, 0, lambda: None)
+
+
+def test_nothing_at_a_path(tmp_path):
+    with pytest.raises(errors.UserError, match=(
+            "there is nothing at --load_path=.*/typo; give a run directory")):
+        loading.vocabulary_of(str(tmp_path / "typo"), None)

@@ -271,6 +271,14 @@ def test_a_store_is_replaced_only_if_asked(files):
     assert run(files, overwrite=True).glove_words == ["the"]
 
 
+def test_folder_that_cannot_be_made_is_told_before_the_work(
+        files, monkeypatch):
+    files["out"].write_text("a file")
+    monkeypatch.setattr(prepro.squad, "read", lambda source: 1 / 0)
+    with pytest.raises(UserError, match=r"cannot write .*out/store\.npz: "):
+        run(files)
+
+
 def command(files, *more, **changes):
     files = {**files, **changes}
     return subprocess.run(

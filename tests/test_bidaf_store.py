@@ -115,3 +115,35 @@ def test_meta_is_json(tmp_path):
         meta = json.loads(arrays["meta"].tobytes())
     assert meta == {"glove_dim": 2, "format": store.FORMAT,
                     "parts": ["train", "dev"]}
+
+
+def save(path, **arrays):
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+@pytest.mark.parametrize("meta", [
+    b"{", b"\xff", b"[1]", b"3", b"null"])
+def test_archive_with_other_content(tmp_path, meta):
+    save(tmp_path / store.FILE, meta=np.frombuffer(meta, np.uint8))
+    with pytest.raises(UserError, match=(
+            r"is damaged or no preprocessed data \(reading 'meta': [^\n]*\); "
+            "preprocess it anew$")):
+        store.Store(tmp_path)
+
+
+def test_a_lone_array(tmp_path):
+    with open(tmp_path / store.FILE, "wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(UserError, match="reading 'meta'"):
+        store.Store(tmp_path)
+
+
+def test_texts_that_are_not_utf8(tmp_path):
+    path = write(tmp_path)
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    save(path, **{**arrays, "words": np.full(
+        arrays["words"].shape, 0xff, np.uint8)})
+    with pytest.raises(UserError, match="reading 'words': 'utf-8' codec"):
+        store.Store(path).words

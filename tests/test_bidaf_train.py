@@ -261,3 +261,22 @@ def test_cutting_dead_units_changes_nothing_but_the_sizes(optimizer):
     kernel = small.net.answers[0].kernels[0]
     assert small.averages.of(kernel).shape == kernel.shape
     assert np.abs(small.averages.of(kernel) - kernel).max() > 1e-4
+
+
+def test_a_direction_that_dies_whole_keeps_one_unit():
+    """Training goes on, with the strongest; the next check cuts nothing."""
+    trainer = new_trainer(group_config="iss", zero_threshold=0.)
+    group, = groups_lib.iss_groups(trainer.net, ["OutBwd"])
+    strongest = int(np.argmax(group.squared_norms()))
+    kernel = trainer.net.output_lstm.cells[1].kernel.numpy()
+    cutter = callbacks.ShrinkWhileTraining(
+        [group], batch(9), dead_below=1e6, checks=1, tolerance=1e6,
+        keep_one=True)
+    cutter.set_model(trainer)
+    for _ in range(2):
+        cutter.check()
+    assert trainer.net.sizes["OutBwd"] == 1 and len(cutter.cuts) == 1
+    np.testing.assert_array_equal(
+        trainer.net.output_lstm.cells[1].kernel,
+        kernel.reshape(-1, 4, 3)[..., strongest])
+    assert np.isfinite(trainer.train_step(batch())["cost"])

@@ -44,6 +44,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         has the training step traced and compiled again.
       followers: callbacks whose `groups` must follow the variables into
         their smaller shapes.
+      keep_one: of a group whose units are all dead, the strongest stays;
+        else that is an error. For nets in which others do its work.
 
     Raises:
       ValueError: if `dead_below` is negative, `checks` is not positive or
@@ -54,7 +56,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                  held_out,
                  every: int = 0, dead_below: float = 0.,
                  checks: int = 3, tolerance: float = 0.01,
-                 followers: Sequence = (), least_share: float = 0.02):
+                 followers: Sequence = (), least_share: float = 0.02,
+                 keep_one: bool = False):
         super().__init__()
         regularizers.check_strength(dead_below, "dead_below")
         if checks < 1:
@@ -70,6 +73,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.tolerance = tolerance
         self.followers = list(followers)
         self.least_share = least_share
+        self.keep_one = keep_one
         self.cuts: List[Dict] = []  # step, units left, change of the cost
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
@@ -101,6 +105,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             below = norms < self.dead_below
             self._streaks[i] = np.where(below, self._streaks[i] + 1, 0)
             alive.append((norms > 0) & (self._streaks[i] < self.checks))
+            if self.keep_one and not alive[-1].any():
+                alive[-1][np.argmax(norms)] = True
             if not alive[-1].any():
                 raise errors.UserError(
                     f"all {group.size} units of layer '{group.name}' died at "
