@@ -298,9 +298,14 @@ def against_sparsity(
                       label=f"{label} ({value:.4g})")
     if log:
         panel.set_yscale("log")
+        # 1, 2, 5, 10, ...: with all of 1 to 9 the labels would overlap.
+        panel.set_yticks([
+            step * 10. ** power for power in range(-3, 7)
+            for step in (1, 2, 5)
+            if panel.get_ylim()[0] <= step * 10. ** power
+            <= panel.get_ylim()[1]])
         panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_formatter("{x:g}")
-        panel.tick_params(axis="y", which="minor", labelsize=7)
+        panel.yaxis.set_minor_formatter("")
     panel.set(xlabel="sparsity, %", ylabel=ylabel, title=title)
     panel.grid(color="#e3e6e9", linewidth=.6)
     panel.spines[["top", "right"]].set_visible(False)
