@@ -1,7 +1,6 @@
 """Weights from files of every kind."""
 
 import json
-import struct
 import zipfile
 
 import numpy as np
@@ -14,37 +13,18 @@ from iss_rnns import runs
 from ptb import model as model_lib
 
 
-def broken_zip(path):
-    """An archive whose first array is no compressed data any more."""
-    np.savez_compressed(path, a=np.zeros(100))
-    with zipfile.ZipFile(path) as file:
-        start = file.infolist()[0].header_offset
-    data = bytearray(path.read_bytes())
-    name, extra = struct.unpack_from("<HH", data, start + 26)
-    data[start + 30 + name + extra] = 0xff
-    path.write_bytes(data)
-
-
 def text_in_zip(path):
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.txt", "text")
 
 
-@pytest.mark.parametrize("write, message", [
-    (lambda path: path.write_bytes(b""), "No data left in file"),
-    (lambda path: np.save(path.open("wb"), np.zeros(3)),
-     "it holds one array; expected those of a model by name"),
-    (broken_zip, "Error -3 while decompressing data"),
-    (lambda path: path.write_text("text"), "."),
-    (lambda path: None, "No such file or directory")])
-def test_weights_that_cannot_be_read(tmp_path, write, message):
+def test_weights_that_cannot_be_read(tmp_path):
+    """What else is wrong with a file: see array_files."""
     path = tmp_path / "weights.npz"
-    write(path)
-    with pytest.raises(errors.UserError,
-                       match=f"cannot read weights .*weights.npz: {message}"
-                       ) as caught:
+    path.write_bytes(b"")
+    with pytest.raises(errors.UserError, match="^cannot read weights "
+                       ".*weights.npz: No data left in file$"):
         restoring.read_arrays(str(path))
-    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_array_in_an_archive_is_no_weight(tmp_path):
