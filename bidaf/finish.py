@@ -222,9 +222,9 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     seconds = measure(paths, questions)
     columns = []
     for heading, name, each, reached in (
-            (pipeline.TRAINED, "dense", net, before) if designed is net
-            else (pipeline.DESIGNED, "dense", designed, None),
-            ("shrunk (reloaded)", "compressed", small, scores)):
+            (report.TRAINED, "dense", net, before) if designed is net
+            else (report.DESIGNED, "dense", designed, None),
+            (report.SHRUNK, "compressed", small, scores)):
         columns.append(report.Column(heading, {
             "EM": reached and reached.exact_match,
             "F1": reached and reached.f1,

@@ -11,6 +11,7 @@ import tqdm
 from bidaf import evaluate
 from bidaf import penalties
 from bidaf import sources
+from iss_rnns import array_files
 from iss_rnns import errors
 
 NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
@@ -168,8 +169,8 @@ def write_probabilities(function: NetFunction, questions: sources.Questions,
     path = path.with_name(path.name + ".npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **arrays)
     except OSError as error:
         raise errors.UserError(
             f"cannot write {path}: {error.strerror}") from None
+    array_files.write(path, arrays)
     return path

@@ -12,22 +12,20 @@ import json
 import os
 import pathlib
 import tempfile
-import zipfile
-import zlib
 from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
 import numpy as np
 
+from iss_rnns import array_files
 from iss_rnns.errors import UserError, reason
 
 FILE = "store.npz"
 FORMAT = 1  # To be raised with any change of the arrays.
 PathLike = Union[str, os.PathLike]
 
-# What reading a damaged file raises: NumPy, its zip archive, JSON, UTF-8. A
-# lone array is no archive (a TypeError, before Python 3.11 AttributeError).
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError,
-            AttributeError, zlib.error, zipfile.BadZipFile)
+# A lone array is no archive (a TypeError, before Python 3.11 AttributeError);
+# JSON and UTF-8 raise ValueErrors.
+_DAMAGED = (*array_files.DAMAGED, TypeError, AttributeError)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,17 +200,10 @@ def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
     path = pathlib.Path(folder) / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-                prefix=".new-", dir=path.parent) as scratch:
-            new = pathlib.Path(scratch, FILE)
-            with open(new, "wb") as file:
-                np.savez_compressed(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror}") from error
+    array_files.write(path, arrays)
     return path
 
 

@@ -1,9 +1,11 @@
-"""Arrays by name out of `.npz` files, and one clear line for a damaged one."""
+"""Arrays by name in `.npz` files, and one clear line if that fails."""
 
+import contextlib
 import os
+import pathlib
 import zipfile
 import zlib
-from typing import Dict, Union
+from typing import Dict, Mapping, Union
 
 import numpy as np
 
@@ -11,8 +13,31 @@ from iss_rnns import errors
 
 # What NumPy raises on a damaged file; an empty one is an EOFError, an
 # encrypted one a RuntimeError.
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, KeyError,
-            zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, KeyError,
+           zipfile.BadZipFile, zlib.error)
+
+
+def write(path: Union[str, os.PathLike], arrays: Mapping[str, np.ndarray]
+          ) -> None:
+    """Writes a file, compressed; an older one stays whole until it is done.
+
+    Raises:
+      UserError: it cannot be written; nothing is left behind.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write {path}: {error.strerror}") from error
+    finally:  # of an interrupted one, too
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def read(path: Union[str, os.PathLike], what: str) -> Dict[str, np.ndarray]:
@@ -33,7 +58,7 @@ def read(path: Union[str, os.PathLike], what: str) -> Dict[str, np.ndarray]:
         with file:
             # Of what is no array NumPy gives the bytes.
             return {name: np.asarray(file[name]) for name in file.files}
-    except _DAMAGED as error:
+    except DAMAGED as error:
         line = errors.reason(error)
         # NumPy takes for a pickle whatever begins like none of its files.
         if "contains pickled" in line or "containing pickled" in line:

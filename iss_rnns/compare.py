@@ -23,7 +23,6 @@ from iss_rnns import results
 FLAGS = flags.FLAGS
 Points = List[Tuple[float, float]]  # (sparsity, measure)
 DENSE = "dense"
-SHRUNK, TRAINED = "shrunk (reloaded)", "trained (masked)"
 MEASURES = {
     "lambda": "g", "units": "", "nonzero weights (M)": ".3f",
     "sparsity %": ".1f", "valid perplexity": ".2f", "test perplexity": ".2f",
@@ -67,8 +66,8 @@ def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
     file = pathlib.Path(folder) / "report.json"
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        small = data["table"][SHRUNK]
-        large = data["table"].get(TRAINED, {})
+        small = data["table"][report.SHRUNK]
+        large = data["table"].get(report.TRAINED, {})
         test = float(small["test perplexity"])
         units = tuple(small.get("units") or ())
     except (OSError, KeyError, TypeError, AttributeError, ValueError
@@ -82,7 +81,7 @@ def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
                    "speedup, whole model": small.get("speedup")})
     if values["sparsity"] is None:  # A report of an older version.
         values.update(_by_weights(small, large or data["table"].get(
-            "as designed (untrained)", {})))
+            report.DESIGNED, {})))
     return name or data.get("method") or pathlib.Path(folder).name, values
 
 

@@ -14,7 +14,6 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from iss_rnns import corpora
 from iss_rnns import errors
@@ -26,6 +25,7 @@ from iss_rnns import report
 from iss_rnns import restoring
 from iss_rnns import runs
 from iss_rnns import shrink
+from iss_rnns import training
 
 Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 
@@ -36,7 +36,6 @@ _SCOPES = re.compile(
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
-TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
 
 BITS = {"measures": {"train_bits": "train", "valid_bits": "valid"},
         "ylabel": "bits a character"}
@@ -90,11 +89,7 @@ def evaluate(net, texts: Texts) -> Dict[str, float]:
     evaluator = language_model.Evaluator(net)
     result = {}
     for name in ("valid", "test"):
-        with tqdm.tqdm(desc=f"{name} perplexity", disable=None,
-                       leave=False) as bar:
-            def progress(done, total):
-                bar.total = total
-                bar.update(done - bar.n)
+        with training.progress_bar(f"{name} perplexity") as progress:
             result[f"{name} perplexity"] = evaluator.perplexity(
                 *getattr(texts, name), progress=progress)
     return result
@@ -257,7 +252,8 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
     scores = (masked if designed is net else {},
               {"valid perplexity": masked["valid perplexity"],
                "test perplexity": reloaded})
-    titles = (TRAINED if designed is net else DESIGNED, "shrunk (reloaded)")
+    titles = (report.TRAINED if designed is net else report.DESIGNED,
+              report.SHRUNK)
     for heading, name, model, score in zip(
             titles, ("dense", "compressed"), (designed, small), scores):
         columns.append(report.Column(heading, {
@@ -476,7 +472,7 @@ def other_run(folder: str) -> Tuple[str, Dict]:
     try:
         columns = json.loads(path.read_text(encoding="utf-8"))["table"]
         # A run that was shrunk while it trained has no trained dense model.
-        values = dict(columns.get(TRAINED) or columns["shrunk (reloaded)"])
+        values = dict(columns.get(report.TRAINED) or columns[report.SHRUNK])
         if isinstance(values.get("units"), list):
             values["units"] = tuple(values["units"])
     except (OSError, ValueError, LookupError, TypeError,

@@ -24,6 +24,9 @@ from iss_rnns import results
 
 MISSING = "-"
 
+# Columns of a run's table, by which other runs find them.
+TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
+SHRUNK = "shrunk (reloaded)"
 PACKED_BATCHES = (1, 16)  # at which packed products are measured
 
 

@@ -164,18 +164,8 @@ def _shape_of(net, name: str) -> Optional[Tuple[int, ...]]:
 def save_weights(net, path: pathlib.Path) -> None:
     """Weights in the authors' names and layout, as a plain `.npz`.
 
-    An older file stays whole until the new one is.
-
     Raises:
-      UserError: if it cannot be written.
+      UserError: see `array_files.write`.
     """
-    arrays = {name: view.read() for name, view in net.tf1_views().items()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from None
+    array_files.write(path, {name: view.read()
+                             for name, view in net.tf1_views().items()})

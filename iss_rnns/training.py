@@ -1,5 +1,6 @@
 """What the tasks share while they train: epochs, progress, checkpoints."""
 
+import contextlib
 import ctypes
 import math
 import os
@@ -7,7 +8,7 @@ import pathlib
 import shlex
 import sys
 import time
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, Iterator, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -256,6 +257,24 @@ class Clock(tf.keras.callbacks.Callback):
     def seconds(self) -> float:
         """Training seconds of the whole run."""
         return self.total
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, **kwargs) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal while it lasts; nothing elsewhere.
+
+    Args:
+      title: in front of it.
+      **kwargs: of `tqdm.tqdm`.
+
+    Yields:
+      Function that takes (done, total).
+    """
+    with tqdm.tqdm(desc=title, disable=None, leave=False, **kwargs) as bar:
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+        yield show
 
 
 class Progress(tf.keras.callbacks.Callback):

@@ -16,7 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # pylint: disable=wrong-import-position
 from absl import flags
 import numpy as np
-import tqdm
 
 from iss_rnns import corpora
 from iss_rnns import errors
@@ -205,18 +204,16 @@ def read_corpus() -> corpora.Corpus:
 def paper_columns() -> List[report.Column]:
     """ISS paper, Table 2."""
     return [report.Column(f"paper: lambda {row['lam'].value:g}", {
-        "lambda": row["lam"], "units": row["width"], "weights (M)": row["params_M"],
+        "lambda": row["lam"], "units": row["width"],
+        "weights (M)": row["params_M"],
         "valid perplexity": row["valid"], "test perplexity": row["test"]})
             for row in results.paper_rows("iss_table2_rhn")]
 
 
 def evaluate_mc(net, texts: pipeline.Texts) -> None:
     """Prints the Monte-Carlo perplexity of the test text."""
-    with tqdm.tqdm(disable=None, leave=False, unit="symbol", unit_scale=True,
-                   desc=f"{FLAGS.mc_steps} Monte-Carlo samples") as bar:
-        def progress(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
+    with training.progress_bar(f"{FLAGS.mc_steps} Monte-Carlo samples",
+                               unit="symbol", unit_scale=True) as progress:
         result = monte_carlo.evaluate(
             net, texts.corpus.test, FLAGS.mc_steps, FLAGS.seed,
             FLAGS.mc_reject_above, FLAGS.mc_max_rejected, progress=progress)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -260,19 +259,12 @@ def load(path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
 
 
 def write_arrays(path: str, kind: str, arrays: Dict[str, np.ndarray]) -> None:
-    """Writes arrays to an `.npz` file without pickle; whole or not at all.
+    """Writes a packed matrix or layer: `read` knows it by its kind.
 
     Compressed: panels wide enough to run fast hold zeros too.
     """
-    temporary = f"{path}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, format=np.array(FORMAT),
-                                kind=np.array(kind), **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from error
+    array_files.write(path, {"format": np.array(FORMAT),
+                             "kind": np.array(kind), **arrays})
 
 
 def read(path: str, makers: Mapping[str, Callable]):
