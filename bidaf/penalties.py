@@ -1,6 +1,6 @@
 """BiDAF's cost: cross entropy of the answer, and the authors' penalties."""
 
-from typing import Dict, List, Mapping, NamedTuple
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,9 @@ from bidaf import model
 from iss_rnns import groups
 from iss_rnns import regularizers
 from iss_rnns.interop import tf1
+
+# Gives a variable's value at a moment of one's choice.
+Found = Callable[[tf.Variable], tf.Tensor]
 
 
 def answer_costs(outputs: Mapping[str, tf.Tensor],
@@ -104,23 +107,39 @@ def mixed_lasso(net: model.BiDAF, coef_scaling: bool
 
 
 def mixed_penalty(lasso: Mapping[str, MixedLasso], row_col_wd: float,
-                  l1wd: float) -> tf.Tensor:
-    """Sum of all that `mixed_lasso` names; a scalar."""
+                  l1wd: float, found: Found = tf.convert_to_tensor
+                  ) -> tf.Tensor:
+    """Sum of all that `mixed_lasso` names, L1 as `l1_penalty`; a scalar."""
     total = tf.constant(0.)
     if row_col_wd:
         total += regularizers.group_lasso(
             [g for each in lasso.values() for g in each.groups], row_col_wd)
     if l1wd:
-        total += regularizers.l1(
-            [v for each in lasso.values() for v in each.l1_variables], l1wd)
+        total += _l1(
+            [v for each in lasso.values() for v in each.l1_variables], l1wd,
+            found)
     return total
 
 
-def l1_penalty(net: model.BiDAF, l1wd: float) -> tf.Tensor:
-    """L1 over all of `sparse_views`; a scalar."""
-    return regularizers.l1(
-        [v for view in sparse_views(net).values() for v in view.variables],
-        l1wd)
+def l1_penalty(net: model.BiDAF, l1wd: float,
+               found: Found = tf.convert_to_tensor) -> tf.Tensor:
+    """L1 over all of `sparse_views`; a scalar.
+
+    Args:
+      net: the net.
+      l1wd: strength.
+      found: what gives the weights whose signs the gradient has; see
+        `trainer.Trainer`.
+    """
+    return _l1([v for view in sparse_views(net).values()
+                for v in view.variables], l1wd, found)
+
+
+def _l1(variables: Iterable[tf.Variable], l1wd: float, found: Found
+        ) -> tf.Tensor:
+    # sign(w) * w is |w| also where zeroing has made 0 of w since.
+    return l1wd * tf.add_n([tf.constant(0.)] + [
+        tf.reduce_sum(tf.sign(found(v)) * v) for v in variables])
 
 
 def l2_counts(net: model.BiDAF) -> Dict[str, int]:

@@ -81,6 +81,9 @@ class Options:
         if self.finetuned is not None:
             values["finetuned"] = list(self.finetuned)
         plan = values.pop("pruning_plan")
+        if self.optimizer == "adam":
+            # Nothing follows from it but the end: a run may be made longer.
+            del values["num_steps"]
         # Runs of an older version have no such keys.
         if self.compute_dtype == "float32":
             del values["compute_dtype"]
@@ -163,29 +166,32 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
     result = []
     if options.wd:
         result.append(_penalty(
-            lambda net: penalties.l2_penalty(net, options.wd)))
+            lambda model: penalties.l2_penalty(model.net, options.wd)))
     if not options.structured_sparsity and options.l1wd:
         result.append(_penalty(
-            lambda net: penalties.l1_penalty(net, options.l1wd)))
+            lambda model: penalties.l1_penalty(model.net, options.l1wd,
+                                               model.found)))
     elif options.row_col_wd or options.l1wd:
-        result.append(_penalty(lambda net: penalties.mixed_penalty(
-            penalties.mixed_lasso(net, options.coef_scaling),
-            options.row_col_wd, options.l1wd)))
+        result.append(_penalty(lambda model: penalties.mixed_penalty(
+            penalties.mixed_lasso(model.net, options.coef_scaling),
+            options.row_col_wd, options.l1wd, model.found)))
     penalized = penalized_groups(net, options)
     if penalized and options.structure_wd:
         result.append(callbacks.GroupLasso(penalized, options.structure_wd))
     if options.freeze_mode:
-        result.append(callbacks.FreezeZeros(
+        freezing = callbacks.FreezeZeros(
             options.freeze_mode, penalized or net.iss_groups(),
             # Only what is exactly 0 stays so.
-            threshold=float(np.finfo(np.float32).tiny)))
+            threshold=float(np.finfo(np.float32).tiny),
+            value=lambda variable: freezing.model.found(variable))
+        result.append(freezing)
     if options.pruning_plan:
         result += options.pruning_plan.callbacks(net.layer_types())
     return result
 
 
-def _penalty(formula: Callable[[model_lib.BiDAF], tf.Tensor]
+def _penalty(formula: Callable[[trainer_lib.Trainer], tf.Tensor]
              ) -> callbacks.Penalty:
-    """A penalty on the net that is in training, which cuts may replace."""
-    result = callbacks.Penalty(lambda: formula(result.model.net))
+    """A penalty on what trains, whose net cuts may replace."""
+    result = callbacks.Penalty(lambda: formula(result.model))
     return result

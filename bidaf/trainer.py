@@ -19,9 +19,10 @@ class Trainer(tf.keras.Model):
     A step: the averages follow the weights as the last step left them; small
     weights become exact zeros; cost and penalties and their gradient; update.
     (In the authors' graph nothing orders the zeroing after the update, and it
-    runs first.) So a step leaves weights that may be small and not zero;
-    `clean` is for the last of them. Callbacks add penalties (`losses`) and
-    freezing.
+    runs first. The sign in L1's gradient and the zeros that freezing keeps are
+    read earlier still, so both see the weights as the step `found` them.) So
+    a step leaves weights that may be small and not zero; `clean` is for the
+    last of them. Callbacks add penalties (`losses`) and freezing.
 
     Attributes:
       net: the network.
@@ -35,6 +36,8 @@ class Trainer(tf.keras.Model):
         draws what the interrupted one would have drawn.
       product_dtype: what the LSTMs' matrix products compute in, e.g.
         `tf.bfloat16`; None means as the rest. See `precision`.
+      found: function of a variable: its value when the present step began;
+        outside of a step, its value.
     """
 
     def __init__(self, net: model.BiDAF, vectors: np.ndarray,
@@ -56,6 +59,7 @@ class Trainer(tf.keras.Model):
         self.decay = decay
         self.seed = seed
         self.product_dtype = product_dtype
+        self.found = tf.convert_to_tensor
         self.smoothed = tf.Variable(0., trainable=False, name="smoothed_cost")
 
     @property
@@ -130,12 +134,16 @@ class Trainer(tf.keras.Model):
         """One step on a batch; see the class."""
         step = tf.cast(self.optimizer.iterations, tf.int32)
         self.averages.update()
+        found = {v.ref(): tf.convert_to_tensor(v)
+                 for v in self.net.trainable_variables}
+        self.found = lambda variable: found[variable.ref()]
         self.clean()
         result = self.gradients(
             data, tf.stack([tf.constant(self.seed, tf.int32), step]))
         self.optimizer.apply_gradients(
             [(g, v) for g, v in zip(result["gradients"], self.trained)
              if g is not None])
+        self.found = tf.convert_to_tensor
         cost = result["cost"]
         # The first value starts the average.
         weight = tf.where(step == 0, 0., self.decay)

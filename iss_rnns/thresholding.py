@@ -1,7 +1,7 @@
 """Exact zeros: the threshold, and gradients that leave zeros alone."""
 
 import dataclasses
-from typing import Dict, Iterable, List, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple, Union
 
 import tensorflow as tf
 
@@ -52,10 +52,22 @@ def zero_fractions(variable: tf.Variable) -> Dict[str, tf.Tensor]:
 
 
 def freeze_elements(gradients: GradientsAndVariables,
-                    threshold: float = ZERO_THRESHOLD
+                    threshold: float = ZERO_THRESHOLD,
+                    value: Callable[[tf.Variable], tf.Tensor] =
+                    tf.convert_to_tensor
                     ) -> List[Tuple[Gradient, tf.Variable]]:
-    """Gradient := 0 where |w| < threshold (the authors' mode `element`)."""
-    return [(_mask(g, tf.abs(v) >= threshold), v) for g, v in gradients]
+    """Gradient := 0 where |w| < threshold (the authors' mode `element`).
+
+    Args:
+      gradients: with their variables.
+      threshold: 0 in the gradient below it.
+      value: what of a variable is compared with the threshold.
+
+    Returns:
+      The pairs with masked gradients.
+    """
+    return [(_mask(g, tf.abs(value(v)) >= threshold), v)
+            for g, v in gradients]
 
 
 def coordinate(groups: Sequence) -> None:

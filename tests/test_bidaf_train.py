@@ -140,13 +140,43 @@ def test_dead_units_stay_dead_whatever_adams_momentum():
 
 
 def test_frozen_elements_stay_zero():
+    """Those that a step finds zero, not those that it makes zero."""
     trainer = new_trainer(freeze_mode="element", optimizer="gd", init_lr=.5,
                           zero_threshold=.1)
-    zeros = [np.abs(v) < .1 for v in trainer.net.output_lstm.trainable_weights]
+    weights = trainer.net.output_lstm.trainable_weights
+    small = [np.abs(v) < .1 for v in weights]
+    found = [mask & (np.arange(mask.size).reshape(mask.shape) % 2 == 0)
+             for mask in small]
+    for v, zero in zip(weights, found):
+        v.assign(np.where(zero, 0., v))
     trainer.train_step(batch())
-    for v, zero in zip(trainer.net.output_lstm.trainable_weights, zeros):
+    for v, zero, mask in zip(weights, found, small):
         assert zero.any() and not np.any(v.numpy()[zero])
-        assert np.any(v.numpy()[~zero])
+        assert np.any(v.numpy()[mask & ~zero])
+        assert np.any(v.numpy()[~mask])
+
+
+def test_l1_has_the_signs_that_the_step_found():
+    """As recorded from the authors' program, which zeroes in between."""
+    trainer = new_trainer(l1wd=.1, structured_sparsity=False, optimizer="gd",
+                          init_lr=1e-3, zero_threshold=.1)
+    before = weights_of(trainer.net)
+    trainer.clean()
+    plain = trainer.gradients(batch(), tf.constant([0, 0]))["gradients"]
+    for v in trainer.net.trainable_variables:
+        v.assign(before[v.ref()])
+    trainer.train_step(batch())
+    sparse = {v.ref() for view in penalties.sparse_views(trainer.net).values()
+              for v in view.variables}
+    for v, gradient in zip(trainer.net.trainable_variables, plain):
+        if v.ref() in sparse:
+            value = before[v.ref()]
+            zeroed = np.where(np.abs(value) < .1, 0., value)
+            # `plain` has the sign of what zeroing left.
+            gradient = (tf.convert_to_tensor(gradient)
+                        + .1 * (np.sign(value) - np.sign(zeroed)))
+            np.testing.assert_allclose(v, zeroed - 1e-3 * gradient,
+                                       atol=1e-6, err_msg=v.name)
 
 
 def test_gradient_descents_rate_falls_by_thirds():
@@ -201,7 +231,15 @@ def test_what_a_resumed_run_is_compared_by_is_json():
     # Other runs are described as before there was either.
     assert set(described) == fields - {
         "pruning_plan", "compute_dtype", "shrink_every_steps", "dead_below",
-        "dead_checks"}
+        "dead_checks", "num_steps"}
+
+
+def test_a_run_can_be_made_longer_where_its_rate_does_not_depend_on_that():
+    for optimizer, same in (("adam", True), ("gd", False)):
+        short, long = (train_lib.Options(optimizer=optimizer,
+                                         num_steps=steps).describe()
+                       for steps in (10, 20))
+        assert (short == long) is same
 
 
 @pytest.mark.parametrize("content", [

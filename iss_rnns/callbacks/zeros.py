@@ -76,13 +76,17 @@ class FreezeZeros(hooks.UpdateHook):
         dead, whatever the optimizer's momentum; living ones move freely.
       groups: of mode 'group'.
       threshold: of mode 'element'.
+      value: function of a variable, of mode 'element': what of it is compared
+        with the threshold; by default its value at the update.
 
     Raises:
       ValueError: on another mode, or mode 'group' without groups.
     """
 
     def __init__(self, mode: str, groups: Sequence = (),
-                 threshold: float = thresholding.ZERO_THRESHOLD):
+                 threshold: float = thresholding.ZERO_THRESHOLD,
+                 value: Callable[[tf.Variable], tf.Tensor] =
+                 tf.convert_to_tensor):
         super().__init__()
         if mode not in ("element", "group"):
             raise ValueError("freeze mode must be 'element' or 'group', got "
@@ -92,12 +96,14 @@ class FreezeZeros(hooks.UpdateHook):
         self.mode = mode
         self.groups = groups
         self.threshold = threshold
+        self.value = value
         self._dead: Dict[object, tf.Tensor] = {}
 
     def before_update(self, gradients):
         """See base class."""
         if self.mode == "element":
-            return thresholding.freeze_elements(gradients, self.threshold)
+            return thresholding.freeze_elements(gradients, self.threshold,
+                                                self.value)
         self._dead = thresholding.dead_masks(self.groups)
         return thresholding.freeze_groups(gradients, self._dead)
 
