@@ -392,8 +392,9 @@ class BiDAF(tf.keras.Model):
                 "highway": [matrix for layer in self.highway
                             for matrix in (layer.trans, layer.gate)]}
 
-    def packable(self) -> Dict[str, Union[cells.LSTMCell, tf.Variable]]:
-        """What sparse inference multiplies by, by name; see `packing`."""
+    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
+                                           tf.Variable]]:
+        """What sparse inference multiplies by, by name."""
         found = {name.replace("/", "."): cell
                  for name, cell in self.lstm_cells().items()}
         for i, layer in enumerate(self.highway):

@@ -169,22 +169,25 @@ class Evaluator:
         at once; bounds the memory of the logits.
     """
 
+    compiled = True  # of subclasses: whether `stretch` is traced
+
     def __init__(self, net, stretch_positions: int = 2000):
         self.net = net
         self.stretch_positions = stretch_positions
+        self._stretch = self.stretch if not self.compiled else tf.function(
+            self.stretch, autograph=False, input_signature=[
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, None], tf.int32),
+                [tf.TensorSpec([None, n], tf.float32)
+                 for n in net.state_sizes]])
 
-        @tf.function(autograph=False, input_signature=[
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None, None], tf.int32),
-            [tf.TensorSpec([None, n], tf.float32) for n in net.state_sizes]])
-        def stretch(x, y, states):
-            logits, states = net(x, states, training=False)
-            cost = losses.sequence_cost(
-                tf.cast(logits, tf.float32),
-                tf.reshape(tf.transpose(y), [-1]), tf.shape(x)[0])
-            return cost, [tf.cast(s, tf.float32) for s in states]
-
-        self._stretch = stretch
+    def stretch(self, x, y, states):
+        """Ids, next ids `[B, T]`, states -> (sum of costs / B, states)."""
+        logits, states = self.net(x, states, training=False)
+        cost = losses.sequence_cost(
+            tf.cast(logits, tf.float32), tf.reshape(tf.transpose(y), [-1]),
+            tf.shape(x)[0])
+        return cost, [tf.cast(s, tf.float32) for s in states]
 
     def perplexity(self, x: np.ndarray, y: np.ndarray,
                    progress=None) -> float:

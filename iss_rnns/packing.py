@@ -1,24 +1,27 @@
-"""Packs a sparse net's matrices beside its SavedModel, and measures them."""
+"""Packs a sparse net beside its SavedModel, proves it equal, measures it."""
 
 import contextlib
 import ctypes
 import dataclasses
 import pathlib
-from typing import Dict, List, Mapping, Optional, Sequence, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import errors
+from iss_rnns import language_model
 from iss_rnns import report
 
 # A net is packed if at least this fraction of some matrix is zero; with less
 # a dense product wins everywhere.
 LEAST_SPARSITY = .5
 FOLDER = "packed"
+MODEL_FILE = "language_model.npz"
 
-Packable = Mapping[str, Union[cells.LSTMCell, tf.Variable]]
+# Cells of this package and matrices `[in, out]`, by name.
+Packable = Mapping[str, Union[tf.keras.layers.Layer, tf.Variable]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Packed:
 
     Attributes:
       folder: of the files.
+      parts: what was packed, by name: `sparse.PackedLayer` of cells,
+        `sparse.PackedMatrix` of matrices.
       dense_bytes: of the same weights, dense.
       packed_bytes: of the files.
       seconds: batch size -> (dense, as chosen), of all products one after
@@ -36,6 +41,7 @@ class Packed:
       matrices: by name: shape, sparsity, and what was chosen.
     """
     folder: pathlib.Path
+    parts: Dict[str, object]
     dense_bytes: int
     packed_bytes: int
     seconds: Dict[int, Sequence[float]]
@@ -61,9 +67,47 @@ def matrices(packable: Packable) -> Dict[str, np.ndarray]:
         if isinstance(part, tf.Variable):
             found[name] = part.numpy()
         else:
-            found[f"{name}.kernel"] = part.kernel.numpy()
-            found[f"{name}.recurrent_kernel"] = part.recurrent_kernel.numpy()
+            found.update({f"{name}.{each}": array for each, array in
+                          cell_weights(part)[0].items()})
     return found
+
+
+def cell_weights(cell) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+    """(matrices, biases) of a cell, by the names of its packed layer."""
+    if isinstance(cell, cells.RHNCell):
+        each = [(f"{gate}_{d}", gate, d) for d in range(cell.depth)
+                for gate in "ht"]
+        return ({"kernel_h": cell.kernel_h.numpy(),
+                 "kernel_t": cell.kernel_t.numpy(),
+                 **{f"recurrent_{name}": getattr(
+                     cell, f"recurrent_{gate}")[d].numpy()
+                    for name, gate, d in each}},
+                {f"bias_{name}": getattr(cell, f"bias_{gate}")[d].numpy()
+                 for name, gate, d in each})
+    return ({"kernel": cell.kernel.numpy(),
+             "recurrent_kernel": cell.recurrent_kernel.numpy()},
+            {"bias": cell.bias.numpy()})
+
+
+def pack_cell(cell, batch_sizes: Sequence[int] = report.PACKED_BATCHES):
+    """A cell as a `sparse.PackedLayer`, proved equal.
+
+    Raises:
+      UserError: if a packed product or the layer differs from the dense one.
+    """
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+    if isinstance(cell, cells.LSTMCell):
+        return sparse.pack_lstm(
+            cell.kernel.numpy(), cell.recurrent_kernel.numpy(),
+            cell.bias.numpy(), cell.forget_bias, batch_sizes=batch_sizes)
+    if isinstance(cell, cells.SimpleRNNCell):
+        kind = {"tanh": sparse.PackedSimpleRNN,
+                "relu": sparse.PackedReLURNN}[cell.activation]
+    else:
+        kind = {cells.GRUCell: sparse.PackedGRU,
+                cells.RHNCell: sparse.PackedRHN}[type(cell)]
+    return sparse.pack_layer(kind, *cell_weights(cell),
+                             batch_sizes=batch_sizes)
 
 
 def highest_sparsity(packable: Packable) -> float:
@@ -79,12 +123,12 @@ def highest_sparsity(packable: Packable) -> float:
 def pack(packable: Packable, parent: pathlib.Path,
          batch_sizes: Sequence[int] = report.PACKED_BATCHES
          ) -> Optional[Packed]:
-    """Packs, proves the products equal, writes a file each, and measures.
+    """Packs, proves layers and products equal, writes files, and measures.
 
     Args:
-      packable: LSTM cells and matrices `[in, out]` by name.
-      parent: files go into `packed/` below it, in place of older ones;
-        `sparse.PackedLSTM.load` and `sparse.load` read them.
+      packable: see `Packable`; each gets a file of its name.
+      parent: files go into `packed/` below it, in place of older ones; `load`
+        reads them.
       batch_sizes: to measure, on one core.
 
     Returns:
@@ -110,7 +154,7 @@ def pack(packable: Packable, parent: pathlib.Path,
     except OSError as error:
         raise errors.UserError(
             f"cannot write {folder}: {error.strerror}") from None
-    products = {}
+    parts, products = {}, {}
     differences: List[float] = []
     with _one_blas_thread():
         for name, part in packable.items():
@@ -118,38 +162,115 @@ def pack(packable: Packable, parent: pathlib.Path,
                 packed = sparse.pack(part.numpy(), batch_sizes=batch_sizes)
                 products[name] = packed
             else:
-                packed = sparse.pack_lstm(
-                    part.kernel.numpy(), part.recurrent_kernel.numpy(),
-                    part.bias.numpy(), part.forget_bias,
-                    batch_sizes=batch_sizes)
-                products[f"{name}.kernel"] = packed.kernel
-                products[f"{name}.recurrent_kernel"] = packed.recurrent_kernel
+                packed = pack_cell(part, batch_sizes)
+                products.update({f"{name}.{each}": product for each, product
+                                 in packed.matrices.items()})
                 differences.append(packed.max_difference)
             packed.save(str(folder / f"{name}.npz"))
+            parts[name] = packed
     dense = matrices(packable)
     return Packed(
-        folder, sum(m.nbytes for m in dense.values()),
-        sum(file.stat().st_size for file in folder.glob("*.npz")),
+        folder, parts, sum(m.nbytes for m in dense.values()),
+        _bytes_in(folder),
         {batch: _seconds(products.values(), batch) for batch in batch_sizes},
         max([*differences, *(p.max_difference for p in products.values())]),
         {name: _describe(product, dense[name], batch_sizes)
          for name, product in products.items()})
 
 
+def pack_language_model(net, parent: pathlib.Path,
+                        batch_sizes: Sequence[int] = report.PACKED_BATCHES,
+                        tolerance: float = 1e-4) -> Optional[Packed]:
+    """As `pack`, and the whole is a `sparse.PackedLanguageModel`.
+
+    Args:
+      net: with `packable()`, `embedding` and `softmax_b`.
+      parent: see `pack`.
+      batch_sizes: see `pack`.
+      tolerance: largest difference of a logit from the net's, relative to the
+        largest logit, over a few random ids.
+
+    Returns:
+      See `pack`; its bytes are those of the whole model.
+
+    Raises:
+      UserError: see `pack`; or if the logits differ.
+    """
+    packed = pack(net.packable(), parent, batch_sizes)
+    if packed is None:
+        return None
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+    rest = net.embedding.numpy(), net.softmax_b.numpy()
+    model = sparse.PackedLanguageModel(rest[0], packed.parts, rest[1])
+    ids = np.random.default_rng(0).integers(0, len(rest[1]), (3, 12))
+    logits, _ = model(ids)
+    expected = net(tf.constant(ids, tf.int32))[0].numpy()  # time-major
+    expected = expected.reshape(12, 3, -1).swapaxes(0, 1)
+    difference = float(np.abs(logits - expected).max()
+                       / np.abs(expected).max())
+    if not difference <= tolerance:
+        raise errors.UserError(
+            f"the packed model's logits differ from the net's by "
+            f"{difference:.2g} of the largest; allowed are {tolerance:.2g}")
+    model.save(str(packed.folder / MODEL_FILE))
+    return dataclasses.replace(
+        packed, dense_bytes=sum(v.numpy().nbytes
+                                for v in net.trainable_variables),
+        packed_bytes=_bytes_in(packed.folder),
+        max_difference=max(packed.max_difference, difference))
+
+
 def load(folder: pathlib.Path) -> Dict[str, object]:
-    """Reads what `pack` wrote: `PackedLSTM` and `PackedMatrix` by name.
+    """Reads what `pack` wrote: `PackedLayer` and `PackedMatrix` by name.
 
     Raises:
       UserError: if there are no such files, or one is damaged.
     """
     # pylint: disable=import-outside-toplevel
-    from iss_rnns.sparse import lstm, matrix
-    paths = sorted(pathlib.Path(folder).glob("*.npz"))
+    from iss_rnns.sparse import language_model as packed_model
+    from iss_rnns.sparse import matrix
+    paths = [path for path in sorted(pathlib.Path(folder).glob("*.npz"))
+             if path.name != MODEL_FILE]
     if not paths:
         raise errors.UserError(f"{folder} holds no packed weights")
-    makers = {"matrix": matrix.PackedMatrix.from_arrays,
-              "lstm": lstm.PackedLSTM.from_arrays}
+    makers = {**packed_model.MAKERS,
+              "matrix": matrix.PackedMatrix.from_arrays}
     return {path.stem: matrix.read(str(path), makers) for path in paths}
+
+
+def is_language_model(path: str) -> bool:
+    """Whether a path is what `pack_language_model` wrote, or its folder."""
+    return (pathlib.Path(path).name == MODEL_FILE
+            or (pathlib.Path(path) / MODEL_FILE).exists())
+
+
+def load_language_model(path: str):
+    """Reads a path of which `is_language_model` is true.
+
+    Raises:
+      UserError: see `sparse.PackedLanguageModel.load`; or numba is missing.
+    """
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+    folder = pathlib.Path(path)
+    folder = folder.parent if folder.name == MODEL_FILE else folder
+    with _one_blas_thread():
+        return sparse.PackedLanguageModel.load(str(folder / MODEL_FILE))
+
+
+class Evaluator(language_model.Evaluator):
+    """Perplexity of a `sparse.PackedLanguageModel`."""
+
+    compiled = False
+
+    def stretch(self, x, y, states):
+        """See base class."""
+        logits, states = self.net(x, states)
+        costs = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        return tf.reduce_sum(costs) / len(x), states
+
+
+def _bytes_in(folder: pathlib.Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.npz"))
 
 
 @contextlib.contextmanager

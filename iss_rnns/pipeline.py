@@ -84,9 +84,10 @@ class Texts:
                    corpora.batches(corpus.test, 1, 1, "test text"))
 
 
-def evaluate(net, texts: Texts) -> Dict[str, float]:
-    """Valid and test perplexity of a net (or of a `Served` model)."""
-    evaluator = language_model.Evaluator(net)
+def evaluate(net, texts: Texts, evaluator=language_model.Evaluator
+             ) -> Dict[str, float]:
+    """Valid and test perplexity of a net, or of what an evaluator takes."""
+    evaluator = evaluator(net)
     result = {}
     for name in ("valid", "test"):
         with training.progress_bar(f"{name} perplexity") as progress:
@@ -244,7 +245,7 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
     small, proof = shrink_proved(net, texts)
     card = model_card(designed, proof, texts, masked, command)
     paths = export_both(designed, small, run, texts, card, latency)
-    packed = packing.pack(small.packable(), run.path / "saved_model")
+    packed = packing.pack_language_model(small, run.path / "saved_model")
     reloaded = check_reloaded(paths["compressed"],
                               masked["test perplexity"], texts)
     seconds = measure(paths, len(texts.corpus.symbols))

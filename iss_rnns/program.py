@@ -11,6 +11,7 @@ from absl import flags
 import numpy as np
 
 from iss_rnns import errors
+from iss_rnns import packing
 from iss_rnns import pipeline
 from iss_rnns import precision
 from iss_rnns import pruning_flags
@@ -29,7 +30,9 @@ def define_flags(modes: Sequence[str] = MODES) -> None:
                       "with --restore_path.")
     flags.DEFINE_string("restore_path", None, "Start from these weights: a "
                         "checkpoint of the authors' code (folder or prefix), "
-                        "or a run directory or .npz file of this program.")
+                        "or a run directory or .npz file of this program; "
+                        "with --mode=eval also saved_model/packed of a pruned "
+                        "run, which then computes sparsely.")
     flags.DEFINE_string("save_path", None, "Folder of the runs; 'runs' if "
                         "nothing else says so.")
     flags.DEFINE_string("run_name", None, "The run's folder below "
@@ -165,6 +168,13 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
     Raises:
       UserError: on any mistake of the user's.
     """
+    if choices.mode == "eval" and packing.is_language_model(
+            choices.restore_path):
+        packed = packing.load_language_model(choices.restore_path)
+        check_vocabulary(packed, task.texts, choices.restore_path)
+        print_scores(pipeline.evaluate(packed, task.texts, packing.Evaluator),
+                     task.texts)
+        return
     # A resumed run has its own weights and may have outlived the others.
     resumed = choices.mode == "train" and choices.resume
     net = None if resumed else restored(task, choices)
@@ -192,6 +202,19 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
     else:
         rows = restoring.past_rows(choices.restore_path)
     _finish(task, choices, directory, net, rows)
+
+
+def check_vocabulary(model, texts: pipeline.Texts, path: str) -> None:
+    """Refuses a packed model of other data.
+
+    Raises:
+      UserError: naming both sizes.
+    """
+    ours, theirs = len(texts.corpus.symbols), len(model.softmax_b)
+    if ours != theirs:
+        raise errors.UserError(
+            f"{path} knows {theirs:,} symbols, the data has {ours:,}: give "
+            "the data that it was trained on")
 
 
 def pruning_plan(settings: pruning_flags.Settings, model_lib,

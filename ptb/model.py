@@ -232,16 +232,11 @@ class WordLSTM(tf.keras.Model):
                               for cell in self.lstm_cells],
                 "softmax": [self.softmax_w], "embedding": [self.embedding]}
 
-    def packable(self) -> Dict[str, Union[cells.LSTMCell, tf.Variable]]:
-        """What sparse inference multiplies by, by name; see `packing`."""
-        found = {}
-        for cell in self.lstm_cells:
-            if self.cell == "lstm":
-                found[cell.name] = cell
-            else:
-                found[f"{cell.name}.kernel"] = cell.kernel
-                found[f"{cell.name}.recurrent_kernel"] = cell.recurrent_kernel
-        return {**found, "softmax_w": self.softmax_w}
+    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
+                                           tf.Variable]]:
+        """What sparse inference multiplies by, first layer first."""
+        return {**{cell.name: cell for cell in self.lstm_cells},
+                "softmax_w": self.softmax_w}
 
     def mult_adds(self) -> int:
         """Multiply-adds a token."""

@@ -1,7 +1,7 @@
 """The authors' highway language model: embedding, highway layers, softmax."""
 
 import dataclasses
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
 
@@ -267,15 +267,10 @@ class HighwayLM(tf.keras.Model):
                 "softmax": [] if self.tied else [self.softmax_w],
                 "embedding": [self.embedding]}
 
-    def packable(self) -> Dict[str, tf.Variable]:
-        """What sparse inference multiplies by, by name; see `packing`."""
-        found = {}
-        for cell in self.cells:
-            for name in ("kernel_h", "kernel_t"):
-                found[f"{cell.name}.{name}"] = getattr(cell, name)
-            for name in ("recurrent_h", "recurrent_t"):
-                for d, matrix in enumerate(getattr(cell, name)):
-                    found[f"{cell.name}.{name}_{d}"] = matrix
+    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
+                                           tf.Variable]]:
+        """What sparse inference multiplies by, first layer first."""
+        found = {cell.name: cell for cell in self.cells}
         return found if self.tied else {**found, "softmax_w": self.softmax_w}
 
     def mult_adds(self) -> int:

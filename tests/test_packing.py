@@ -6,8 +6,11 @@ import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import errors
+from iss_rnns import language_model
 from iss_rnns import packing
 from iss_rnns import report
+from ptb import model as ptb_model
+from rhns import model as rhn_model
 
 pytest.importorskip("numba")
 
@@ -73,7 +76,7 @@ def test_what_cannot_be_loaded(tmp_path):
         packing.load(tmp_path)
     np.savez(tmp_path / "a.npz", kind="lstm")
     with pytest.raises(errors.UserError,
-                       match="a.npz is not a packed matrix or lstm"):
+                       match="a.npz is not a packed lstm or .* matrix"):
         packing.load(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"")
     with pytest.raises(errors.UserError, match="packed weights .*a.npz: No "):
@@ -85,3 +88,134 @@ def test_a_net_that_is_not_sparse_is_left_alone(tmp_path):
     assert packing.highest_sparsity(parts) == pytest.approx(.3, abs=.05)
     assert packing.pack(parts, tmp_path) is None
     assert not list(tmp_path.iterdir())
+
+
+def sparse_cell(cell, inputs):
+    """A built cell with random biases and four fifths of its matrices 0."""
+    cell.build(tf.TensorShape([None, inputs]))
+    rng = np.random.default_rng(0)
+    for variable in cell.trainable_weights:
+        value = rng.normal(size=variable.shape)
+        if "bias" not in variable.name:
+            value *= rng.random(variable.shape) < .2
+        variable.assign(value)
+    return cell
+
+
+@pytest.mark.parametrize("cell", [
+    cells.LSTMCell(10, forget_bias=1.), cells.GRUCell(10),
+    cells.SimpleRNNCell(10), cells.SimpleRNNCell(10, activation="relu"),
+    cells.RHNCell(10, depth=3)], ids=lambda cell: cell.name)
+def test_every_cell_becomes_a_layer(cell, tmp_path):
+    sparse_cell(cell, 7)
+    packed = packing.pack({"layer": cell}, tmp_path, batch_sizes=(1,))
+    layer = packing.load(packed.folder)["layer"]
+    x = np.random.default_rng(1).normal(size=(3, 5, 7)).astype(np.float32)
+    # Of a plain layer with max(0, x) the state grows.
+    *expected, = tf.keras.layers.RNN(cell, return_sequences=True,
+                                     return_state=True)(x)
+    outputs, state = layer(x)
+    for ours, theirs in zip([outputs, *state], expected):
+        theirs = theirs.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4,
+                                   atol=1e-5 * np.abs(theirs).max())
+    # The state carries: two halves equal the whole.
+    _, half = layer(x[:, :2])
+    np.testing.assert_allclose(layer(x[:, 2:], half)[0], outputs[:, 2:],
+                               rtol=1e-4, atol=1e-5)
+    assert 0 < packed.parts["layer"].max_difference < 1e-5 * max(
+        1, np.abs(outputs).max())
+
+
+NETS = {
+    "lstm": lambda: ptb_model.WordLSTM(30, 8, [12, 9], seed=1),
+    "gru": lambda: ptb_model.WordLSTM(30, 8, [12, 9], seed=1, cell="gru"),
+    "rnn": lambda: ptb_model.WordLSTM(30, 8, [12, 9], seed=1, cell="rnn"),
+    "tied rhn": lambda: rhn_model.HighwayLM(30, [8, 8], depth=2, tied=True),
+    "rhn": lambda: rhn_model.HighwayLM(30, [8], depth=2, tied=False),
+}
+
+
+@pytest.fixture(name="whole", params=NETS)
+def fixture_whole(request, tmp_path):
+    """A net four fifths of whose matrices are zero, and its packed model."""
+    net = NETS[request.param]()
+    rng = np.random.default_rng(0)
+    for name, matrix in packing.matrices(net.packable()).items():
+        assert matrix.size, name
+    for part in net.packable().values():
+        for v in [part] if isinstance(part, tf.Variable) else (
+                part.trainable_weights):
+            if v.shape.rank == 2 and "bias" not in v.name:
+                v.assign(v * (rng.random(v.shape) < .2) * 5)
+    packed = packing.pack_language_model(net, tmp_path, batch_sizes=(1,))
+    return net, packed
+
+
+def test_a_whole_model_computes_the_same(whole):
+    net, packed = whole
+    assert packing.is_language_model(str(packed.folder))
+    model = packing.load_language_model(str(packed.folder))
+    assert model.state_sizes == net.state_sizes
+    ids = np.random.default_rng(1).integers(0, 30, (2, 6))
+    logits, states = model(ids)
+    expected, finals = net(tf.constant(ids, tf.int32))
+    np.testing.assert_allclose(
+        logits.swapaxes(0, 1).reshape(12, 30), expected, atol=1e-5)
+    for ours, theirs in zip(states, finals):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    # The state carries.
+    _, half = model(ids[:, :4])
+    np.testing.assert_allclose(model(ids[:, 4:], half)[0], logits[:, 4:],
+                               atol=1e-5)
+    windows = np.random.default_rng(2).integers(0, 30, (2, 4, 2, 5)).astype(
+        np.int32)
+    np.testing.assert_allclose(
+        packing.Evaluator(model, 20).perplexity(*windows),
+        language_model.Evaluator(net, 20).perplexity(*windows), rtol=1e-5)
+    assert packed.dense_bytes == 4 * sum(
+        v.shape.num_elements() for v in net.trainable_variables)
+    assert packed.packed_bytes == sum(
+        path.stat().st_size for path in packed.folder.iterdir())
+
+
+def test_a_packed_model_refuses(tmp_path):
+    packed = packing.pack_language_model(
+        pruned_lstm(), tmp_path, batch_sizes=())
+    model = packing.load_language_model(
+        str(packed.folder / packing.MODEL_FILE))
+    for ids, message in (([[0, 30]], r"ids must be in 0 \.\.\. 29, got 0"),
+                         ([0], r"ids must be integers \[batch, time\]"),
+                         ([[.5]], "ids must be integers")):
+        with pytest.raises(ValueError, match=message):
+            model(np.array(ids))
+    with pytest.raises(ValueError, match="expected 4 states, got 1"):
+        model(np.zeros((1, 1), int), [np.zeros((1, 12), np.float32)])
+
+
+def pruned_lstm():
+    net = NETS["lstm"]()
+    net.softmax_w.assign(np.eye(9, 30))
+    return net
+
+
+def test_a_packed_model_that_lacks_a_part(tmp_path):
+    packed = packing.pack_language_model(
+        pruned_lstm(), tmp_path, batch_sizes=())
+    folder = packed.folder
+    (folder / "lstm_1.npz").rename(folder / "lstm_0.npz")
+    with pytest.raises(errors.UserError, match="lstm_1.npz: No such file"):
+        packing.load_language_model(str(folder))
+    (folder / "lstm_1.npz").write_bytes((folder / "lstm_0.npz").read_bytes())
+    with pytest.raises(errors.UserError, match="lstm_0 reads 12 units, but "
+                       "what it reads has 8"):
+        packing.load_language_model(str(folder))
+
+
+def test_a_packed_model_that_differs_is_refused(tmp_path, monkeypatch):
+    net = pruned_lstm()
+    monkeypatch.setattr(net, "packable", lambda: {
+        **{cell.name: cell for cell in net.lstm_cells},
+        "softmax_w": tf.Variable(2 * net.softmax_w)})
+    with pytest.raises(errors.UserError, match="logits differ from the net's"):
+        packing.pack_language_model(net, tmp_path, batch_sizes=())

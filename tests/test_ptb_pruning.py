@@ -50,6 +50,9 @@ MISTAKES = {
 def fixture_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pruning")
     write_corpus(folder / "data", tokens=3000)
+    write_corpus(folder / "other", tokens=3000)
+    for file in (folder / "other").iterdir():
+        file.write_text("one more\n" + file.read_text())
     (folder / "precious").mkdir()
     (folder / "precious" / "weights").write_text("months of work")
     return folder
@@ -76,6 +79,11 @@ def fixture_outcomes(folder):
         cases[name] = {"flags": [
             *common(folder), "--run_name=precious", "--overwrite",
             *(flag.format(folder) for flag in flags)]}
+    packed = f"--restore_path={folder}/whole/saved_model/packed"
+    cases["packed"] = {"flags": [*common(folder), "--mode=eval", packed]}
+    cases["packed of other data"] = {"flags": [
+        "--mode=eval", "--threads=1", packed,
+        f"--data_path={folder}/other"]}
     for case in cases.values():
         case["precious"] = str(folder / "precious")
     write_weights(folder)
@@ -157,6 +165,25 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     with np.load(run / "saved_model" / "compressed.npz") as weights:
         np.testing.assert_array_equal(packed["softmax_w"].to_dense(),
                                       weights["Model/softmax_w"])
+
+
+def test_the_packed_model_is_scored_by_itself(outcomes, folder):
+    """The same perplexities, of sparse products."""
+    kind, message = outcomes["packed"]["ending"]
+    assert kind == "ended", message
+    table = json.loads((folder / "whole" / "report.json").read_text())["table"]
+    for name in ("valid perplexity", "test perplexity"):
+        found = re.search(rf"^{name} (.*)$", outcomes["packed"]["printed"],
+                          re.MULTILINE)
+        assert float(found[1]) == pytest.approx(
+            table["shrunk (reloaded)"][name], abs=.002)
+
+
+def test_a_packed_model_of_other_data(outcomes):
+    kind, message = outcomes["packed of other data"]["ending"]
+    assert kind == "UserError", message
+    assert re.search(r"packed knows \d+ symbols, the data has \d+: give the "
+                     "data that it was trained on", message)
 
 
 def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):

@@ -73,5 +73,6 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     assert report["method"] == "gradual"
     assert report["table"]["shrunk (reloaded)"]["sparsity"] > .3
     packed = packing.load(run.path / "saved_model" / packing.FOLDER)
-    assert set(packed) == {"rhn_0.kernel_h", "rhn_0.kernel_t", *(
-        f"rhn_0.recurrent_{gate}_{d}" for gate in "ht" for d in range(2))}
+    assert set(packed) == {"rhn_0"}
+    assert set(packed["rhn_0"].matrices) == {"kernel_h", "kernel_t", *(
+        f"recurrent_{gate}_{d}" for gate in "ht" for d in range(2))}

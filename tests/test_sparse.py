@@ -106,7 +106,8 @@ def test_nothing_to_multiply(block):
     weights = pruned((16, 64), block)
     packed = sparse.pack(weights, block, batch_sizes=())
     assert packed.matmul(np.zeros((0, 16), np.float32)).shape == (0, 64)
-    layer = sparse.PackedLSTM(packed, packed, np.zeros(64, np.float32))
+    layer = sparse.PackedLSTM({"kernel": packed, "recurrent_kernel": packed},
+                              {"bias": np.zeros(64)})
     for shape in ((0, 3, 16), (3, 0, 16), (1, 0, 16)):
         outputs, (h, _) = layer(np.zeros(shape, np.float32))
         assert outputs.shape == shape and h.shape == (shape[0], 16)
@@ -276,7 +277,7 @@ def test_a_layer_with_another_bias_is_refused(tmp_path, bias):
     path = str(tmp_path / "lstm.npz")
     weights = pruned((12, 48))
     layer = sparse.pack_lstm(weights, weights, np.zeros(48), batch_sizes=())
-    layer.bias = bias
+    layer.biases["bias"] = bias
     layer.save(path)
     with pytest.raises(errors.UserError, match="lstm.npz: .*bias"):
         sparse.PackedLSTM.load(path)
@@ -326,8 +327,9 @@ def test_lstm_of_mixed_widths_and_backends():
     zeros = np.zeros((3, n), np.float32)
     right = lstm_by_hand(x, zeros, zeros, kernel, recurrent, bias)[0]
     mixed = sparse.PackedLSTM(
-        sparse.pack(kernel, (4, 4), batch_sizes=()),
-        sparse.pack(recurrent, None, batch_sizes=()), bias)
+        {"kernel": sparse.pack(kernel, (4, 4), batch_sizes=()),
+         "recurrent_kernel": sparse.pack(recurrent, None, batch_sizes=())},
+        {"bias": bias})
     np.testing.assert_allclose(mixed(x)[0], right, atol=2e-6)
     dense = backends.Dense(recurrent)
     mixed.recurrent_kernel._products["dense"] = dense
@@ -383,7 +385,7 @@ def test_lstm_wrong_shapes():
         layer(np.zeros((1, 2, 13), np.float32))
     with pytest.raises(TypeError, match="inputs must be float32"):
         layer(np.zeros((1, 2, 12)))
-    with pytest.raises(ValueError, match=r"state must be two arrays \[1, 12"):
+    with pytest.raises(ValueError, match=r"state must be 2 of \[1, 12\]"):
         layer(np.zeros((1, 2, 12), np.float32), np.zeros((2, 1, 11)))
 
 

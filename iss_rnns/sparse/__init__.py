@@ -14,7 +14,12 @@ except ImportError as error:
         "with: pip install 'iss-rnns[sparse]'") from error
 
 # pylint: disable=wrong-import-position
+from iss_rnns.sparse.language_model import PackedLanguageModel
+from iss_rnns.sparse.layers import PackedGRU, PackedReLURNN, PackedRHN
+from iss_rnns.sparse.layers import PackedSimpleRNN, pack_layer
 from iss_rnns.sparse.lstm import PackedLSTM, pack_lstm
 from iss_rnns.sparse.matrix import PackedMatrix, load, pack
 
-__all__ = ["PackedLSTM", "PackedMatrix", "load", "pack", "pack_lstm"]
+__all__ = ["PackedGRU", "PackedLSTM", "PackedLanguageModel", "PackedMatrix",
+           "PackedRHN", "PackedReLURNN", "PackedSimpleRNN", "load", "pack",
+           "pack_layer", "pack_lstm"]

@@ -1,94 +1,63 @@
 """A whole LSTM layer on packed matrices, all time steps compiled."""
 
-from typing import Mapping, Optional, Sequence, Tuple, Union
+from typing import Sequence, Union
 
 import numpy as np
 
-from iss_rnns import errors
-from iss_rnns.sparse import kernels, matrix, panels
-
-State = Tuple[np.ndarray, np.ndarray]
+from iss_rnns.sparse import kernels, layers, matrix, panels
 
 
-class PackedLSTM:
-    """An LSTM layer, for inference.
+class PackedLSTM(layers.PackedLayer):
+    """An LSTM layer, for inference; its state is (h, c).
 
         i, f, c~, o = x @ kernel + h @ recurrent_kernel + bias
         c = sigmoid(f) * c + sigmoid(i) * tanh(c~)
         h = sigmoid(o) * tanh(c)
 
-    Weights as in Keras. sigmoid and tanh are within 3e-7 of exact.
-
-    Attributes:
-      kernel: `[in, 4 n]`, gates in order i, f, c, o.
-      recurrent_kernel: `[n, 4 n]`.
-      bias: `[4 n]`.
-      units: n.
-      max_difference: see `pack_lstm`; None for a loaded one.
+    Matrices `kernel [in, 4 n]` and `recurrent_kernel [n, 4 n]` as in Keras,
+    gates in order i, f, c, o; bias `bias [4 n]`. sigmoid and tanh are within
+    3e-7 of exact.
     """
 
-    def __init__(self, kernel: matrix.PackedMatrix,
-                 recurrent_kernel: matrix.PackedMatrix, bias: np.ndarray):
-        units = recurrent_kernel.shape[0]
-        for name, shape, right in (
-                ("recurrent_kernel", recurrent_kernel.shape,
-                 (units, 4 * units)),
-                ("kernel", kernel.shape, (kernel.shape[0], 4 * units)),
-                ("bias", np.shape(bias), (4 * units,))):
-            if shape != right:
-                raise ValueError(f"{name} of an LSTM with {units} units must "
-                                 f"be {list(right)}, got {list(shape)}.")
-        self.kernel = kernel
-        self.recurrent_kernel = recurrent_kernel
-        self.bias = np.asarray(bias, np.float32)
-        self.units = units
-        self.max_difference: Optional[float] = None
+    kind, title = "lstm", "an LSTM"
+    num_states = 2
+
+    def shapes(self):
+        """See base class."""
+        n = self.units
+        return {"recurrent_kernel": (n, 4 * n),
+                "kernel": (self.inputs, 4 * n), "bias": (4 * n,)}
 
     @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-        return (self.kernel.nbytes + self.recurrent_kernel.nbytes
-                + self.bias.nbytes)
+    def kernel(self) -> matrix.PackedMatrix:
+        """Of the input."""
+        return self.matrices["kernel"]
 
-    def __call__(self, inputs: np.ndarray, state: Optional[State] = None,
-                 threads: Optional[int] = None
-                 ) -> Tuple[np.ndarray, State]:
-        """Runs the layer over a sequence.
+    @property
+    def recurrent_kernel(self) -> matrix.PackedMatrix:
+        """Of the state."""
+        return self.matrices["recurrent_kernel"]
 
-        Args:
-          inputs: `[batch, time, in]` float32.
-          state: (h, c), each `[batch, n]`; zeros if None.
-          threads: CPU threads. Defaults to what the matrices chose.
+    def step(self, z, state, multiply):
+        """See base class."""
+        h, c = state
+        z = z + multiply("recurrent_kernel", h)
+        i, f, candidate, o = np.split(z, 4, axis=1)
+        c = layers.sigmoid(f) * c + layers.sigmoid(i) * np.tanh(candidate)
+        return layers.sigmoid(o) * np.tanh(c), c
 
-        Returns:
-          (outputs `[batch, time, n]`, (h, c)), float32.
-        """
-        inputs = np.asarray(inputs)
-        if inputs.dtype != np.float32:
-            raise TypeError(f"inputs must be float32, got {inputs.dtype}.")
-        if inputs.ndim != 3 or inputs.shape[2] != self.kernel.shape[0]:
-            raise ValueError(f"inputs must be [batch, time, "
-                             f"{self.kernel.shape[0]}], got "
-                             f"{list(inputs.shape)}.")
-        batch = len(inputs)
-        if state is None:
-            state = np.zeros((2, batch, self.units), np.float32)
-        h, c = (np.array(s, np.float32) for s in state)
-        if h.shape != (batch, self.units) or c.shape != h.shape:
-            raise ValueError(f"state must be two arrays [{batch}, "
-                             f"{self.units}], got {list(h.shape)} and "
-                             f"{list(c.shape)}.")
-        inputs = np.ascontiguousarray(inputs.swapaxes(0, 1))
-        form, _ = self.recurrent_kernel.product(batch, threads)
+    def run(self, inputs, state, threads):
+        """See base class."""
+        form, _ = self.recurrent_kernel.product(inputs.shape[1], threads)
         run = (self._run_panels if isinstance(form, panels.Panels)
                else self._run_steps)
-        outputs, h, c = run(inputs, h, c, threads)
-        return np.ascontiguousarray(outputs.swapaxes(0, 1)), (h, c)
+        outputs, h, c = run(inputs, *state, threads)
+        return outputs, (h, c)
 
     def _input_gates(self, inputs, threads):
         time, batch, features = inputs.shape
         flat = inputs.reshape(time * batch, features)
-        gates = self.kernel.matmul(flat, threads, self.bias)
+        gates = self.kernel.matmul(flat, threads, self.biases["bias"])
         return gates.reshape(time, batch, 4 * self.units)
 
     def _run_panels(self, inputs, h, c, threads):
@@ -112,7 +81,8 @@ class PackedLSTM:
                 lanes > 1 or form.width >= 8):
             x = panels.to_lanes(inputs, lanes, tiles)
             z = input_form.multiply_tiles(
-                x.reshape(time * tiles, x.shape[2]), lanes, count, self.bias)
+                x.reshape(time * tiles, x.shape[2]), lanes, count,
+                self.biases["bias"])
             return z.reshape(time, tiles, z.shape[1])
         gates = self._input_gates(inputs, threads)
         padding = form.padded_out - gates.shape[2]
@@ -128,47 +98,6 @@ class PackedLSTM:
             kernels.lstm_gates(z, c, h)
             output[:] = h
         return outputs, h, c
-
-    def report(self) -> str:
-        """See `PackedMatrix.report`, of both matrices."""
-        return (f"kernel {self.kernel.report()}\n"
-                f"recurrent kernel {self.recurrent_kernel.report()}")
-
-    def save(self, path: str) -> None:
-        """Writes the layer to one `.npz` file, atomically."""
-        arrays = {"bias": self.bias}
-        for name in ("kernel", "recurrent_kernel"):
-            form = getattr(self, name).form
-            arrays.update({f"{name}.{key}": value
-                           for key, value in form.to_arrays().items()})
-        matrix.write_arrays(path, "lstm", arrays)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "PackedLSTM":
-        """Out of the arrays of a file; nothing is measured yet.
-
-        Raises:
-          UserError: see `panels.Panels.from_arrays`.
-          ValueError: the arrays do not fit each other.
-        """
-        parts = [matrix.PackedMatrix.from_arrays(
-            {key.partition(".")[2]: value for key, value in arrays.items()
-             if key.startswith(f"{name}.")})
-                 for name in ("kernel", "recurrent_kernel")]
-        bias = arrays.get("bias", np.zeros(0, np.float32))
-        if bias.dtype != np.float32:
-            raise ValueError(f"the bias must be float32, got {bias.dtype}.")
-        return cls(*parts, bias)
-
-    @classmethod
-    def load(cls, path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
-             threads: int = 1) -> "PackedLSTM":
-        """Reads `save`; see `iss_rnns.sparse.load`."""
-        layer = matrix.read(path, {"lstm": cls.from_arrays})
-        if len(batch_sizes):
-            layer.kernel.tune(batch_sizes, threads)
-            layer.recurrent_kernel.tune(batch_sizes, threads)
-        return layer
 
 
 def pack_lstm(kernel: np.ndarray, recurrent_kernel: np.ndarray,
@@ -186,8 +115,7 @@ def pack_lstm(kernel: np.ndarray, recurrent_kernel: np.ndarray,
       block_shape: see `pack`.
       batch_sizes: see `pack`.
       threads: see `pack`.
-      tolerance: of the products as in `pack`, and of the layer's outputs over
-        a few steps against a dense layer in float64 (`max_difference`).
+      tolerance: see `pack_layer`.
 
     Raises:
       TypeError: a matrix is not float32.
@@ -196,30 +124,6 @@ def pack_lstm(kernel: np.ndarray, recurrent_kernel: np.ndarray,
     bias = np.array(bias, np.float32)
     units = len(recurrent_kernel)
     bias[units:2 * units] += forget_bias
-    kernel, recurrent_kernel = np.asarray(kernel), np.asarray(recurrent_kernel)
-    layer = PackedLSTM(
-        *(matrix.pack(m, block_shape, batch_sizes, threads, tolerance)
-          for m in (kernel, recurrent_kernel)), bias)
-    rng = np.random.default_rng(2)
-    inputs = rng.standard_normal((2, 3, len(kernel)), np.float32)
-    expected = _dense_lstm(inputs, kernel, recurrent_kernel, bias)
-    layer.max_difference = float(np.abs(layer(inputs)[0] - expected).max())
-    if not layer.max_difference <= tolerance:
-        raise errors.UserError(
-            f"the packed LSTM layer differs from the dense one by "
-            f"{layer.max_difference:.2g}; allowed are {tolerance:.2g}")
-    return layer
-
-
-def _dense_lstm(inputs, kernel, recurrent_kernel, bias):
-    """Outputs of the dense layer in float64."""
-    h = c = np.zeros((len(inputs), len(recurrent_kernel)))
-    outputs = []
-    for x in inputs.astype(np.float64).swapaxes(0, 1):
-        z = x @ kernel + h @ recurrent_kernel + bias
-        i, f, candidate, o = np.split(z, 4, axis=1)
-        i, f, o = (.5 + .5 * np.tanh(gate / 2) for gate in (i, f, o))
-        c = f * c + i * np.tanh(candidate)
-        h = o * np.tanh(c)
-        outputs.append(h)
-    return np.stack(outputs, axis=1)
+    return layers.pack_layer(
+        PackedLSTM, {"kernel": kernel, "recurrent_kernel": recurrent_kernel},
+        {"bias": bias}, block_shape, batch_sizes, threads, tolerance)
