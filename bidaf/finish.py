@@ -42,6 +42,9 @@ MEASURES = {
     **{report.packed_speedup(batch): ".2f"
        for batch in report.PACKED_BATCHES},
 }
+EPOCHS = {"scores": {"train cost": "train_cost", "dev cost": "dev_cost",
+                     "dev EM": "dev_exact_match", "dev F1": "dev_f1"},
+          "speed": ("questions/s", "questions_per_second"), "counted": "step"}
 CURVES = {"measures": {"dev_f1": "dev F1", "dev_exact_match": "dev EM"},
           "ylabel": "percent"}
 
@@ -244,6 +247,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     data = {
         "title": title, "command": command, "method": method,
         "data": questions.description, "table": table, "sparsity": sparsity,
+        **({"epochs": pipeline.epochs_table(rows, **EPOCHS)} if rows else {}),
         **pipeline.cuts_section(run), **pipeline.packed_section(packed),
         "largest difference of a probability when shrunk":
             proof.max_difference,

@@ -37,6 +37,10 @@ _SCOPES = re.compile(
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
 
+# What the table of epochs shows: titles, and names in `metrics.csv`.
+SCORES = {"train perplexity": "train_perplexity",
+          "valid perplexity": "valid_perplexity"}
+
 BITS = {"measures": {"train_bits": "train", "valid_bits": "valid"},
         "ylabel": "bits a character"}
 
@@ -364,22 +368,28 @@ def cuts_section(run: runs.RunDirectory) -> Dict:
         dict.fromkeys(names, ""), "cuts while training")}
 
 
-def epochs_table(rows: Sequence[Mapping]) -> report.Table:
-    """Units, speed and time of each epoch, a row for each.
+def epochs_table(rows: Sequence[Mapping], scores: Mapping[str, str] = SCORES,
+                 speed: Tuple[str, str] = ("words/s", "words_per_second"),
+                 counted: str = "epoch") -> report.Table:
+    """Units, scores, speed and time of each epoch, a row for each.
 
     Below them the whole time, and what it would have been at the first
     epoch's speed: without the units that went while it trained.
 
     Args:
       rows: of `metrics.csv`.
+      scores: what to show of them: titles and names.
+      speed: title and name.
+      counted: name of what tells the rows apart, a number that grows with
+        the work done.
     """
-    names = [f"epoch {row['epoch']}" for row in rows]
+    names = [f"{counted} {row[counted]}" for row in rows]
     seconds = [float(row["seconds"]) for row in rows]
     minutes = dict(zip(names, (s / 60 for s in np.diff([0., *seconds]))))
     if len(rows) > 1:
         minutes["all"] = seconds[-1] / 60
         minutes["all, at the first one's speed"] = (
-            seconds[0] * len(rows) / 60)
+            seconds[0] * int(rows[-1][counted]) / int(rows[0][counted]) / 60)
 
     def column(title, read):
         return report.Column(title, dict(zip(names, map(read, rows))))
@@ -388,14 +398,11 @@ def epochs_table(rows: Sequence[Mapping]) -> report.Table:
         column("units", lambda row: tuple(
             int(float(value)) for key, value in row.items()
             if key.startswith("units/"))),
-        column("train perplexity", lambda row: float(
-            row["train_perplexity"])),
-        column("valid perplexity", lambda row: float(
-            row["valid_perplexity"])),
-        column("words/s", lambda row: round(float(
-            row["words_per_second"]))),
+        *(column(title, lambda row, name=name: float(row[name]))
+          for title, name in scores.items()),
+        column(speed[0], lambda row: round(float(row[speed[1]]))),
         report.Column("minutes", minutes)],
-        dict.fromkeys(minutes, ""), "epochs")
+        dict.fromkeys(minutes, ""), f"{counted}s")
 
 
 def curves_of(rows: Sequence[Mapping]) -> Dict:

@@ -365,6 +365,9 @@ def test_a_whole_run(outcomes):
     report = json.loads((run / "report.json").read_text())
     columns = report["table"]
     assert "mode=train" in report["command"]
+    assert report["epochs"]["dev F1"] == {
+        f"step {row['step']}": pytest.approx(float(row["dev_f1"]))
+        for row in rows} | {"all": None, "all, at the first one's speed": None}
     assert columns["paper: baseline"]["F1"] == {"value": 77.85, "mark": "M"}
     trained, small = columns["trained (masked)"], columns["shrunk (reloaded)"]
     assert trained["EM"] <= trained["F1"]
