@@ -34,9 +34,11 @@ class Settings:
     Attributes:
       threads: CPU threads of every library.
       quick: few rounds; see each benchmark for what else it leaves out.
+      save: called with the numbers so far, by benchmarks that take long.
     """
     threads: int = 1
     quick: bool = False
+    save: Callable[[Numbers], None] = lambda numbers: None
 
 
 def run(module: str, measure: Callable[[Settings], Numbers]) -> None:
@@ -63,17 +65,19 @@ def run(module: str, measure: Callable[[Settings], Numbers]) -> None:
             options.threads or (["1"] if options.quick else ["1", "2"]))
         if options.json:
             write_json(options.json, {})  # rather now than after the work
+
+        def save(numbers):
+            if options.json:
+                write_json(options.json, {**environment(), **{
+                    f"threads_{counts[0]}/{name}": float(value)
+                    for name, value in numbers.items()}})
+
         if len(counts) == 1:
             limit_threads(counts[0])
             print(environment_line(counts[0]), flush=True)
-            numbers = measure(Settings(counts[0], options.quick))
-            numbers = {**environment(), **{
-                f"threads_{counts[0]}/{name}": float(value)
-                for name, value in numbers.items()}}
+            save(measure(Settings(counts[0], options.quick, save)))
         else:
-            numbers = in_processes(module, counts)
-        if options.json:
-            write_json(options.json, numbers)
+            in_processes(module, counts, options.json)
 
     errors.run_main(main)
 
@@ -96,8 +100,17 @@ def thread_counts(values: Sequence[str]) -> List[int]:
     return counts
 
 
-def in_processes(module: str, counts: Sequence[int]) -> Numbers:
+def in_processes(module: str, counts: Sequence[int], json_path: str = ""
+                 ) -> Numbers:
     """Runs the benchmark once per thread count, with the flags of this one.
+
+    Args:
+      module: of the benchmark.
+      counts: of threads.
+      json_path: for the numbers, written after each of them.
+
+    Returns:
+      The numbers of all.
 
     Raises:
       UserError: if one fails; it has printed why.
@@ -114,6 +127,8 @@ def in_processes(module: str, counts: Sequence[int]) -> Numbers:
                 raise errors.UserError(
                     f"{module} with --threads={count} ended with code {code}")
             numbers.update(json.loads(path.read_text()))
+            if json_path:
+                write_json(json_path, numbers)
     return numbers
 
 

@@ -8,45 +8,23 @@ in blocks. All libraries run in one process, in turn, on cores that the
 program pins itself to; ratios are medians over the rounds. Each run is timed
 right after one of its own: caches are warm, as in a loop over time.
 
-`--json` writes flat names to numbers:
-  product/1500x6000/16x16/batch4/NAME_ms  median milliseconds of `numpy`,
-      `torch_CSR`, `packed` (ours), `chosen` (ours with the fallback to
-      dense), `ours_dense` (our kernel on the unpruned matrix) and so on;
-  .../best_library_ratio, ours_ratio, chosen_ratio, ours_dense_ratio  times
-      faster than the fastest dense library;
-  layer/1500/16x16/batch4/...  the same for LSTM layers.
-  sweep/1500x6000/16x16/batch1/0.9/...  with `--sweep`: the product at several
-      sparsities, and for ISS the smaller dense product of as few weights;
-      `python -m iss_rnns.compare --sparse_json` draws its `chosen_ratio`.
+`--sweep` measures one product at several sparsities instead, and for ISS the
+smaller dense product of as few weights; `python -m iss_rnns.compare
+--sparse_json` draws its `chosen_ratio`. Names: benchmarks/README.md.
 """
 
-import argparse
 import gc
-import json
 import os
 import time
-
-# Thread counts and pinning count only before the libraries load.
-_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-_PARSER.add_argument("--threads", "-threads", default="1")
-_THREADS = _PARSER.parse_known_args()[0].threads
-os.environ.pop("OPENBLAS_CORETYPE", None)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if _THREADS.isdecimal() and int(_THREADS):
-    for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-        os.environ[f"{_name}_NUM_THREADS"] = _THREADS
-    # Idle threads of one library must not keep a core from the next one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
-    if hasattr(os, "sched_setaffinity"):
-        _CORES = sorted(os.sched_getaffinity(0))[-int(_THREADS):]
-        os.sched_setaffinity(0, _CORES)
-
-# pylint: disable=wrong-import-position
 import warnings
 
-import numpy as np
+# Idle threads of one library must not keep a core from the next one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+# pylint: disable=wrong-import-position
 from absl import flags
+import numpy as np
 
 from benchmarks import harness
 from benchmarks import sparse_peers as peers
@@ -55,15 +33,6 @@ from iss_rnns import sparse
 from iss_rnns.sparse import panels
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool("quick", False, "One product and one layer, in under 50 s.")
-flags.DEFINE_string("json", "", "File for the numbers, flat names to values.")
-flags.DEFINE_integer("threads", 1, "CPU cores to use.", lower_bound=1)
-flags.DEFINE_bool("sweep", False, "Instead: one product at several "
-                  "sparsities.")
-flags.DEFINE_float("sparsity", .9, "Fraction of zero weights or blocks.",
-                   lower_bound=0., upper_bound=1.)
-flags.DEFINE_integer("rounds", 0, "Rounds of each measurement; 0: by --quick.",
-                     lower_bound=0)
 
 PRODUCTS = ((1500, 6000), (1760, 1760), (2560, 2560), (3072, 3072))
 LAYERS = (1500, 1760, 2560, 3072)
@@ -73,6 +42,23 @@ SWEEP_SPARSITIES, QUICK_SPARSITIES = (.5, .7, .8, .9, .95), (.8, .95)
 SWEEP_BATCHES = (1, 16)
 TIME_STEPS, QUICK_TIME_STEPS = 35, 10
 SECONDS_PER_RUN = 2e-3  # short runs are repeated to last as long
+ROUNDS, QUICK_ROUNDS = 15, 5
+
+
+def define_flags():
+    """Beside those of the harness."""
+    flags.DEFINE_bool("sweep", False, "Instead: one product at several "
+                      "sparsities.")
+    flags.DEFINE_list("sizes", [str(n) for n in LAYERS], "Measure products "
+                      "and layers of so many units only.")
+    flags.DEFINE_float("sparsity", .9, "Fraction of zero weights or blocks.",
+                       lower_bound=0.)
+    flags.register_validator("sparsity", lambda value: value < 1, "must lie "
+                             "in [0, 1): nothing would be left to multiply")
+    known = {str(n) for n in LAYERS}
+    flags.register_validator(
+        "sizes", lambda value: value and set(value) <= known,
+        f"must name some of {', '.join(sorted(known))}")
 
 
 def prune(shape, block, sparsity, rng):
@@ -90,13 +76,9 @@ def block_name(block):
     return "single" if block == (1, 1) else f"{block[0]}x{block[1]}"
 
 
-def clock():
-    """CPU time of one core; wall time of several."""
-    return time.process_time() if FLAGS.threads == 1 else time.perf_counter()
-
-
-def measure(runs, rounds):
+def timed(runs, rounds, threads):
     """name -> seconds of each round, one after the other in every round."""
+    clock = harness.clock_for(threads)
     gc.collect()  # earlier libraries' copies of the weights
     counts = {}
     for name, run in runs.items():
@@ -122,52 +104,44 @@ def fastest(seconds, names):
     return min(names, key=lambda n: np.median(seconds[n]))
 
 
-def ratio(seconds, base, name):
-    """How many times faster than `base`: median over the rounds."""
-    return float(np.median(seconds[base] / seconds[name]))
-
-
 class Results:
-    """Prints lines and writes the numbers, whenever some are added."""
+    """Prints lines and saves the numbers, whenever some are added.
 
-    def __init__(self, path):
-        self.path = path
+    Attributes:
+      threads: of all libraries.
+      rounds: of each measurement.
+      missing: lines that say what is not installed.
+      numbers: flat names to values.
+    """
+
+    def __init__(self, settings: harness.Settings):
+        self.threads = settings.threads
+        self.rounds = QUICK_ROUNDS if settings.quick else ROUNDS
+        self.missing = []
         self.numbers = {}
-        self.write()
+        self._save = settings.save
 
     def add(self, prefix, seconds, dense, groups):
         """One comparison: the best of each group over the best dense."""
         base = fastest(seconds, dense)
         for name, values in seconds.items():
             key = name.replace(" ", "_")
-            self.numbers[f"{prefix}/{key}_ms"] = 1e3 * float(
-                np.median(values))
-        parts = [f"dense {1e3 * np.median(seconds[base]):8.3f} ms ({base})"]
+            self.numbers[f"{prefix}/{key}_ms"] = harness.milliseconds(values)
+        parts = [f"dense {harness.milliseconds(seconds[base]):8.3f} ms "
+                 f"({base})"]
         for label, names in groups.items():
             if names:
                 best = fastest(seconds, names)
-                times = ratio(seconds, base, best)
+                times = harness.ratio(seconds[base], seconds[best])
                 key = label.replace(" ", "_")
                 self.numbers[f"{prefix}/{key}_ratio"] = times
                 which = f" ({best})" if len(names) > 1 else ""
                 parts.append(f"{label} {times:5.2f}x{which}")
         print(f"{prefix:32s} " + "  ".join(parts), flush=True)
-        self.write()
-
-    def write(self):
-        """Writes flat names to numbers."""
-        if not self.path:
-            return
-        try:
-            with open(self.path, "w", encoding="utf-8") as file:
-                json.dump(self.numbers, file, indent=1)
-                file.write("\n")
-        except OSError as error:
-            raise errors.UserError(f"cannot write --json={self.path}: "
-                                   f"{error.strerror}") from error
+        self._save(self.numbers)
 
 
-def run_products(shapes, batches, blocks, rounds, results, missing):
+def run_products(shapes, batches, blocks, results):
     """Every product, against dense and sparse libraries."""
     rng = np.random.default_rng(0)
     for shape in shapes:
@@ -175,22 +149,23 @@ def run_products(shapes, batches, blocks, rounds, results, missing):
         whole = panels.Panels.from_dense(full, 16, keep_all=True)
         for block in blocks:
             weights = prune(shape, block, FLAGS.sparsity, rng)
-            packed = sparse.pack(weights, block, batches, FLAGS.threads)
+            packed = sparse.pack(weights, block, batches, results.threads)
             for batch in batches:
                 x = rng.standard_normal((batch, shape[0]), np.float32)
-                dense = peers.dense_products(full, x, missing)
-                libraries = peers.sparse_products(weights, x, block, missing)
+                dense = peers.dense_products(full, x, results.missing)
+                libraries = peers.sparse_products(weights, x, block,
+                                                  results.missing)
                 ours = {
                     "packed": lambda p=packed, x=x: p.matmul(
-                        x, FLAGS.threads, backend="packed"),
+                        x, results.threads, backend="packed"),
                     "chosen": lambda p=packed, x=x: p.matmul(x)}
                 extra = {"ours dense": lambda x=x: whole.multiply(
-                    x, FLAGS.threads)}
+                    x, results.threads)}
                 check(libraries, x @ weights)
                 check(ours, x @ weights)
                 check({**dense, **extra}, x @ full)
-                seconds = measure({**dense, **libraries, **ours, **extra},
-                                  rounds)
+                seconds = timed({**dense, **libraries, **ours, **extra},
+                                results.rounds, results.threads)
                 prefix = (f"product/{shape[0]}x{shape[1]}/"
                           f"{block_name(block)}/batch{batch}")
                 results.add(prefix, seconds, dense, {
@@ -198,7 +173,7 @@ def run_products(shapes, batches, blocks, rounds, results, missing):
                     "chosen": ["chosen"], "ours dense": ["ours dense"]})
 
 
-def run_sweep(shape, sparsities, batches, blocks, rounds, results, missing):
+def run_sweep(shape, sparsities, batches, blocks, results):
     """One product at several sparsities, also of units cut away (ISS)."""
     rng = np.random.default_rng(2)
     full = rng.standard_normal(shape, np.float32) * np.float32(.05)
@@ -207,22 +182,23 @@ def run_sweep(shape, sparsities, batches, blocks, rounds, results, missing):
         rows, columns = (round(n * (1. - sparsity) ** .5) for n in shape)
         small = np.ascontiguousarray(full[:rows, :columns])
         packed = {block_name(block): (weights, sparse.pack(
-            weights, block, batches, FLAGS.threads)) for block, weights in (
+            weights, block, batches, results.threads)) for block, weights in (
                 (block, prune(shape, block, sparsity, rng))
                 for block in blocks)}
         for batch in batches:
             x = rng.standard_normal((batch, shape[0]), np.float32)
             cut = np.ascontiguousarray(x[:, :rows])
-            dense = peers.dense_products(full, x, missing)
+            dense = peers.dense_products(full, x, results.missing)
             check(dense, x @ full)
             ours = {}
             for name, (weights, each) in packed.items():
                 ours[name] = lambda p=each, x=x: p.matmul(x)
                 check({name: ours[name]}, x @ weights)
             iss = {f"ISS {name}": run for name, run in
-                   peers.dense_products(small, cut, missing).items()}
+                   peers.dense_products(small, cut, results.missing).items()}
             check(iss, cut @ small)
-            seconds = measure({**dense, **ours, **iss}, rounds)
+            seconds = timed({**dense, **ours, **iss}, results.rounds,
+                            results.threads)
             for name in [*ours, "ISS"]:
                 group = list(iss) if name == "ISS" else [name]
                 results.add(
@@ -232,7 +208,7 @@ def run_sweep(shape, sparsities, batches, blocks, rounds, results, missing):
                     dense, {"chosen": group})
 
 
-def run_layers(sizes, steps, batches, blocks, rounds, results, missing):
+def run_layers(sizes, steps, batches, blocks, rounds, results):
     """LSTM layers over `steps`: kernel and recurrent kernel pruned."""
     rng = np.random.default_rng(1)
     for units in sizes:
@@ -244,18 +220,18 @@ def run_layers(sizes, steps, batches, blocks, rounds, results, missing):
             block_name(block): sparse.pack_lstm(
                 *(prune(shape, block, FLAGS.sparsity, rng)
                   for _ in range(2)), bias, block_shape=block,
-                batch_sizes=batches, threads=FLAGS.threads)
+                batch_sizes=batches, threads=results.threads)
             for block in blocks}
         for batch in batches:
             x = rng.standard_normal((batch, steps, units), np.float32)
-            dense = peers.dense_layers(*full, bias, x, missing)
+            dense = peers.dense_layers(*full, bias, x, results.missing)
             if not dense:
                 raise errors.UserError(
                     "no dense LSTM layer to compare with; install "
                     "tensorflow, torch or onnxruntime")
             check(dense, next(iter(dense.values()))())
             ours = {name: lambda p=p, x=x: p(x) for name, p in packed.items()}
-            seconds = measure({**dense, **ours}, rounds)
+            seconds = timed({**dense, **ours}, rounds, results.threads)
             for name in ours:
                 one = {k: seconds[k] for k in dense}
                 one["packed"] = seconds[name]
@@ -277,41 +253,35 @@ def check(runs, expected):
             raise AssertionError(f"{name} is off by {difference:.2g}")
 
 
-def main(argv):
-    """Runs the comparisons."""
-    if len(argv) > 1:
-        raise errors.UserError(f"unexpected argument '{argv[1]}'; flags "
-                               f"start with --")
-    harness.thread_counts([str(FLAGS.threads)])
-    if FLAGS.sparsity >= 1.:
-        raise errors.UserError("--sparsity must lie in [0, 1), got "
-                               f"{FLAGS.sparsity}: nothing would be left to "
-                               "multiply")
+def measure(settings: harness.Settings) -> harness.Numbers:
+    """See the module."""
     warnings.filterwarnings("ignore", message="Sparse ")
-    missing = []
-    peers.set_threads(FLAGS.threads, missing)
-    results = Results(FLAGS.json)
+    results = Results(settings)
+    peers.set_threads(settings.threads, results.missing)
     pruned = "some" if FLAGS.sweep else f"{FLAGS.sparsity:.0%}"
-    print(f"{pruned} pruned, {FLAGS.threads} thread(s); ratios over the "
-          f"fastest dense library")
-    rounds = FLAGS.rounds or (5 if FLAGS.quick else 15)
+    print(f"{pruned} pruned; ratios over the fastest dense library")
+    sizes = {int(size) for size in FLAGS.sizes}
+    products, layers = (
+        [each for each in known if np.ravel(each)[0] in sizes]
+        for known in (PRODUCTS, LAYERS))
     if FLAGS.sweep:
         run_sweep(PRODUCTS[0],
-                  QUICK_SPARSITIES if FLAGS.quick else SWEEP_SPARSITIES,
-                  SWEEP_BATCHES[:1] if FLAGS.quick else SWEEP_BATCHES,
-                  BLOCKS, rounds, results, missing)
-    elif FLAGS.quick:
-        quick = ((1, 16), BLOCKS[::2], rounds, results, missing)
-        run_products(PRODUCTS[:1], *quick)
-        run_layers(LAYERS[:1], QUICK_TIME_STEPS, (1, 16), BLOCKS[2:3], 3,
-                   results, missing)
+                  QUICK_SPARSITIES if settings.quick else SWEEP_SPARSITIES,
+                  SWEEP_BATCHES[:1] if settings.quick else SWEEP_BATCHES,
+                  BLOCKS, results)
+    elif settings.quick:
+        run_products(products[:1], (1, 16), BLOCKS[::2], results)
+        run_layers(layers[:1], QUICK_TIME_STEPS, (1, 16), BLOCKS[2:3], 3,
+                   results)
     else:
-        run_products(PRODUCTS, BATCHES, BLOCKS, rounds, results, missing)
-        run_layers(LAYERS, TIME_STEPS, BATCHES, BLOCKS[:3],
-                   max(3, rounds // 3), results, missing)
-    for line in missing:
+        run_products(products, BATCHES, BLOCKS, results)
+        run_layers(layers, TIME_STEPS, BATCHES, BLOCKS[:3],
+                   results.rounds // 3, results)
+    for line in results.missing:
         print(f"not compared, missing: {line}")
+    return results.numbers
 
 
 if __name__ == "__main__":
-    errors.run_main(main)
+    define_flags()
+    harness.run("benchmarks.sparse_infer", measure)

@@ -37,6 +37,10 @@ def set_threads(threads: int, missing: List[str]) -> None:
     torch = find("torch", "torch==2.13.0", missing)
     if torch is not None:
         torch.set_num_threads(threads)
+    backends.set_numpy_threads(threads)
+    numba = find("numba", "numba", missing)
+    if numba is not None:
+        numba.set_num_threads(threads)
     library = backends.load_mkl()
     if library is None:
         missing.append("MKL (pip install mkl sparse_dot_mkl)")

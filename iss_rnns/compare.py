@@ -122,7 +122,7 @@ def dense_perplexity(runs: Sequence[Tuple[str, Mapping[str, Any]]]
 def speedups(path: str) -> Dict[str, Dict[str, Points]]:
     """Product -> pattern of zeros -> (sparsity, speedup), out of a sweep.
 
-    A product is e.g. `1500x6000, batch1`.
+    A product is e.g. `1500x6000, batch1`, or `1500x6000, batch1, threads_2`.
 
     Raises:
       UserError: if the file is none of a sweep.
@@ -132,11 +132,15 @@ def speedups(path: str) -> Dict[str, Dict[str, Points]]:
         found: Dict[str, Dict[str, Points]] = {}
         for key, value in numbers.items():
             parts = key.split("/")
-            if parts[0] == "sweep" and parts[-1] == "chosen_ratio":
-                _, shape, pattern, batch, sparsity, _ = parts
-                found.setdefault(f"{shape}, {batch}", {}).setdefault(
+            if parts[1] == "sweep" and parts[-1] == "chosen_ratio":
+                threads, _, shape, pattern, batch, sparsity, _ = parts
+                product = f"{shape}, {batch}"
+                if threads != "threads_1":
+                    product += f", {threads}"
+                found.setdefault(product, {}).setdefault(
                     pattern, []).append((float(sparsity), float(value)))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError,
+            IndexError) as error:
         raise errors.UserError(
             f"cannot read speedups from {path}: {error}") from None
     if not found:

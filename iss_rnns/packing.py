@@ -1,7 +1,6 @@
 """Packs a sparse net beside its SavedModel, proves it equal, measures it."""
 
 import contextlib
-import ctypes
 import dataclasses
 import pathlib
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -275,27 +274,18 @@ def _bytes_in(folder: pathlib.Path) -> int:
 
 @contextlib.contextmanager
 def _one_blas_thread():
-    """Dense products on one core too, if NumPy brought its own OpenBLAS.
+    """Dense products on one core, too.
 
     On a busy machine its second thread can take a thousand times as long.
     """
-    folder = pathlib.Path(np.__file__).parent.parent / "numpy.libs"
-    calls = None
-    for path in folder.glob("*openblas*"):
-        library = ctypes.CDLL(str(path))
-        for ending in ("64_", ""):
-            if hasattr(library, f"openblas_set_num_threads{ending}"):
-                calls = [getattr(library, f"openblas_{verb}_num_threads"
-                                          f"{ending}")
-                         for verb in ("get", "set")]
-    before = calls[0]() if calls else 0
+    # pylint: disable=import-outside-toplevel
+    from iss_rnns.sparse import backends
+    before = backends.set_numpy_threads(1)
     try:
-        if calls:
-            calls[1](1)
         yield
     finally:
-        if calls:
-            calls[1](before)
+        if before:
+            backends.set_numpy_threads(before)
 
 
 def _seconds(products, batch: int) -> Sequence[float]:

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from benchmarks import ptb_infer
 from benchmarks import ptb_peers
 from benchmarks import ptb_train
 from benchmarks import rhn
+from benchmarks import sparse_infer
 from iss_rnns import errors
 from ptb import model as model_lib
 
@@ -33,7 +35,13 @@ BIDAF = bidaf.Case(
     sizes={"iss_4": {"ModFwd1": 2, "OutBwd": 1}})
 PLACEHOLDERS = {
     "CASE": "small|medium|large|iss",
-    "SHAPE": r"10x30|20x35",
+    "SHAPE": r"10x30|20x35|96x384|96x96",
+    "UNITS": "96",
+    "BLOCK": r"single|4x4|16x16|32x32",
+    "PATTERN": r"single|4x4|16x16|32x32|ISS",
+    "batchN": r"batch\d+",
+    "SPARSITY": r"0\.\d+",
+    "NAME": r"\w+(?:\.\w+)*",
     "SIZE": "dense|iss",
     "RIVAL": "keras|torch|onnxruntime|bfloat16|bfloat16_products",
     "ROW": "dense|iss_[1-4]",
@@ -101,6 +109,25 @@ def test_infer_names_are_the_documented_ones():
     nets = models.nets()
     assert numbers["mult_adds/ratio"] == (nets["dense"].mult_adds()
                                           / nets["iss"].mult_adds())
+
+
+def test_sparse_names_are_the_documented_ones(monkeypatch):
+    pytest.importorskip("numba")
+    for name, value in (("PRODUCTS", ((96, 384), (96, 96))), ("LAYERS", (96,)),
+                        ("QUICK_TIME_STEPS", 3), ("QUICK_ROUNDS", 1),
+                        ("QUICK_SPARSITIES", (.5,))):
+        monkeypatch.setattr(sparse_infer, name, value)
+    saved = []
+    numbers = {}
+    for sweep in (False, True):
+        monkeypatch.setattr(sparse_infer, "FLAGS", types.SimpleNamespace(
+            sweep=sweep, sizes=["96"], sparsity=.9))
+        numbers.update(sparse_infer.measure(harness.Settings(
+            quick=True, save=lambda now: saved.append(dict(now)))))
+    check_names("sparse_infer", numbers)
+    assert numbers["product/96x384/16x16/batch1/numpy_ms"] > 0
+    # What was measured is not lost if the rest is not.
+    assert 0 < len(saved[0]) < len(saved[1]) < len(numbers)
 
 
 RHN = rhn.Case(width=6, shrunk_width=4, depth=2, vocab=11, batch=3, steps=4,
@@ -220,8 +247,9 @@ def test_bad_threads_are_refused(values):
 
 
 @pytest.mark.parametrize("flag, message", [
-    ("--sparsity=1", r"--sparsity must lie in \[0, 1\), got 1.0"),
+    ("--sparsity=1", r"--sparsity=1.0: must lie in \[0, 1\)"),
     ("--sparsity=-1", "--sparsity=-1"),
+    ("--sizes=7", r"--sizes=\[.7.\]: must name some of 1500, 1760, 2560, 3072"),
     ("--threads=9999", "--threads has '9999', expected numbers from 1")])
 def test_bad_flags_of_sparse_products_are_refused(flag, message):
     pytest.importorskip("numba")

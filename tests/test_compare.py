@@ -36,12 +36,13 @@ def fixture_runs(tmp_path):
 
 def sweep(path):
     path.write_text(json.dumps({
-        f"sweep/9x8/{pattern}/batch1/{sparsity}/chosen_ratio": ratio
+        f"threads_1/sweep/9x8/{pattern}/batch1/{sparsity}/chosen_ratio": ratio
         for pattern, sparsity, ratio in (
             ("single", .9, 3.), ("single", .5, 1.), ("ISS", .9, 8.))} | {
-                "sweep/9x8/ISS/batch16/0.9/chosen_ratio": 6.,
-                "sweep/9x8/single/batch1/0.9/numpy_ms": 1.,
-                "product/9x8/single/batch1/chosen_ratio": 5.}))
+                "threads_1/sweep/9x8/ISS/batch16/0.9/chosen_ratio": 6.,
+                "threads_1/sweep/9x8/single/batch1/0.9/numpy_ms": 1.,
+                "environment/cores": 2,
+                "threads_1/product/9x8/single/batch1/chosen_ratio": 5.}))
     return str(path)
 
 

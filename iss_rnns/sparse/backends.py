@@ -1,8 +1,10 @@
 """Other ways to multiply, and the one measurement that picks among them."""
 
+import ctypes
 import glob
 import importlib
 import os
+import pathlib
 import sys
 import time
 from typing import Callable, Dict, Optional, Sequence, Tuple
@@ -60,6 +62,25 @@ def load_mkl():
         return importlib.import_module("sparse_dot_mkl")
     except (ImportError, OSError):
         return None
+
+
+def set_numpy_threads(threads: int) -> Optional[int]:
+    """Sets the threads of NumPy's products, if it brought its own OpenBLAS.
+
+    Returns:
+      How many it had; None, and nothing is set, with another BLAS.
+    """
+    folder = pathlib.Path(np.__file__).parent.parent / "numpy.libs"
+    for path in folder.glob("*openblas*"):
+        library = ctypes.CDLL(str(path))
+        for ending in ("64_", ""):
+            if hasattr(library, f"openblas_set_num_threads{ending}"):
+                before = getattr(library, f"openblas_get_num_threads{ending}")
+                setter = getattr(library, f"openblas_set_num_threads{ending}")
+                count = before()
+                setter(threads)
+                return count
+    return None
 
 
 def measure(runs: Dict[Name, Callable], inputs: int,
