@@ -2,6 +2,7 @@
 
 import logging as stdlib_logging
 import math
+import os
 import sys
 from typing import Callable
 
@@ -27,13 +28,20 @@ def run_main(main: Callable) -> None:
     """Runs a program's `main(argv)`; absl flags are parsed first.
 
     A `UserError` ends it with one line on stderr and exit code 2, without a
-    traceback; so does a flag that absl refuses. Anything else is a bug and
-    keeps its traceback.
+    traceback; so does a flag that absl refuses. Whoever reads the output may
+    leave early (`| head`). Anything else is a bug and keeps its traceback.
     """
 
     def guarded(argv):
         try:
-            return main(argv)
+            ending = main(argv)
+            sys.stdout.flush()
+            return ending
+        except BrokenPipeError:
+            # As of a program that the signal ends: who reads has gone. Python
+            # would complain once more when it flushes on the way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -110,13 +110,15 @@ def pack_cell(cell, batch_sizes: Sequence[int] = report.PACKED_BATCHES):
 
 
 def highest_sparsity(packable: Packable) -> float:
-    """Fraction of zeros of the sparsest matrix.
+    """Fraction of zeros of the sparsest matrix that is not all zeros.
 
     Of one alone: where only small matrices were pruned, their products pay
-    though most of the net's weights are left.
+    though most of the net's weights are left. A unit that stands for a layer
+    that died has zeros only.
     """
-    return max(report.matrix_sparsity(matrix)["element"]
-               for matrix in matrices(packable).values())
+    found = (report.matrix_sparsity(matrix)["element"]
+             for matrix in matrices(packable).values())
+    return max((sparsity for sparsity in found if sparsity < 1.), default=0.)
 
 
 def pack(packable: Packable, parent: pathlib.Path,

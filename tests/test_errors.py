@@ -60,3 +60,15 @@ def test_a_bug_keeps_its_traceback():
 def test_a_good_run_is_silent():
     done = run("return None", "--size=2")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_reader_that_leaves_early_is_no_bug():
+    """As in `python -m iss_rnns.compare ... | head -1`."""
+    program = PROGRAM.format(body="print('line\\n' * 100000)")
+    with subprocess.Popen([sys.executable, "-c", program],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

@@ -71,6 +71,14 @@ def test_a_small_sparse_matrix_is_enough(tmp_path):
     assert packed.matrices["lstm.kernel"].startswith("24x128, 0.000 zeros")
 
 
+def test_a_silent_unit_is_no_sparse_matrix(tmp_path):
+    parts = packable(.0)
+    parts["out"].assign(np.zeros([32, 50]))
+    assert packing.highest_sparsity(parts) == 0.
+    assert packing.pack(parts, tmp_path) is None
+    assert not (tmp_path / packing.FOLDER).exists()
+
+
 def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(errors.UserError, match="holds no packed weights"):
         packing.load(tmp_path)
