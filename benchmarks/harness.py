@@ -118,7 +118,10 @@ def in_processes(module: str, counts: Sequence[int], json_path: str = ""
     numbers = {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "numbers.json"
+            # Beside the file that was asked for, where an interrupted
+            # measurement leaves what it had.
+            path = pathlib.Path(f"{json_path}.threads_{count}" if json_path
+                                else f"{folder}/numbers.json")
             code = subprocess.run(
                 [sys.executable, "-m", module, *sys.argv[1:],
                  f"--threads={count}", f"--json={path}"], check=False
@@ -129,6 +132,7 @@ def in_processes(module: str, counts: Sequence[int], json_path: str = ""
             numbers.update(json.loads(path.read_text()))
             if json_path:
                 write_json(json_path, numbers)
+                path.unlink()
     return numbers
 
 

@@ -56,6 +56,10 @@ def define_flags():
     flags.register_validator("sparsity", lambda value: value < 1, "must lie "
                              "in [0, 1): nothing would be left to multiply")
     known = {str(n) for n in LAYERS}
+    flags.register_multi_flags_validator(
+        ["sweep", "sizes"], lambda values: not values["sweep"] or set(
+            values["sizes"]) == known, "--sweep has one size, the first; "
+        "leave out --sizes")
     flags.register_validator(
         "sizes", lambda value: value and set(value) <= known,
         f"must name some of {', '.join(sorted(known))}")
@@ -77,7 +81,7 @@ def block_name(block):
 
 
 def timed(runs, rounds, threads):
-    """name -> seconds of each round, one after the other in every round."""
+    """name -> seconds of each round; every second one goes backwards."""
     clock = harness.clock_for(threads)
     gc.collect()  # earlier libraries' copies of the weights
     counts = {}
@@ -88,14 +92,16 @@ def timed(runs, rounds, threads):
         last = max(time.perf_counter() - start, 1e-6)
         counts[name] = max(1, min(50, int(SECONDS_PER_RUN / last)))
     seconds = {name: [] for name in runs}
+    order = list(runs.items())
     for _ in range(rounds):
-        for name, run in runs.items():
+        for name, run in order:
             if counts[name] > 1:  # warm caches mean nothing to a long run
                 run()
             start = clock()
             for _ in range(counts[name]):
                 run()
             seconds[name].append((clock() - start) / counts[name])
+        order.reverse()
     return {name: np.array(s) for name, s in seconds.items()}
 
 

@@ -21,6 +21,7 @@ from absl import flags
 
 from bidaf import attention
 from bidaf import finish as finish_lib
+from bidaf import groups as groups_lib
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import read_data
@@ -279,6 +280,10 @@ def options_from_flags(questions: Optional[sources.Questions] = None
         raise errors.UserError(
             "--shrink_every_steps needs --group_config=iss: a unit can only "
             "be cut when all that reads it is in its group")
+    if FLAGS.row_col_wd and not FLAGS.structured_sparsity:
+        raise errors.UserError(
+            "--row_col_wd and --nostructured_sparsity exclude each other: "
+            "without it, all that there is is L1")
     finetuned = None
     if FLAGS.finetuning_config:
         finetuned = train_lib.load_finetuning(FLAGS.finetuning_config)
@@ -357,6 +362,7 @@ def load(path: str, questions: sources.Questions) -> loading.Loaded:
     """Restored weights."""
     config = loading.config_of(path, FLAGS.load_step,
                                lambda: model_config(questions))
+    loading.check_fits(path, config, questions, FLAGS.wy, FLAGS.load_step)
     return loading.load(path, config, FLAGS.load_step)
 
 
@@ -373,7 +379,8 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
     else:
         net = start_from(load_path, config, questions, options)
     options = dataclasses.replace(
-        options, pruning_plan=pruning_plan(net, questions, options))
+        options, pruning_plan=pruning_plan(net, questions, options,
+                                           directory))
     # Wrong groups and names are told now.
     train_lib.sparsity_callbacks(net, options)
     train_lib.trained_variables(net, options.finetuned or ())
@@ -392,13 +399,19 @@ def train(questions: sources.Questions, load_path: Optional[str]) -> None:
 
 
 def pruning_plan(net: model_lib.BiDAF, questions: sources.Questions,
-                 options: train_lib.Options) -> Optional[pruning_flags.Plan]:
+                 options: train_lib.Options,
+                 resumed: Optional[runs.RunDirectory]
+                 ) -> Optional[pruning_flags.Plan]:
     """How the net is pruned while it trains; None if it is not."""
+    recorded = None
+    if resumed:
+        recorded = loading.state_of(resumed.path)[1].get(
+            "options", {}).get("pruning")
     steps = -(-questions.train.num_examples // batch_size())
     return pruning_flags.Settings.of(FLAGS.flag_values_dict()).plan(
         options.num_steps / steps, steps, net.layer_types(),
         model_lib.LAYER_TYPES, lambda path: pruning_flags.arrays(
-            load(path, questions).net.layer_types()))
+            load(path, questions).net.layer_types()), recorded)
 
 
 def run_directory(load_path: Optional[str]) -> runs.RunDirectory:
@@ -407,7 +420,7 @@ def run_directory(load_path: Optional[str]) -> runs.RunDirectory:
         FLAGS.out_base_dir, FLAGS.run_id,
         FLAGS.resume and FLAGS.mode == "train", FLAGS.overwrite,
         keep=[load_path, FLAGS.shared_path, FLAGS.data_dir,
-              *FLAGS.compare_with])
+              FLAGS.dense_checkpoint, *FLAGS.compare_with])
 
 
 def resumed_net(directory: runs.RunDirectory, config: model_lib.ModelConfig,
@@ -448,7 +461,11 @@ def start_from(path: str, config: model_lib.ModelConfig,
             f"gives ({len(questions.vocabulary.word2idx):,}); give the data "
             "and the word_count_th, char_count_th, ... that it was trained "
             "with")
+    loading.check_fits(path, known, questions)
     loaded = loading.load(path, known, FLAGS.load_step)
+    if options.freeze_mode:
+        settle(loaded, options)  # What is dead is to stay so.
+        return loaded.net
     if FLAGS.load_ema and loaded.averages is not None:
         loaded.give_averages()
     loading.zero_small(loaded.net, options)
@@ -482,9 +499,10 @@ def answer(loaded: loading.Loaded, questions: sources.Questions,
         print(f"wrote {path}")
 
 
-def settle(loaded: loading.Loaded, options: train_lib.Options) -> None:
+def settle(loaded: loading.Loaded, options: train_lib.Options
+           ) -> Dict[str, int]:
     """See `loading.settle`."""
-    loading.settle(loaded, options, FLAGS.load_ema, FLAGS.dead_below)
+    return loading.settle(loaded, options, FLAGS.load_ema, FLAGS.dead_below)
 
 
 def test_batches() -> int:
@@ -532,9 +550,12 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
             questions, batch_size(), rules_from_flags(), test_batches()))
         print(f"weights: {path}")
     else:
+        designed = finish_lib.designed_net(
+            net, restoring.designed_sizes(load_path))
         finish_lib.export_both(
-            net, small, questions, directory, finish_lib.model_card(
-                net, questions, proof, training.command_line("bidaf.cli")))
+            designed, small, questions, directory, finish_lib.model_card(
+                designed, questions, proof,
+                training.command_line("bidaf.cli")))
         print(f"exported to {directory.path / 'saved_model'}")
 
 
@@ -542,26 +563,34 @@ def finish(loaded: loading.Loaded, questions: sources.Questions,
            directory: runs.RunDirectory, options: train_lib.Options,
            rows: List, designed_sizes: Optional[Dict[str, int]]) -> None:
     """Scores, settles, and all that `finish_lib.finish` does."""
-    before = None
+    def score(title):
+        scores = scoring.score(
+            scoring.net_function(loaded.net, questions.vectors, FLAGS.wy),
+            questions, batch_size(), rules_from_flags(), test_batches(),
+            title=title)
+        print(f"{title}: {scores}", flush=True)
+        return scores
+
     if loaded.averages is not None and FLAGS.load_ema:
         kept = addons.MovingAverages(loaded.net.trainable_variables, 1.)
         loaded.give_averages()
-    before = scoring.score(
-        scoring.net_function(loaded.net, questions.vectors, FLAGS.wy),
-        questions, batch_size(), rules_from_flags(), test_batches(),
-        title="as trained")
-    print(f"as trained: {before}", flush=True)
+    trained = score(finish_lib.AS_TRAINED)
     if loaded.averages is not None and FLAGS.load_ema:
         kept.give()
-    settle(loaded, options)
+    dead = settle(loaded, options) != {
+        name: loaded.net.sizes[name]
+        for name in groups_lib.shrinkable(loaded.net)}
+    masked = score("masked") if dead else trained
     groups = FLAGS.group_config or "no groups"
     finish_lib.finish(
         directory, loaded.net, questions,
         training.command_line("bidaf.cli"), batch_size(),
-        rules_from_flags(), before, rows, FLAGS.compare_with,
+        rules_from_flags(), trained, masked, rows, FLAGS.compare_with,
         method=options.method if FLAGS.mode == "train" else "",
         plot_weights=FLAGS.plot_weights, designed_sizes=designed_sizes,
-        num_batches=test_batches(),
+        num_batches=test_batches(), dump=lambda scores, name: run_lib.dump(
+            scores, directory.path, f"{questions.judged.name}-{name}",
+            plan_from_flags()),
         title=f"BiDAF, hidden size {loaded.net.config.hidden_size}, "
               f"structure_wd {options.structure_wd:g} ({groups})")
 

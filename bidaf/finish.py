@@ -5,7 +5,8 @@ equal, export, reload and score again, measure, report.
 """
 
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (Any, Callable, Dict, List, Mapping, Optional, Sequence,
+                    Tuple)
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from iss_rnns import runs
 from iss_rnns import shrink
 
 TITLE = "BiDAF"
+AS_TRAINED = "as trained"  # with units that are masked afterwards
 PROOF_BATCHES, PROOF_ROWS = 3, 16
 TOLERANCE = 1e-4  # of probabilities
 
@@ -180,14 +182,24 @@ def measure(paths: Mapping[str, pathlib.Path], questions: sources.Questions,
         warmup=2)
 
 
+def designed_net(net: model_lib.BiDAF,
+                 sizes: Optional[Mapping[str, int]]) -> model_lib.BiDAF:
+    """The net, or one of the sizes that training began with, if others."""
+    same = not sizes or dict(sizes) == dict(net.sizes)
+    return net if same else net.resized(sizes)
+
+
 def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
            questions: sources.Questions, command: str, batch_size: int,
-           rules: scoring.Rules, before: Optional[scoring.Scores] = None,
+           rules: scoring.Rules, trained: scoring.Scores,
+           masked: scoring.Scores,
            rows: Sequence[Mapping] = (), compare_with: Sequence[str] = (),
            title: str = TITLE, method: str = "",
            plot_weights: bool = False,
            designed_sizes: Optional[Mapping[str, int]] = None,
-           num_batches: int = 0) -> Dict:
+           num_batches: int = 0, dump: Callable[
+               [scoring.Scores, str], Any] = lambda scores, name: None
+           ) -> Dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -197,7 +209,8 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
       command: that made the net, for the card.
       batch_size: of the scoring.
       rules: how answers are read off.
-      before: scores of the net before its dead units were masked.
+      trained: scores before dead units were masked.
+      masked: scores of the net; the same if nothing was masked.
       rows: of `metrics.csv`, for the curves.
       compare_with: directories of finished runs to show beside this one.
       title: of the report.
@@ -205,14 +218,13 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
       plot_weights: also draw every matrix by itself, see `pipeline.draw`.
       designed_sizes: that training began with, if the net was cut while it
         trained.
-      num_batches: of the scoring, as `before` was made; 0 means all.
+      num_batches: of the scoring, as the others were made; 0 means all.
+      dump: called with scores and a name for their answers' file.
 
     Returns:
       The report.
     """
-    designed = net
-    if designed_sizes and dict(designed_sizes) != dict(net.sizes):
-        designed = net.resized(designed_sizes)
+    designed = designed_net(net, designed_sizes)
     small, proof = shrink_proved(net, questions)
     paths = export_both(designed, small, questions, run,
                         model_card(designed, questions, proof, command))
@@ -222,10 +234,17 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     scores = scoring.score(served, questions, batch_size, rules,
                            num_batches, title="reloaded")
     print(f"shrunk and reloaded: {scores}", flush=True)
+    dump(trained, "as-trained")
+    dump(scores, "shrunk")
     seconds = measure(paths, questions)
     columns = []
+    if masked is not trained:
+        columns.append(report.Column(AS_TRAINED, {
+            "EM": trained.exact_match, "F1": trained.f1,
+            **{key: net.sizes[key] for key in groups_lib.PRUNABLE},
+            "weights (M)": shrink.count_weights(net) / 1e6}))
     for heading, name, each, reached in (
-            (report.TRAINED, "dense", net, before) if designed is net
+            (report.TRAINED, "dense", net, masked) if designed is net
             else (report.DESIGNED, "dense", designed, None),
             (report.SHRUNK, "compressed", small, scores)):
         columns.append(report.Column(heading, {

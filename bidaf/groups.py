@@ -40,10 +40,15 @@ def iss_groups(net, names: Sequence[str] = PRUNABLE, attended: bool = True
 
 
 def shrinkable(net) -> List[str]:
-    """The prunable directions; not all of them are with `dynamic_att`."""
-    # There the first layer's outputs are compared with the question's,
-    # feature by feature: |x - q| is not 0 where x is.
-    return list(PRUNABLE[2:] if net.config.dynamic_att else PRUNABLE)
+    """The directions whose units can be cut.
+
+    With `dynamic_att` the first layer's outputs are compared with the
+    question's, feature by feature: |x - q| is not 0 where x is. The answer
+    function 'sum' reads all layers but the first without a weight.
+    """
+    return [name for name in PRUNABLE if not (
+        net.config.dynamic_att if name in PRUNABLE[:2]
+        else net.config.answer_func == "sum")]
 
 
 def _group(net, name: str, attended: bool) -> groups_lib.Group:

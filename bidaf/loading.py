@@ -118,6 +118,40 @@ def state_of(folder: PathLike, step: int = 0) -> Tuple[str, Dict]:
     return prefix, state
 
 
+def check_fits(path: str, config: model_lib.ModelConfig,
+               questions: sources.Questions, wy: Optional[bool] = None,
+               step: int = 0) -> None:
+    """Refuses data, or a way to read scores, of another kind than trained on.
+
+    Args:
+      path: of the weights.
+      config: theirs.
+      questions: to feed.
+      wy: whether each word is judged; None: it need not be what it was.
+      step: see `state_of`.
+
+    Raises:
+      UserError: naming both sides.
+    """
+    for name, what in (("word_emb_size", "numbers to a word's vector"),
+                       ("word_vocab_size", "words"),
+                       ("char_vocab_size", "characters")):
+        ours, theirs = getattr(config, name), getattr(questions.sizes, name)
+        if ours != theirs and (name != "word_emb_size"
+                               or config.use_word_emb):
+            raise errors.UserError(
+                f"{path} was trained with {ours:,} {what}, the data has "
+                f"{theirs:,}; give the data (bidaf.prepro) and --shared_path "
+                "that it was trained with")
+    if wy is not None and restoring.is_run(path):
+        trained = state_of(path, step)[1].get("options", {}).get("wy", wy)
+        if trained != wy:
+            raise errors.UserError(
+                f"{path} was trained {'with' if trained else 'without'} "
+                f"--wy; give {'--wy' if trained else '--nowy'}, as its scores "
+                "mean nothing else")
+
+
 def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
     """Weights out of a run directory, a `.npz` file or a TF1 checkpoint.
 

@@ -498,7 +498,10 @@ def _checked_sizes(config: ModelConfig, sizes: Mapping[str, int]
 
 def _numbers(name: str, text: str) -> Tuple[int, ...]:
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
+        if min(numbers) >= 1:
+            return numbers
     except ValueError:
-        raise errors.UserError(f"--{name} must be whole numbers between "
-                               f"commas, e.g. 60,40, got '{text}'") from None
+        pass
+    raise errors.UserError(f"--{name} must be whole numbers from 1 on between "
+                           f"commas, e.g. 60,40, got '{text}'")

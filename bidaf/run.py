@@ -20,6 +20,7 @@ from iss_rnns import report
 from iss_rnns import runs
 from iss_rnns import training
 from iss_rnns.callbacks import shrinking
+from iss_rnns.interop import group_json
 
 ANSWERS, EVAL = "answers", "eval"  # folders below a run's
 
@@ -76,7 +77,10 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
         "model": dataclasses.asdict(net.config),
         "max_word_size": questions.sizes.max_word_size,
         "questions": questions.description, "batch_size": plan.batch_size,
-        "eval_period": plan.eval_period}
+        "eval_period": plan.eval_period, "cluster": plan.cluster,
+        "data": dataclasses.asdict(questions.train.config)}
+    if isinstance(options.group_config, group_json.GroupFile):
+        fixed["groups"] = options.group_config.digest
     state = {"epoch": 0, "batch": 0, "seconds": 0.}
     if resume:
         state = checkpoints.last_state()

@@ -63,7 +63,9 @@ class Options:
         parts = [self.pruning_plan.title] if self.pruning_plan else []
         if self.structure_wd:
             parts.append("ISS")
-        if self.l1wd:
+        if self.structured_sparsity and (self.row_col_wd or self.l1wd):
+            parts.append("rows and columns")
+        elif self.l1wd:
             parts.append("L1")
         return " + ".join(parts) or "dense"
 
@@ -133,7 +135,11 @@ def penalized_groups(net: model_lib.BiDAF, options: Options
         return []
     if isinstance(options.group_config, group_json.GroupFile):
         return groups_lib.from_file(net, options.group_config)
-    return groups_lib.iss_groups(net, groups_lib.shrinkable(net),
+    names = groups_lib.shrinkable(net)
+    if net.config.answer_func == "sum":
+        # Says why most of what was asked for cannot be.
+        names = groups_lib.PRUNABLE
+    return groups_lib.iss_groups(net, names,
                                  attended=options.group_config == ISS)
 
 
@@ -167,10 +173,11 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> List:
     if options.wd:
         result.append(_penalty(
             lambda model: penalties.l2_penalty(model.net, options.wd)))
-    if not options.structured_sparsity and options.l1wd:
-        result.append(_penalty(
-            lambda model: penalties.l1_penalty(model.net, options.l1wd,
-                                               model.found)))
+    if not options.structured_sparsity:
+        if options.l1wd:
+            result.append(_penalty(
+                lambda model: penalties.l1_penalty(model.net, options.l1wd,
+                                                   model.found)))
     elif options.row_col_wd or options.l1wd:
         result.append(_penalty(lambda model: penalties.mixed_penalty(
             penalties.mixed_lasso(model.net, options.coef_scaling),

@@ -61,7 +61,7 @@ def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
       UserError: if it holds no finished report of a language model.
     """
     name, separator, folder = path.partition("=")
-    if not separator:
+    if not separator or pathlib.Path(path).is_dir():
         name, folder = "", path
     file = pathlib.Path(folder) / "report.json"
     try:

@@ -154,8 +154,15 @@ def check_same_run(state: Dict, now: Dict) -> None:
     """
     for key, value in json.loads(json.dumps(now)).items():
         # A run of an older version knows fewer keys.
-        if state.get(key, value) != value:
+        before = state.get(key, value)
+        if isinstance(before, dict) and isinstance(value, dict):
+            # Only what differs; a run of an older version may know more.
+            differing = [name for name in value
+                         if before.get(name, value[name]) != value[name]]
+            before, value = ({name: each.get(name) for name in differing}
+                             for each in (before, value))
+        if before != value:
             raise errors.UserError(
-                f"cannot resume: the run was made with {key} = "
-                f"{state[key]}, now it is {value}; give the flags of the "
-                "interrupted run (its flags.txt)")
+                f"cannot resume: the run was made with {key} = {before}, now "
+                f"it is {value}; give the flags of the interrupted run (its "
+                "flags.txt)")

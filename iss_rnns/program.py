@@ -5,6 +5,7 @@ from all of them, and calls `run`.
 """
 
 import dataclasses
+import pathlib
 from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 from absl import flags
@@ -20,6 +21,7 @@ from iss_rnns import restoring
 from iss_rnns import runs
 from iss_rnns import training
 
+RUNS = "runs"  # where nothing else is said
 MODES = ("train", "eval", "shrink", "export", "report")
 
 
@@ -106,6 +108,7 @@ class Choices:
     display_weights: bool
     compare_with: Sequence[str]
     export_latency: bool
+    dense_checkpoint: Optional[str] = None
 
     def __post_init__(self):
         if self.mode != "train" and not self.restore_path:
@@ -132,8 +135,8 @@ class Task:
       new_net: `new_net(sizes)` -> net with fresh weights; None means the
         sizes that flags give.
       sizes_of: layer sizes from arrays by TF1 name.
-      check: raises UserError, before anything is written, on what training
-        would refuse.
+      check: `check(net)` raises UserError, before anything is written, on
+        what training would refuse; `net` as of `train`.
       train: `train(run, net)` -> (trained net, `runs.Metrics`); `net`
         has the restored weights, or is None.
       clean: sets a restored net's small weights to exact zeros, in place,
@@ -147,7 +150,7 @@ class Task:
     texts: pipeline.Texts
     new_net: Callable[[Optional[Sequence[int]]], object]
     sizes_of: Callable[[Mapping[str, np.ndarray]], Sequence[int]]
-    check: Callable[[], None]
+    check: Callable[[Optional[object]], None]
     train: Callable[[runs.RunDirectory, Optional[object]],
                     Tuple[object, runs.Metrics]]
     clean: Callable[[object], None]
@@ -182,13 +185,14 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         print_scores(pipeline.evaluate(net, task.texts), task.texts)
         return
     if choices.mode == "train":
-        task.check()
+        task.check(net)
     else:
         task.clean(net)
     directory = runs.RunDirectory(
-        choices.save_path or "runs", choices.run_name, choices.resume,
+        choices.save_path or RUNS, choices.run_name, choices.resume,
         choices.overwrite,
-        keep=[choices.restore_path, *choices.compare_with])
+        keep=[choices.restore_path, choices.dense_checkpoint,
+              *choices.compare_with])
     if not choices.resume:
         directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":
@@ -217,13 +221,15 @@ def check_vocabulary(model, texts: pipeline.Texts, path: str) -> None:
             "the data that it was trained on")
 
 
-def pruning_plan(settings: pruning_flags.Settings, model_lib,
-                 new_net: Callable, sizes_of: Callable, epochs: int,
-                 steps_per_epoch: int) -> Optional[pruning_flags.Plan]:
+def pruning_plan(settings: pruning_flags.Settings, choices: Choices,
+                 model_lib, new_net: Callable, sizes_of: Callable,
+                 epochs: int, steps_per_epoch: int
+                 ) -> Optional[pruning_flags.Plan]:
     """How a run is pruned, by its flags; None if it is not.
 
     Args:
       settings: see `pruning_flags.Settings`.
+      choices: say whether a run is resumed, and which.
       model_lib: module with the `PRUNED_TYPES` of its nets.
       new_net: see `Task`.
       sizes_of: see `Task`.
@@ -240,8 +246,13 @@ def pruning_plan(settings: pruning_flags.Settings, model_lib,
         return pruning_flags.arrays(
             restoring.restore(new_net, path, sizes_of).layer_types())
 
+    recorded = None
+    if choices.resume and choices.run_name:
+        folder = pathlib.Path(choices.save_path or RUNS) / choices.run_name
+        if runs.checkpoint_steps(folder / "checkpoints"):
+            recorded = restoring.find_checkpoint(folder)[1].get("pruning")
     return settings.plan(epochs, steps_per_epoch, new_net(None).layer_types(),
-                         model_lib.PRUNED_TYPES, dense)
+                         model_lib.PRUNED_TYPES, dense, recorded)
 
 
 def restored(task: Task, choices: Choices) -> Optional[object]:

@@ -164,8 +164,9 @@ class Settings:
                 f"{self.lasso}")
 
     def plan(self, epochs: float, steps_per_epoch: int, layers: Layers,
-             default: Sequence[str],
-             dense: Callable[[str], Weights]) -> Optional["Plan"]:
+             default: Sequence[str], dense: Callable[[str], Weights],
+             recorded: Optional[Mapping[str, Any]] = None
+             ) -> Optional["Plan"]:
         """How a run is pruned; None if it is not.
 
         Args:
@@ -174,6 +175,9 @@ class Settings:
           layers: matrices of the net to train, by type.
           default: types to prune where the user names none.
           dense: `dense(path)` -> the weights of a dense model, by type.
+          recorded: `Plan.describe()` of a run that is resumed; what it took
+            from the dense model is taken from there: by now that may be gone,
+            or be another.
 
         Raises:
           UserError: if the schedule is impossible, the dense model has no
@@ -190,14 +194,13 @@ class Settings:
                     f"--pruning_layers must be of "
                     f"{', '.join(n for n in layers if layers[n])}, got "
                     f"'{name}'")
-        for variable in (v for name in chosen for v in layers[name]):
-            if any(b > n for b, n in zip(self.block_size, variable.shape)):
-                raise errors.UserError(
-                    f"blocks of {_size(self.block_size)} do not fit "
-                    f"{variable.name.split(':')[0]}, which is "
-                    f"{_size(variable.shape)}; give a smaller --block_size, "
-                    "or leave that type out of --pruning_layers")
-        made = self._schedules(epochs, steps_per_epoch, chosen, dense)
+        variables = [v for name in chosen for v in layers[name]]
+        for variable in variables:
+            _check_fits(self.block_size, variable)
+        made = self._schedules(epochs, steps_per_epoch, chosen, dense,
+                               (recorded or {}).get("schedules", {}))
+        for variable in variables:
+            self._check_leaves_some(variable)
         # Steps count from 0.
         first, last = made[chosen[0]], round(epochs * steps_per_epoch) - 1
         if first.start > last:
@@ -212,7 +215,18 @@ class Settings:
                 "pruned; give a smaller --pruning_end or train longer")
         return Plan(self.method, self.block_size, made, self.lasso)
 
-    def _schedules(self, epochs, steps_per_epoch, chosen, dense
+    def _check_leaves_some(self, variable: tf.Variable) -> None:
+        blocks = math.prod(-(-n // b) for n, b in
+                           zip(variable.shape, self.block_size))
+        if self.target_sparsity is not None and (
+                round(self.target_sparsity * blocks) >= blocks):
+            raise errors.UserError(
+                f"--target_sparsity={self.target_sparsity:g} of the {blocks} "
+                f"blocks of {_size(self.block_size)} of "
+                f"{variable.name.split(':')[0]} ({_size(variable.shape)}) are "
+                "all of them: give smaller blocks or prune less")
+
+    def _schedules(self, epochs, steps_per_epoch, chosen, dense, recorded
                    ) -> Dict[str, schedules.Schedule]:
         times = self._times(epochs, steps_per_epoch)
         if self.method == "hard":
@@ -226,11 +240,15 @@ class Settings:
                 times["frequency"])
             return dict.fromkeys(chosen, one)
         percentile = 90. if self.percentile is None else self.percentile
-        weights = dense(self.dense_checkpoint)
+        found = {name: recorded[name]["q"] for name in chosen
+                 if "q" in recorded.get(name, {})}
+        if set(found) != set(chosen):
+            weights = dense(self.dense_checkpoint)
+            found = {name: schedules.magnitude_percentile(
+                weights[name], percentile, name) for name in chosen}
         return {name: schedules.NarangThreshold(
-            schedules.magnitude_percentile(weights[name], percentile, name),
-            **times, block_elements=math.prod(self.block_size), name=name)
-                for name in chosen}
+            found[name], **times, block_elements=math.prod(self.block_size),
+            name=name) for name in chosen}
 
     def _times(self, epochs, steps_per_epoch) -> Dict[str, Any]:
         """Arguments of a schedule: the user's, else the papers'."""
@@ -282,10 +300,15 @@ class Plan:
         """Callbacks that prune a net with these matrices, by type.
 
         They belong behind all other callbacks that change weights.
+
+        Raises:
+          UserError: if blocks do not fit a matrix.
         """
         pairs = [(variable, each) for name, each in self.schedules.items()
                  for variable in layers[name]]
         variables = [variable for variable, _ in pairs]
+        for variable in variables:
+            _check_fits(self.block_size, variable)
         made = [each for _, each in pairs]
         if self.block_size == (1, 1) and self.method in ("gradual", "hard"):
             return [pruning.GradualPruning(variables, made)]
@@ -311,6 +334,15 @@ def _block_size(text: str) -> Tuple[int, int]:
             "--block_size must be a height and a width, e.g. 16x16, got "
             f"'{text}'")
     return int(found[1]), int(found[2])
+
+
+def _check_fits(block_size: Tuple[int, int], variable: tf.Variable) -> None:
+    if any(b > n for b, n in zip(block_size, variable.shape)):
+        raise errors.UserError(
+            f"blocks of {_size(block_size)} do not fit "
+            f"{variable.name.split(':')[0]}, which is "
+            f"{_size(variable.shape)}; give a smaller --block_size, or leave "
+            "that type out of --pruning_layers")
 
 
 def _size(shape: Sequence[int]) -> str:

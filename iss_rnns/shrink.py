@@ -86,7 +86,7 @@ def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
                 f"layer '{group.name}' lost all of its {group.size} units; "
                 "the penalty is too strong for it: lower its strength "
                 "(global_decay, structure_wd) or the multiplier of "
-                f"'{group.name}' and train again")
+                f"'{group.name}', or prune less, and train again")
     masks = groups_lib.keep_masks(groups, alive)
     small = net.resized({g.name: int(np.sum(a))
                          for g, a in zip(groups, alive)})

@@ -192,7 +192,7 @@ def main(argv):
                               options.config.num_steps)
     if choices.mode == "train":
         options = dataclasses.replace(options, pruning=program.pruning_plan(
-            pruning, model_lib, lambda sizes: train_lib.new_net(
+            pruning, choices, model_lib, lambda sizes: train_lib.new_net(
                 options, len(corpus.symbols), sizes), model_lib.sizes_of,
             options.epochs, len(corpora.batches(
                 corpus.train, options.config.batch_size,
@@ -204,7 +204,7 @@ def main(argv):
         new_net=lambda sizes: train_lib.new_net(
             options, len(corpus.symbols), sizes),
         sizes_of=model_lib.sizes_of,
-        check=lambda: train_lib.check(options, corpus),
+        check=lambda net: train_lib.check(options, corpus, net),
         train=lambda run, net: train_lib.train(options, corpus, run,
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(

@@ -151,8 +151,14 @@ def sparsity_callbacks(net: model_lib.WordLSTM, options: Options) -> List:
     return result
 
 
-def check(options: Options, corpus: corpora.Corpus) -> None:
+def check(options: Options, corpus: corpora.Corpus,
+          net: Optional[model_lib.WordLSTM] = None) -> None:
     """Refuses, before anything is written, what training would refuse.
+
+    Args:
+      options: see `Options`.
+      corpus: to train on.
+      net: to start from; None means a new one.
 
     Raises:
       UserError: if the training text is too short for a batch, or the
@@ -160,7 +166,9 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
     """
     corpora.batches(corpus.train, options.config.batch_size,
                     options.config.num_steps, "training text")
-    sparsity_callbacks(new_net(options, len(corpus.symbols)), options)
+    if net is None:
+        net = new_net(options, len(corpus.symbols))
+    sparsity_callbacks(net, options)
 
 
 def train(options: Options, corpus: corpora.Corpus,

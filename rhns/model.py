@@ -1,6 +1,7 @@
 """The authors' highway language model: embedding, highway layers, softmax."""
 
 import dataclasses
+import math
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
@@ -57,7 +58,8 @@ def learning_rate(config: ModelConfig, epoch: int) -> float:
 
     `quick_start` divides it by lr_decay each epoch from `max_epoch` on,
     `equal_step` three times over `max_max_epoch` epochs (a fourth time in the
-    rest of that division, as in the authors' code).
+    rest of that division, as in the authors' code). Infinite where it leaves
+    the range of numbers.
     """
     if config.lr_policy == "quick_start":
         power = max(epoch - config.max_epoch + 1, 0)
@@ -66,7 +68,10 @@ def learning_rate(config: ModelConfig, epoch: int) -> float:
     else:
         raise ValueError(f"lr_policy must be one of {', '.join(LR_POLICIES)},"
                          f" got {config.lr_policy!r}.")
-    return config.learning_rate / config.lr_decay ** power
+    try:
+        return config.learning_rate / config.lr_decay ** power
+    except ArithmeticError:  # too large a divisor, or one that became 0
+        return 0. if config.lr_decay > 1. else math.inf
 
 
 class HighwayLM(tf.keras.Model):

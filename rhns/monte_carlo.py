@@ -43,7 +43,7 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
       samples: number of accepted samples to average.
       seed: of the masks. Sample k is the same whatever `parallel` is.
       reject_above: perplexity.
-      max_rejected: give up after so many rejections.
+      max_rejected: give up after more rejections than that in a row.
       parallel: samples run at once, as rows of a batch.
       stretch_positions: see `language_model.Evaluator`.
       progress: called with (symbols read by samples that are accepted or
@@ -64,7 +64,7 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
                                f"least 2 symbols, got {len(ids)}")
     run = _runner(net)
     total = np.zeros(len(ids) - 1)
-    accepted, rejected = [], 0
+    accepted, rejected, in_a_row = [], 0, 0
     numbers = itertools.count()
 
     def read(count):
@@ -85,14 +85,16 @@ def evaluate(net, ids: np.ndarray, samples: int, seed: int = 0,
         total += np.exp(log_probs[:, good]).sum(axis=1)
         accepted += perplexities[good].tolist()
         rejected += int((~good).sum())
+        for each in good:
+            in_a_row = 0 if each else in_a_row + 1
         read(0)
-        if rejected > max_rejected:
+        if in_a_row > max_rejected:
             raise errors.UserError(
-                f"Monte-Carlo evaluation gave up: {rejected} of "
-                f"{rejected + len(accepted)} samples had a perplexity of "
-                f"{reject_above:g} or more (the last {perplexities[-1]:.4g}); "
-                "the model is not trained for this text, or its drop rates "
-                "are too high; see --mc_reject_above and --mc_max_rejected")
+                f"Monte-Carlo evaluation gave up: {in_a_row} samples in a "
+                f"row had a perplexity of {reject_above:g} or more (the last "
+                f"{perplexities[-1]:.4g}); the model is not "
+                "trained for this text, or its drop rates are too high; see "
+                "--mc_reject_above and --mc_max_rejected")
     mean = np.clip(total / samples, 1e-10, 1. - 1e-10)
     return Result(float(np.exp(-np.log(mean).mean())), np.array(accepted),
                   rejected)

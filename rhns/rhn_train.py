@@ -49,8 +49,9 @@ def define_flags() -> None:
     flags.DEFINE_string("data_path", None, "Folder with ptb.train.txt, "
                         "ptb.valid.txt and ptb.test.txt, or with the file "
                         "enwik8 or text8 (or that file).")
-    flags.DEFINE_integer("num_test_symbols", 5_000_000, "Characters: length "
-                         "of the valid and of the test text.", lower_bound=1)
+    flags.DEFINE_integer("num_test_symbols", 5_000_000, "enwik8 and text8: "
+                         "characters of the valid and of the test text.",
+                         lower_bound=1)
     flags.DEFINE_integer("vocab_size", 0, "Refuse data with another number "
                          "of symbols; 0 takes any.", lower_bound=0)
     flags.DEFINE_integer("test_batch_size", 1, "Parallel streams of the test "
@@ -110,7 +111,8 @@ def define_flags() -> None:
                          lower_bound=0)
     flags.DEFINE_float("mc_reject_above", 500., "Samples of this perplexity "
                        "or more are drawn anew.")
-    flags.DEFINE_integer("mc_max_rejected", 100, "Give up after so many.",
+    flags.DEFINE_integer("mc_max_rejected", 100, "Give up after more of "
+                         "these in a row.",
                          lower_bound=0)
 
 
@@ -251,6 +253,10 @@ def main(argv):
         raise errors.UserError("--mode=eval_mc needs --mc_steps, the number "
                                "of samples, e.g. --mc_steps=100")
     values = FLAGS.flag_values_dict()
+    if FLAGS.load_model and FLAGS.restore_path not in (None, FLAGS.load_model):
+        raise errors.UserError(
+            f"--load_model={FLAGS.load_model} and --restore_path="
+            f"{FLAGS.restore_path} are two names of one flag; give one")
     values["restore_path"] = FLAGS.restore_path or FLAGS.load_model
     choices = program.Choices.of(values)
     pruning = pruning_flags.Settings.of(values)
@@ -258,23 +264,27 @@ def main(argv):
     print(f"data: {corpus.description}", flush=True)
     texts = pipeline.Texts(
         corpus,
-        corpora.batches(corpus.valid, config.batch_size, config.num_steps),
-        corpora.batches(corpus.test, FLAGS.test_batch_size, 1))
+        corpora.batches(corpus.valid, config.batch_size, config.num_steps,
+                        "valid text"),
+        corpora.batches(corpus.test, FLAGS.test_batch_size, 1,
+                        "test text (--test_batch_size)"))
     if choices.mode == "train":
         options = dataclasses.replace(options, pruning=program.pruning_plan(
-            pruning, model_lib, lambda sizes: train_lib.new_net(
+            pruning, choices, model_lib, lambda sizes: train_lib.new_net(
                 options, len(corpus.symbols), sizes), sizes_of,
             options.epochs, len(corpora.batches(
-                corpus.train, config.batch_size, config.num_steps)[0])))
+                corpus.train, config.batch_size, config.num_steps,
+                "training text")[0])))
     task = program.Task(
         module="rhns.rhn_train",
-        title=f"Highway language model, depth {config.depth}, lambda "
-              f"{config.structure_wd:g}",
+        title=f"Highway language model, depth {config.depth}" + (
+            f", lambda {config.structure_wd:g}"
+            if choices.mode == "train" else ""),
         texts=texts,
         new_net=lambda sizes: train_lib.new_net(
             options, len(corpus.symbols), sizes),
         sizes_of=sizes_of,
-        check=lambda: train_lib.check(options, corpus),
+        check=lambda net: train_lib.check(options, corpus, net),
         train=lambda run, net: train_lib.train(options, corpus, run,
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(

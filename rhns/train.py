@@ -51,8 +51,13 @@ class Options:
 
     def describe(self) -> Dict:
         """What must stay the same when a run is resumed."""
-        return {"config": dataclasses.asdict(self.config), "iss": self.iss,
+        config = dataclasses.asdict(self.config)
+        if self.config.lr_policy != "equal_step":
+            # Nothing follows from it but the end: a run may be made longer.
+            del config["max_max_epoch"]
+        return {"config": config, "iss": self.iss,
                 "group_file": self.group_file and self.group_file.source,
+                "groups": self.group_file and self.group_file.digest,
                 "seed": self.seed, "compute_dtype": self.compute_dtype,
                 "shrink_every_steps": self.shrink_every_steps,
                 "dead_below": self.dead_below,
@@ -127,8 +132,14 @@ def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> List:
     return result
 
 
-def check(options: Options, corpus: corpora.Corpus) -> None:
+def check(options: Options, corpus: corpora.Corpus,
+          net: Optional[model_lib.HighwayLM] = None) -> None:
     """Refuses, before anything is written, what training would refuse.
+
+    Args:
+      options: see `Options`.
+      corpus: to train on.
+      net: to start from; None means a new one.
 
     Raises:
       UserError: if the training text is too short for a batch, the file of
@@ -139,12 +150,8 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
         raise errors.UserError(
             "--shrink_every_steps needs --group_config=iss: the columns that "
             "a file names are those of the whole model")
-    try:
-        rate = model_lib.learning_rate(options.config,
-                                       max(options.epochs - 1, 0))
-    except ArithmeticError:
-        rate = math.inf
-    if not math.isfinite(rate):
+    if not math.isfinite(model_lib.learning_rate(
+            options.config, max(options.epochs - 1, 0))):
         raise errors.UserError(
             f"--lr_decay={options.config.lr_decay:g} makes the learning rate "
             f"overflow by epoch {options.epochs}; it is divided by it each "
@@ -152,7 +159,9 @@ def check(options: Options, corpus: corpora.Corpus) -> None:
             "e.g. 1.02")
     corpora.batches(corpus.train, options.config.batch_size,
                     options.config.num_steps, "training text")
-    sparsity_callbacks(new_net(options, len(corpus.symbols)), options)
+    if net is None:
+        net = new_net(options, len(corpus.symbols))
+    sparsity_callbacks(net, options)
 
 
 def train(options: Options, corpus: corpora.Corpus,

@@ -131,6 +131,17 @@ MISTAKES = {
                       "names 'main/g9/x', which the model lacks; it has"),
     "channels": (["--out_channel_dims=4"], "--out_channel_dims=4 add up to 4, "
                                            "--char_out_size is 3"),
+    "filters": (["--out_channel_dims=-1,4", "--filter_heights=5,5"],
+                "--out_channel_dims must be whole numbers from 1 on"),
+    "rows without structure": (
+        ["--nostructured_sparsity", "--row_col_wd=0.1"],
+        "--row_col_wd and --nostructured_sparsity exclude each other"),
+    "vectors of another width": (
+        ["--load_path={0}/wide"], r"{0}/wide was trained with \d+ numbers to "
+                                  r"a word's vector, the data has \d+"),
+    "scoring in another way": (
+        ["--mode=test", "--wy", "--load_path={0}/base"],
+        "{0}/base was trained without --wy; give --nowy"),
     "keep_prob": (["--input_keep_prob=0"],
                   r"--input_keep_prob must be in \(0, 1\], got 0"),
     "no vectors": (["--nouse_char_emb", "--nouse_word_emb"],
@@ -192,13 +203,16 @@ def fixture_inputs(tmp_path_factory):
     questions = read_questions(folder)
     questions.vocabulary.save(folder / "shared.json")
     net = dead_net(questions)
-    base = runs.RunDirectory(folder, "base")
-    runs.Checkpoints(base).save(
-        train_lib.compiled(net, train_lib.Options(), questions.vectors),
-        {"epoch": 0, "model": dataclasses.asdict(net.config),
-         "sizes": dict(net.sizes),
-         "max_word_size": questions.sizes.max_word_size})
-    questions.vocabulary.save(base.path / sources.VOCABULARY)
+    for name, more in (("base", 0), ("wide", 1)):
+        base = runs.RunDirectory(folder, name)
+        model = dataclasses.asdict(net.config)
+        model["word_emb_size"] += more
+        runs.Checkpoints(base).save(
+            train_lib.compiled(net, train_lib.Options(), questions.vectors),
+            {"epoch": 0, "model": model, "sizes": dict(net.sizes),
+             "options": {"wy": False},
+             "max_word_size": questions.sizes.max_word_size})
+        questions.vocabulary.save(base.path / sources.VOCABULARY)
     restoring.save_weights(net, folder / "dead.npz")
     other = folder / "other" / "checkpoints"
     other.mkdir(parents=True)
@@ -267,6 +281,8 @@ def fixture_outcomes(inputs, tmp_path_factory):
         "other words": good + ["--run_id=x", "--char_count_th=99"],
         "broken": good + ["--run_id=broken", "--init_lr=1e30",
                           "--save_period=1"],
+        "sums": base + SIZES + ["--answer_func=sum", "--run_id=sums",
+                                "--debug"],
         "exported": weights + ["--mode=export", "--run_id=exported"],
         "shrunk": weights + ["--mode=shrink", "--run_id=shrunk"],
     })
@@ -329,6 +345,14 @@ def test_what_breaks_later_gives_one_line(name, message, outcomes):
     assert kind == "UserError", found
     assert "\n" not in found and re.search(message, found), found
     assert outcomes[name]["untouched"]
+
+
+def test_answers_that_read_units_without_weights(outcomes):
+    """Such units are never cut; all else works."""
+    ended(outcomes, "sums")
+    report = json.loads((outcomes["runs"] / "sums/report.json").read_text())
+    small = report["table"]["shrunk (reloaded)"]
+    assert [small[name] for name in groups_lib.PRUNABLE] == [4] * 6
 
 
 def test_nan_leaves_finite_weights(outcomes):

@@ -247,6 +247,19 @@ def test_a_run_goes_on_exactly_from_any_step(name, tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
+def test_a_model_has_masks_for_one_callback():
+    """A second one would take the first one's for its own."""
+    layers = [tf.keras.layers.Dense(4) for _ in range(2)]
+    model = tf.keras.Sequential(layers)
+    model.build([None, 4])
+    model.compile("sgd", "mse")
+    first, second = (pruning.GradualPruning(
+        [layer.kernel], schedules.ConstantSparsity(.5, 0)) for layer in layers)
+    with pytest.raises(ValueError, match="another callback prunes this model"):
+        model.fit(np.ones([2, 4]), np.ones([2, 4]), verbose=0,
+                  callbacks=[first, second])
+
+
 def test_a_second_fit_of_the_same_model_goes_on_too():
     make, _ = modes()["gradual"]
     expected = fit((whole := compiled(.9)), [make(whole.matrices)])[-1]

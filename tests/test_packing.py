@@ -220,6 +220,29 @@ def test_a_packed_model_that_lacks_a_part(tmp_path):
         packing.load_language_model(str(folder))
 
 
+@pytest.mark.parametrize("name, array, message", [
+    ("embedding", np.zeros((30, 8)), r"expected 'embedding' with 2 axes of "
+                                     r"float32, got float64 \[30, 8\]"),
+    ("embedding", np.zeros(30, np.float32), r"got float32 \[30\]"),
+    ("softmax_b", np.full(30, np.nan, np.float32),
+     "'softmax_b' holds numbers that are not finite"),
+    ("softmax_b", None, "expected 'softmax_b' with 1 axes"),
+    ("parts", np.array("lstm_0"), "expected 'parts' with 1 axes of str_"),
+    ("parts", np.array(["../x"]), "x.npz: No such file"),
+    ("softmax_b", np.zeros(29, np.float32), r"the softmax must be \[9, 30\]")])
+def test_a_damaged_packed_model(name, array, message, tmp_path):
+    packed = packing.pack_language_model(
+        pruned_lstm(), tmp_path, batch_sizes=())
+    path = packed.folder / packing.MODEL_FILE
+    with np.load(path) as file:
+        arrays = dict(file)
+    del arrays[name]
+    np.savez(path, **arrays, **({} if array is None else {name: array}))
+    with pytest.raises(errors.UserError, match=message) as caught:
+        packing.load_language_model(str(packed.folder))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_packed_model_that_differs_is_refused(tmp_path, monkeypatch):
     net = pruned_lstm()
     monkeypatch.setattr(net, "packable", lambda: {

@@ -31,8 +31,34 @@ def never(path):
 
 
 def plan(dense=never, default=("input", "recurrent", "softmax"),
-         epochs=EPOCHS, **values):
-    return settings(**values).plan(epochs, STEPS, layers(), default, dense)
+         epochs=EPOCHS, recorded=None, **values):
+    return settings(**values).plan(epochs, STEPS, layers(), default, dense,
+                                   recorded)
+
+
+def test_a_resumed_run_needs_no_dense_model():
+    """It may be gone, or have been trained further."""
+    flags = dict(pruning="gradual", dense_checkpoint="dense")
+    made = plan(dense=lambda path: {
+        "input": [np.arange(9.)], "recurrent": [np.arange(5.)]}, **flags)
+    again = plan(dense=never, recorded=made.describe(), **flags)
+    assert again.describe() == made.describe()
+
+
+def test_a_target_that_is_all_blocks_is_refused():
+    """8 x 12 has two blocks of 8 x 6; 80 % of them would round to two."""
+    with pytest.raises(errors.UserError, match="--target_sparsity=0.8 of the "
+                       r"2 blocks of 6x12 of a \(8x12\) are all of them"):
+        plan(pruning="block", target_sparsity=.8, block_size="6x12")
+
+
+def test_blocks_must_fit_the_net_that_is_trained():
+    """Which may be another than the flags' sizes make."""
+    made = plan(pruning="block", target_sparsity=.5, block_size="4x4")
+    small = {name: [tf.Variable(tf.ones([3, 12]), name="w")]
+             for name in ("input", "recurrent")}
+    with pytest.raises(errors.UserError, match="blocks of 4x4 do not fit w"):
+        made.callbacks(small)
 
 
 def test_without_the_flag_nothing_is_pruned():

@@ -10,6 +10,7 @@ from iss_rnns import errors
 from iss_rnns import language_model
 from iss_rnns import report
 from iss_rnns import shrink
+from iss_rnns.interop import tf1
 from rhns import model as model_lib
 from rhns import monte_carlo
 from rhns import noise as noise_lib
@@ -294,6 +295,23 @@ def test_learning_rate(policy, powers):
     np.testing.assert_allclose(rates, [.2 / 1.5 ** p for p in powers])
 
 
+def test_a_rate_that_leaves_the_range_of_numbers():
+    for decay, rate in ((5., 0.), (.1, np.inf)):
+        config = model_lib.ModelConfig(learning_rate=.2, lr_decay=decay,
+                                       max_epoch=1, max_max_epoch=999)
+        assert model_lib.learning_rate(config, 998) == rate
+
+
+def test_an_untied_net_is_no_tied_one():
+    """Without its softmax its scores would be silently others."""
+    untied, tied = new_net("untied"), new_net()
+    arrays = {name: view.read() for name, view in untied.tf1_views().items()}
+    with pytest.raises(errors.UserError, match="x.npz has 'model/softmax_w', "
+                       "more than the model: give the flags of its sizes "
+                       r"\(and of --tied\)"):
+        tf1.assign(tied.tf1_views(), arrays, "x.npz")
+
+
 def test_unknown_policy():
     config = dataclasses.replace(model_lib.ModelConfig(), lr_policy="slow")
     with pytest.raises(ValueError, match="quick_start, equal_step, got 'slow"):
@@ -351,13 +369,17 @@ def test_monte_carlo_rejects_and_draws_anew():
     result = monte_carlo.evaluate(net, text, 8, reject_above=limit)
     assert len(result.samples) == 8 and result.samples.max() < limit
     assert result.rejected > 0
+    # Giving up is for what is never accepted, not for many samples.
+    patient = monte_carlo.evaluate(net, text, 40, reject_above=limit,
+                                   max_rejected=result.rejected + 8)
+    assert patient.rejected > result.rejected + 8
 
 
 def test_monte_carlo_gives_up():
     """The authors' loop would not end."""
     net, text = new_net(rates=RATES), ids_of(2, (20,))
-    with pytest.raises(errors.UserError, match="gave up: 6 of 6 samples had "
-                       "a perplexity of 1 or more"):
+    with pytest.raises(errors.UserError, match="gave up: 6 samples in a row "
+                       "had a perplexity of 1 or more"):
         monte_carlo.evaluate(net, text, 3, reject_above=1., max_rejected=5)
 
 

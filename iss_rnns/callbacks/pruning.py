@@ -43,7 +43,8 @@ class GradualPruning(hooks.UpdateHook):
 
     Raises:
       ValueError: without variables, on one that is no matrix, or if there are
-        neither one schedule nor as many as variables.
+        neither one schedule nor as many as variables; in training, if another
+        callback of this kind prunes the same model.
 
     Example:
       >>> from iss_rnns import schedules
@@ -76,6 +77,12 @@ class GradualPruning(hooks.UpdateHook):
 
     def set_model(self, model):
         super().set_model(model)
+        if any(isinstance(hook, GradualPruning) and hook is not self
+               for hook in model.optimizer._iss_hooks):
+            raise ValueError(
+                "another callback prunes this model already, and the model "
+                "has masks for one: give it all variables, with a schedule "
+                "for each.")
         shapes = [v.shape for v in self.variables]
         known = getattr(model, "pruning_masks", None)
         if known is None or [m.shape for m in known] != shapes:

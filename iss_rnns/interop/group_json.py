@@ -11,6 +11,7 @@ units; each entry adds rows or columns of a TensorFlow 1 variable to them:
 """
 
 import dataclasses
+import hashlib
 from typing import Any, Dict, List, Mapping, Sequence
 
 import tensorflow as tf
@@ -48,6 +49,11 @@ class GroupFile:
     """
     source: str
     groups: Sequence[Sequence[Entry]]
+
+    @property
+    def digest(self) -> str:
+        """Tells contents apart."""
+        return hashlib.sha256(repr(self.groups).encode()).hexdigest()[:16]
 
     def first_only(self) -> "GroupFile":
         """Only the first group: what the authors' RHN program honours."""

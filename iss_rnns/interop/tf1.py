@@ -273,10 +273,12 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
     """
     kinds = {_NUMBER.sub("#", name) for name in views}
     for name in arrays:
-        if name not in views and _NUMBER.sub("#", name) in kinds:
+        if name not in views and (_NUMBER.sub("#", name) in kinds
+                                  # A tied model would do without.
+                                  or name.endswith("/softmax_w")):
             raise errors.UserError(
                 f"{source} has '{name}', more than the model: give the flags "
-                "of its sizes that it was trained with")
+                "of its sizes (and of --tied) that it was trained with")
     for name, view in views.items():
         if name not in arrays:
             raise errors.UserError(

@@ -140,15 +140,23 @@ class PackedLanguageModel:
           UserError: a file is missing, damaged, or fits no other.
         """
         arrays = matrix.read(path, {"language model": dict})
-        try:
-            embedding, softmax_b, names = (
-                arrays[name] for name in ("embedding", "softmax_b", "parts"))
-        except KeyError as error:
-            raise errors.UserError(
-                f"{path} lacks {error}") from None
+        for name, rank, kind in (("embedding", 2, np.float32),
+                                 ("softmax_b", 1, np.float32),
+                                 ("parts", 1, np.str_)):
+            array = arrays.get(name, np.zeros(()))
+            if array.ndim != rank or not np.issubdtype(array.dtype, kind):
+                raise errors.UserError(
+                    f"{path}: expected '{name}' with {rank} axes of "
+                    f"{kind.__name__}, got {array.dtype} {list(array.shape)}")
+            if kind is np.float32 and not np.isfinite(array).all():
+                raise errors.UserError(f"{path}: '{name}' holds numbers that "
+                                       "are not finite")
+        embedding, softmax_b, names = (
+            arrays[name] for name in ("embedding", "softmax_b", "parts"))
         makers = {**MAKERS, "matrix": matrix.PackedMatrix.from_arrays}
-        parts = {str(name): matrix.read(
-            str(pathlib.Path(path).with_name(f"{name}.npz")), makers)
+        # Whatever a name says, it is that of a file in this folder.
+        parts = {str(name): matrix.read(str(pathlib.Path(path).with_name(
+            f"{pathlib.PurePath(str(name)).name}.npz")), makers)
                  for name in names}
         try:
             model = cls(embedding, parts, softmax_b)

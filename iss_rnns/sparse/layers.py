@@ -167,6 +167,9 @@ class PackedLayer:
             if bias.dtype != np.float32:
                 raise ValueError(
                     f"the bias must be float32, got {bias.dtype}.")
+            if not np.isfinite(bias).all():
+                raise ValueError(
+                    f"{name} holds numbers that are not finite.")
             found[name] = bias
         return cls(parts, found)
 
@@ -315,7 +318,8 @@ def pack_layer(kind: type, matrices: Mapping[str, np.ndarray],
       batch_sizes: see `pack`.
       threads: see `pack`.
       tolerance: of the products as in `pack`, and of the layer's outputs over
-        a few steps against dense products in float64 (`max_difference`).
+        a few steps against dense products in float64 (`max_difference`),
+        relative to the largest output where that is above 1.
 
     Raises:
       TypeError: a matrix is not float32.
@@ -334,7 +338,8 @@ def pack_layer(kind: type, matrices: Mapping[str, np.ndarray],
         [np.zeros((2, layer.units))] * layer.num_states,
         lambda name, x: x @ exact[name])
     layer.max_difference = float(
-        np.abs(layer(inputs)[0].swapaxes(0, 1) - expected).max())
+        np.abs(layer(inputs)[0].swapaxes(0, 1) - expected).max()
+        / max(1., np.abs(expected).max()))
     if not layer.max_difference <= tolerance:
         raise errors.UserError(
             f"{layer.title}, packed, differs from the dense one by "

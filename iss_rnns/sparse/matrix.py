@@ -84,7 +84,7 @@ class PackedMatrix:
             own count.
           bias: `[out]` float32.
           backend: `packed` whatever was measured. Defaults to the choice at
-            the nearest measured batch size.
+            the largest measured batch size up to x's, see `choice`.
 
         Returns:
           `[batch, out]` float32.
@@ -100,7 +100,11 @@ class PackedMatrix:
         return product.multiply(x, threads, bias)
 
     def choice(self, batch: int) -> Choice:
-        """What is used at a batch size."""
+        """What is used at a batch size.
+
+        Between two that were measured, that of the smaller; below all, that of
+        the smallest.
+        """
         if batch in self.choices:
             return self.choices[batch]
         if not self.choices:
