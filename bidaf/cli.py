@@ -555,7 +555,7 @@ def compress(loaded: loading.Loaded, questions: sources.Questions,
         finish_lib.export_both(
             designed, small, questions, directory, finish_lib.model_card(
                 designed, questions, proof,
-                training.command_line("bidaf.cli")))
+                training.command_line("bidaf.cli")), designed is net)
         print(f"exported to {directory.path / 'saved_model'}")
 
 

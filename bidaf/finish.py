@@ -134,13 +134,24 @@ def model_card(designed: model_lib.BiDAF, questions: sources.Questions,
 
 def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
                 questions: sources.Questions, run: runs.RunDirectory,
-                card: Mapping) -> Dict[str, pathlib.Path]:
-    """Writes the dense and the compressed SavedModel and plain weights."""
+                card: Mapping, trained: bool) -> Dict[str, pathlib.Path]:
+    """Writes the dense and the compressed SavedModel and plain weights.
+
+    Args:
+      net: the masked net, or an untrained one of the designed sizes.
+      small: without its dead units.
+      questions: for the vocabulary.
+      run: its directory.
+      card: of the small net.
+      trained: whether `net` is.
+    """
     folder = run.path / "saved_model"
     paths = {
         name: serving.save(each, questions, folder / name,
-                           {**card, "units": dict(each.sizes)})
-        for name, each in (("dense", net), ("compressed", small))}
+                           {**known, "units": dict(each.sizes)})
+        for name, each, known in (
+            ("dense", net, card if trained else pipeline.untrained(card)),
+            ("compressed", small, card))}
     restoring.save_weights(small, folder / "compressed.npz")
     return paths
 
@@ -227,7 +238,8 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
     designed = designed_net(net, designed_sizes)
     small, proof = shrink_proved(net, questions)
     paths = export_both(designed, small, questions, run,
-                        model_card(designed, questions, proof, command))
+                        model_card(designed, questions, proof, command),
+                        trained=designed is net)
     packed = packing.pack(small.packable(), run.path / "saved_model")
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)

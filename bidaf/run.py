@@ -117,7 +117,8 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
             groups, held_out, options.shrink_every_steps, options.dead_below,
             options.dead_checks, keep_one=True,
             followers=shrinking.followers(
-                sparsity + [logger, progress, judge]))
+                sparsity + [logger, progress, judge]),
+            epoch_steps=plan.eval_period, start_batch=state["batch"])
         cutter.restore(state.get("shrinking"))
     training.fit_batches(
         trainer,

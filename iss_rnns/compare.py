@@ -27,6 +27,7 @@ MEASURES = {
     "lambda": "g", "units": "", "nonzero weights (M)": ".3f",
     "sparsity %": ".1f", "valid perplexity": ".2f", "test perplexity": ".2f",
     "relative %": "+.1f", "speedup, whole model": ".2f",
+    report.PACKED_SPEEDUP: ".2f",
     **{report.packed_speedup(batch): ".2f"
        for batch in report.PACKED_BATCHES},
 }

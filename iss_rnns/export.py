@@ -131,8 +131,6 @@ class Served:
         self.state_names = sorted(specs)
         self.state_sizes = [specs[name].shape[-1]
                             for name in self.state_names]
-        card = pathlib.Path(path) / "model_card.json"
-        self.card = json.loads(card.read_text()) if card.exists() else {}
 
     def run(self, tokens, states) -> Tuple[tf.Tensor, List[tf.Tensor]]:
         """`[B, T]` ids -> (logits `[B, T, V]`, new states)."""

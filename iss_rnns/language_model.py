@@ -151,11 +151,6 @@ class LanguageModel(tf.keras.Model):
         return float(cost) / x.shape[1]
 
 
-def learning_rate_of(optimizer) -> float:
-    """The optimizer's present learning rate."""
-    return float(tf.keras.backend.get_value(optimizer.learning_rate))
-
-
 class Evaluator:
     """Perplexity of a net on a text, in long stretches with state carried.
 

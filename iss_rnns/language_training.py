@@ -122,7 +122,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: runs.RunDirectory,
             groups, (valid[0][0], valid[1][0]), plan.shrink_every_steps,
             plan.dead_below, plan.dead_checks,
             followers=shrinking.followers(
-                sparsity + [logger, progress, epoch_end]))
+                sparsity + [logger, progress, epoch_end]),
+            epoch_steps=len(x), start_batch=state["batch"])
         cutter.restore(state.get("shrinking"))
     training.fit(
         model, x, y, plan.epochs, sparsity + [
@@ -156,11 +157,14 @@ def check_same_run(state: Dict, now: Dict) -> None:
         # A run of an older version knows fewer keys.
         before = state.get(key, value)
         if isinstance(before, dict) and isinstance(value, dict):
-            # Only what differs; a run of an older version may know more.
-            differing = [name for name in value
-                         if before.get(name, value[name]) != value[name]]
-            before, value = ({name: each.get(name) for name in differing}
-                             for each in (before, value))
+            before, value = (  # only what differs
+                {name: one[name] for name in one
+                 if name not in other or one[name] != other[name]}
+                for one, other in ((before, value), (value, before)))
+            if key == "config":  # An older version's run had other fields.
+                both = before.keys() & value.keys()
+                before, value = ({name: each[name] for name in both}
+                                 for each in (before, value))
         if before != value:
             raise errors.UserError(
                 f"cannot resume: the run was made with {key} = {before}, now "

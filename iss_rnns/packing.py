@@ -239,13 +239,13 @@ def load(folder: pathlib.Path) -> Dict[str, object]:
     return {path.stem: matrix.read(str(path), makers) for path in paths}
 
 
-def is_language_model(path: str) -> bool:
+def is_language_model(path: Union[str, pathlib.Path]) -> bool:
     """Whether a path is what `pack_language_model` wrote, or its folder."""
     return (pathlib.Path(path).name == MODEL_FILE
             or (pathlib.Path(path) / MODEL_FILE).exists())
 
 
-def load_language_model(path: str):
+def load_language_model(path: Union[str, pathlib.Path]):
     """Reads a path of which `is_language_model` is true.
 
     Raises:

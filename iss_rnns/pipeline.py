@@ -61,6 +61,7 @@ MEASURES = {
     "speedup": ".2f",
     "ms per step, batch 1": ".3f",
     "packed bytes": ",d",
+    report.PACKED_SPEEDUP: ".2f",
     **{report.packed_speedup(batch): ".2f"
        for batch in report.PACKED_BATCHES},
 }
@@ -146,17 +147,28 @@ def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
     }
 
 
+def untrained(card: Mapping) -> Dict:
+    """The card of a net that only has the sizes that training began with."""
+    return {**{name: value for name, value in card.items()
+               if "perplexity" not in name and "bits" not in name},
+            "intended use": "none but comparing size and speed: the weights "
+                            "are random; dead units were cut out while the "
+                            "model trained, so no trained one has these sizes"}
+
+
 def export_both(net, small, run: runs.RunDirectory, texts: Texts,
-                card: Mapping, latency: bool) -> Dict[str, pathlib.Path]:
+                card: Mapping, latency: bool, trained: bool = True
+                ) -> Dict[str, pathlib.Path]:
     """Writes the dense and the compressed SavedModel and plain weights.
 
     Args:
-      net: the masked net.
+      net: the masked net, or an untrained one of the designed sizes.
       small: the shrunk one.
       run: its directory; files go below `saved_model/`.
       texts: for the vocabulary.
       card: of the compressed model.
       latency: also write the fixed-shape TensorFlow Lite models.
+      trained: whether `net` is.
 
     Returns:
       Paths by name: dense, compressed (and dense_latency, ...).
@@ -167,7 +179,8 @@ def export_both(net, small, run: runs.RunDirectory, texts: Texts,
     for name, model in (("dense", net), ("compressed", small)):
         paths[name] = export.save_compressed(
             model, folder / name, symbols,
-            {**card, "units": list(_unit_counts(model).values())})
+            {**(card if trained or model is small else untrained(card)),
+             "units": list(_unit_counts(model).values())})
         if latency:
             paths[f"{name}_latency"] = export.save_latency(
                 model, folder / f"{name}_1x1.tflite")
@@ -195,13 +208,16 @@ def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
             rounds: int = 7) -> Dict[str, float]:
     """Median seconds of each export.
 
-    A batch of 10 x 30 through a SavedModel, one step of one sequence through
-    a TensorFlow Lite model.
+    A batch of 10 x 30 through a SavedModel or a packed model, one step of one
+    sequence through a TensorFlow Lite model.
     """
     tokens = np.random.default_rng(0).integers(
         0, vocab_size, (LATENCY_BATCH, LATENCY_STEPS)).astype(np.int32)
 
     def runner(path):
+        if packing.is_language_model(path):
+            model = packing.load_language_model(path)
+            return lambda: model(tokens)[0].shape
         if path.is_file():
             latency = export.LatencyRunner(path)
             return lambda: latency.step(int(tokens[0, 0]))
@@ -248,8 +264,11 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
     masked = evaluate(net, texts)
     small, proof = shrink_proved(net, texts)
     card = model_card(designed, proof, texts, masked, command)
-    paths = export_both(designed, small, run, texts, card, latency)
+    paths = export_both(designed, small, run, texts, card, latency,
+                        trained=designed is net)
     packed = packing.pack_language_model(small, run.path / "saved_model")
+    if packed:
+        paths["packed"] = packed.folder / packing.MODEL_FILE
     reloaded = check_reloaded(paths["compressed"],
                               masked["test perplexity"], texts)
     seconds = measure(paths, len(texts.corpus.symbols))
@@ -273,7 +292,8 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
             "speedup": seconds["dense"] / seconds[name],
             "ms per step, batch 1": 1e3 * seconds[f"{name}_latency"]
             if latency else None,
-            **(packed.measures() if packed and model is small else {}),
+            **({report.PACKED_SPEEDUP: seconds["dense"] / seconds["packed"],
+                **packed.measures()} if packed and model is small else {}),
         }))
     columns += paper
     columns = beside(other_runs(compare_with), columns)

@@ -19,6 +19,7 @@ from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import restoring
 from iss_rnns import runs
+from iss_rnns import shrink
 from iss_rnns import training
 
 RUNS = "runs"  # where nothing else is said
@@ -144,6 +145,7 @@ class Task:
       paper: published columns for the table.
       method: see `pipeline.finish`, as `strength`.
       asked_sizes: see `restoring.restore`.
+      reads: paths of further files that it reads; --overwrite spares them.
     """
     module: str
     title: str
@@ -158,6 +160,7 @@ class Task:
     method: str = ""
     strength: Optional[float] = None
     asked_sizes: Optional[Sequence[int]] = None
+    reads: Sequence[Optional[str]] = ()
 
 
 def run(task: Task, choices: Choices, flags_text: str) -> None:
@@ -188,11 +191,12 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         task.check(net)
     else:
         task.clean(net)
+        shrink.check_alive(net.iss_groups())
     directory = runs.RunDirectory(
         choices.save_path or RUNS, choices.run_name, choices.resume,
         choices.overwrite,
         keep=[choices.restore_path, choices.dense_checkpoint,
-              *choices.compare_with])
+              *choices.compare_with, *task.reads])
     if not choices.resume:
         directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":

@@ -143,6 +143,10 @@ def measure_latency(callables: Mapping[str, Callable[[], Any]], rounds: int,
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
+# How reports call the speedup of a packed model over the dense one.
+PACKED_SPEEDUP = "whole model packed: speedup"
+
+
 def packed_speedup(batch: int) -> str:
     """How reports call the speedup of packed products."""
     return f"products packed: speedup, batch {batch}"

@@ -69,14 +69,23 @@ class RunDirectory:
                 raise errors.UserError(
                     f"--overwrite would remove {path}, which this run reads; "
                     "choose another --run_name")
+        aside = self.path.with_name(f".{self.path.name}.replaced")
+        replaces = occupied and overwrite
         try:
-            if occupied and overwrite:
-                shutil.rmtree(self.path)
+            if replaces:  # Removed when all else has succeeded.
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(self.path, aside)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
             probe.write_text("")
             probe.unlink()
+            shutil.rmtree(aside, ignore_errors=True)
+            # Where one stands, the run is complete.
+            (self.path / "report.json").unlink(missing_ok=True)
         except OSError as error:
+            if replaces and aside.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
+                os.replace(aside, self.path)
             raise errors.UserError(
                 f"cannot write to run directory {self.path}: "
                 f"{tf1.reason(error)}; choose another --save_path") from None

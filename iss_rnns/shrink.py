@@ -73,13 +73,19 @@ def shrink(net, groups: Sequence[groups_lib.Group], inputs: Sequence = (),
         max_difference=difference, max_output=largest)
 
 
-def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
-        ) -> Tuple[object, Dict[object, groups_lib.Cut]]:
-    """The smaller net, and what was kept of each of the net's variables.
+def check_alive(groups: Sequence[groups_lib.Group],
+                alive: Optional[Sequence[np.ndarray]] = None) -> None:
+    """Refuses a layer that lost every unit.
+
+    Args:
+      groups: the layers.
+      alive: see `shrink`.
 
     Raises:
-      UserError: if a layer has no unit left.
+      UserError: naming the layer.
     """
+    if alive is None:
+        alive = [g.alive().numpy() for g in groups]
     for group, units in zip(groups, alive):
         if not np.any(units):
             raise errors.UserError(
@@ -87,6 +93,16 @@ def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
                 "the penalty is too strong for it: lower its strength "
                 "(global_decay, structure_wd) or the multiplier of "
                 f"'{group.name}', or prune less, and train again")
+
+
+def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
+        ) -> Tuple[object, Dict[object, groups_lib.Cut]]:
+    """The smaller net, and what was kept of each of the net's variables.
+
+    Raises:
+      UserError: if a layer has no unit left.
+    """
+    check_alive(groups, alive)
     masks = groups_lib.keep_masks(groups, alive)
     small = net.resized({g.name: int(np.sum(a))
                          for g, a in zip(groups, alive)})

@@ -81,7 +81,8 @@ def define_flags() -> None:
     flags.DEFINE_float("zero_threshold", thresholding.ZERO_THRESHOLD,
                        "Weights smaller than this become exact zeros while a "
                        "sparsity is learned (twice the weight_decay, if that "
-                       "is more), and before shrinking.", lower_bound=0.)
+                       "is more), and before restored weights are shrunk.",
+                       lower_bound=0.)
     flags.DEFINE_bool("mixed_precision", False, "Train in bfloat16 with "
                       "float32 weights (the authors' use_fp16); what follows "
                       "training computes in float32.")
@@ -208,11 +209,12 @@ def main(argv):
         train=lambda run, net: train_lib.train(options, corpus, run,
                                                FLAGS.resume, net),
         clean=lambda net: thresholding.zero_small(
-            net.trainable_variables, options.zero_threshold),
+            net.trainable_variables, max(
+                options.zero_threshold, 2 * options.settings.weight_decay)),
         paper=paper_columns(),
         method=options.method if choices.mode == "train" else "",
         strength=options.strength if choices.mode == "train" else None,
-        asked_sizes=asked_sizes())
+        asked_sizes=asked_sizes(), reads=[FLAGS.config_file, FLAGS.data_path])
     program.run(task, choices, FLAGS.flags_into_string())
 
 

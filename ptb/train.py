@@ -51,9 +51,8 @@ class Options:
         settings = self.settings
         parts = [self.pruning.title] if self.pruning else []
         if settings.grouplasso and settings.global_decay:
-            parts.append("ISS" if any(
-                "structure_decay_multi" in entry
-                for entry in settings.grouplasso.values()) else "group lasso")
+            parts.append("ISS" if settings.learns_structures
+                         else "group lasso")
         if settings.weight_decay:
             parts.append(self.regularizer.upper())
         return " + ".join(parts) or "dense"

@@ -291,7 +291,9 @@ def main(argv):
             train_lib.zeroed_variables(net, options), config.zero_threshold),
         paper=paper_columns() if corpus.unit == "word" else (),
         method=options.method if choices.mode == "train" else "",
-        strength=config.structure_wd if choices.mode == "train" else None)
+        strength=config.structure_wd if choices.mode == "train" else None,
+        reads=[FLAGS.data_path, options.group_file
+               and options.group_file.source])
     if FLAGS.mode == "eval_mc":
         evaluate_mc(program.restored(task, choices), texts)
     else:

@@ -158,6 +158,7 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     assert report["method"] == "gradual"
     column = report["table"]["shrunk (reloaded)"]
     assert column["packed bytes"] > 0
+    assert column["whole model packed: speedup"] > 0
     assert .2 < column["sparsity"] < .8
     assert "packed for sparse inference" in report
     packed = packing.load(run / "saved_model" / packing.FOLDER)

@@ -1,6 +1,7 @@
 """Run directories, checkpoints, metrics."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -59,6 +60,28 @@ class TestRunDirectory:
         (tmp_path / "run" / "note.txt").write_text("mine")
         run = runs.RunDirectory(tmp_path, "run", overwrite=True)
         assert not (run.path / "note.txt").exists()
+
+    def test_what_it_would_replace_stays_if_it_cannot_be_made(
+            self, tmp_path, monkeypatch):
+        old = tmp_path / "run" / "flags.txt"
+        old.parent.mkdir()
+        old.write_text("months of work")
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pathlib.Path, "mkdir", full)
+        with pytest.raises(errors.UserError, match="No space left"):
+            runs.RunDirectory(tmp_path, "run", overwrite=True)
+        assert old.read_text() == "months of work"
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+    def test_a_run_that_goes_on_is_not_complete(self, tmp_path):
+        run = runs.RunDirectory(tmp_path, "run")
+        (run.checkpoints / "state-3.json").write_text("{}")
+        run.write_text("report.json", "{}")
+        runs.RunDirectory(tmp_path, "run", resume=True)
+        assert not (run.path / "report.json").exists()
 
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_what_is_no_run_is_left_alone(self, tmp_path, overwrite):

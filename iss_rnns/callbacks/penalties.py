@@ -63,7 +63,7 @@ class GroupLasso(Penalty):
             regularizers.Strength, Callable[[int], float]]):
         self.groups = groups
         self.schedule = strength if callable(strength) else None
-        self.strength = (tf.Variable(self.schedule(0), trainable=False)
+        self.strength = (tf.Variable(float(self.schedule(0)), trainable=False)
                          if self.schedule else strength)
         regularizers.check_strength(strength if self.schedule is None
                                     else self.schedule(0))

@@ -44,6 +44,9 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         has the training step traced and compiled again.
       followers: callbacks whose `groups` must follow the variables into
         their smaller shapes.
+      epoch_steps: of a whole epoch: one that was stopped early has no check.
+        None: no epoch is.
+      start_batch: of the first epoch, where a resumed run goes on.
       keep_one: of a group whose units are all dead, the strongest stays;
         else that is an error. For nets in which others do its work.
 
@@ -57,7 +60,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                  every: int = 0, dead_below: float = 0.,
                  checks: int = 3, tolerance: float = 0.01,
                  followers: Sequence = (), least_share: float = 0.02,
-                 keep_one: bool = False):
+                 keep_one: bool = False, epoch_steps: Optional[int] = None,
+                 start_batch: int = 0):
         super().__init__()
         regularizers.check_strength(dead_below, "dead_below")
         if checks < 1:
@@ -74,6 +78,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.followers = list(followers)
         self.least_share = least_share
         self.keep_one = keep_one
+        self.epoch_steps = epoch_steps
+        self._done = start_batch  # in this epoch
         self.cuts: List[Dict] = []  # step, units left, change of the cost
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
@@ -89,12 +95,15 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             self.cuts = list(state["cuts"])
 
     def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
         step = int(self.model.optimizer.iterations)
         if self.every and step % self.every == 0:
             self.check()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.every:
+        whole = self.epoch_steps is None or self._done >= self.epoch_steps
+        self._done = 0
+        if not self.every and whole:
             self.check()
 
     def check(self) -> None:
