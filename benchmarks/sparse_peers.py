@@ -29,14 +29,7 @@ def find(name: str, install: str, missing: List[str]):
 
 
 def set_threads(threads: int, missing: List[str]) -> None:
-    """Tells the libraries how many threads to use, before their first op."""
-    tf = find("tensorflow", "tensorflow==2.15.1", missing)
-    if tf is not None:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    torch = find("torch", "torch==2.13.0", missing)
-    if torch is not None:
-        torch.set_num_threads(threads)
+    """As `harness.limit_threads`, of the libraries that only this needs."""
     backends.set_numpy_threads(threads)
     numba = find("numba", "numba", missing)
     if numba is not None:

@@ -273,7 +273,8 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
         }))
     columns += paper_columns()
     columns = pipeline.beside(pipeline.other_runs(compare_with), columns)
-    table = report.Table(columns, MEASURES, title)
+    table = report.Table(columns, pipeline.known_measures(columns, MEASURES),
+                         title)
     sparsity = pipeline.sparsity_table(small, designed)
     data = {
         "title": title, "command": command, "method": method,

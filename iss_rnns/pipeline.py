@@ -297,11 +297,7 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
         }))
     columns += paper
     columns = beside(other_runs(compare_with), columns)
-    known = {measure for column in columns
-             for measure, value in column.values.items() if value is not None}
-    table = report.Table(columns, {measure: spec for measure, spec in
-                                   MEASURES.items() if measure in known},
-                         title)
+    table = report.Table(columns, known_measures(columns, MEASURES), title)
     sparsity = sparsity_table(small, designed)
     epochs = epochs_table(rows)
     data = {
@@ -321,6 +317,15 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
           *([epochs.text()] if rows and designed is not net else []),
           f"report: {path}", sep="\n\n", flush=True)
     return data
+
+
+def known_measures(columns: Sequence[report.Column],
+                   measures: Mapping[str, str]) -> Dict[str, str]:
+    """Those measures, and their formats, that some column has."""
+    known = {measure for column in columns
+             for measure, value in column.values.items() if value is not None}
+    return {measure: spec for measure, spec in measures.items()
+            if measure in known}
 
 
 def nonzero_weights(net, designed) -> Dict[str, float]:

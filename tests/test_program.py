@@ -63,7 +63,7 @@ def test_nothing_to_compare_with_is_told_before_training(tmp_path):
 
 
 def test_nothing_is_written_if_training_would_refuse(tmp_path):
-    def refuse():
+    def refuse(net):
         raise errors.UserError("too short")
 
     log = []
@@ -85,7 +85,7 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
         program.run(task(log, train=train), choices(
             save_path=str(tmp_path), run_name="r"), "--a\n")
     assert seen == {"net": None, "text": "--a\n--run_name=r\n"}
-    assert log == [("check",)]
+    assert log == [("check", None)]
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(tmp_path):

@@ -82,7 +82,7 @@ def fixture_outcomes(folder):
     packed = f"--restore_path={folder}/whole/saved_model/packed"
     cases["packed"] = {"flags": [*common(folder), "--mode=eval", packed]}
     cases["packed of other data"] = {"flags": [
-        "--mode=eval", "--threads=1", packed,
+        *SMALL, "--mode=eval", packed,
         f"--data_path={folder}/other"]}
     for case in cases.values():
         case["precious"] = str(folder / "precious")

@@ -52,7 +52,7 @@ BAD = {
     "vocabulary": (["--data_path={corpus}", "--vocab_size=9"],
                    "symbols, --vocab_size says 9"),
     "batch": (["--data_path={corpus}", "--batch_size=900"],
-              "batch too large for the text: batch_size 900 x num_steps 35"),
+              "batch too large for the valid text: batch_size 900 x num_steps 35"),
     "nothing_to_restore": (
         ["--data_path={corpus}", "--num_steps=5", "--batch_size=2",
          "--mode=eval", "--load_model=/no/model"], "no checkpoint at /no/mod"),
