@@ -85,6 +85,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     if resume:
         state = checkpoints.last_state()
         language_training.check_same_run(state, fixed)
+    run.begin()
     trainer = train_lib.compiled(net, options, questions.vectors)
     if resume:
         checkpoints.restore(trainer)

@@ -83,6 +83,7 @@ def train(plan: Plan, corpus: corpora.Corpus, run: runs.RunDirectory,
     if resume:
         state = checkpoints.last_state()
         check_same_run(state, fixed)
+    run.begin()
     model = model_of(state["sizes"])
     # A resumed run of an older version may have been cut: then they are lost.
     designed = state.get("designed_sizes") or list(model.net.hidden_sizes)

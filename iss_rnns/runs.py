@@ -80,8 +80,6 @@ class RunDirectory:
             probe.write_text("")
             probe.unlink()
             shutil.rmtree(aside, ignore_errors=True)
-            # Where one stands, the run is complete.
-            (self.path / "report.json").unlink(missing_ok=True)
         except OSError as error:
             if replaces and aside.exists():
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -89,6 +87,10 @@ class RunDirectory:
             raise errors.UserError(
                 f"cannot write to run directory {self.path}: "
                 f"{tf1.reason(error)}; choose another --save_path") from None
+
+    def begin(self) -> None:
+        """Training begins, or goes on: where a report stands, it is over."""
+        (self.path / "report.json").unlink(missing_ok=True)
 
     def holds_run(self) -> bool:
         """Whether it is one that a program of this project made."""

@@ -80,7 +80,9 @@ class TestRunDirectory:
         run = runs.RunDirectory(tmp_path, "run")
         (run.checkpoints / "state-3.json").write_text("{}")
         run.write_text("report.json", "{}")
-        runs.RunDirectory(tmp_path, "run", resume=True)
+        resumed = runs.RunDirectory(tmp_path, "run", resume=True)
+        assert (run.path / "report.json").exists()  # It may be refused yet.
+        resumed.begin()
         assert not (run.path / "report.json").exists()
 
     @pytest.mark.parametrize("overwrite", [False, True])
