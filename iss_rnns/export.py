@@ -6,12 +6,13 @@ import os
 import pathlib
 import shutil
 import sys
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import precision
 from iss_rnns import report
 from iss_rnns.interop import tf1
 
@@ -27,8 +28,13 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
     [B, T, V]` and the new states under the same names. Plain
     `tf.saved_model.load` runs it, without this package.
 
+    Embedding and first kernel become one table where that is no larger: see
+    `recurrent.input_table`. Recurrent matrices of 16 MB and more are constants
+    of the graph: see `precision.fixed_weights`.
+
     Args:
-      net: with `features`, `project`, `state_sizes` and `state_names`.
+      net: with `features`, `project`, `input_table`, `state_sizes` and
+        `state_names`.
       path: of the SavedModel's folder; replaced whole if it exists.
       symbols: the vocabulary in id order, written to `vocabulary.txt`.
       card: JSON values, written to `model_card.json`.
@@ -40,12 +46,12 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
       UserError: if it cannot be written; an older one stays.
     """
     module = tf.Module()
-    module.weights = list(net.trainable_variables)
+    table = _input_table(net)
 
     def serve(tokens, **states):
         features, finals = net.features(
             tokens, [states[name] for name in net.state_names],
-            training=False)
+            training=False, table=table)
         # Turned around before the softmax: the logits are far wider.
         features = tf.transpose(features, [1, 0, 2])
         logits = tf.reshape(
@@ -53,15 +59,29 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
             tf.concat([tf.shape(tokens), [len(symbols)]], 0))
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
-    signature = tf.function(serve).get_concrete_function(
-        tf.TensorSpec([None, None], tf.int32, name="tokens"),
-        **{name: tf.TensorSpec([None, size], tf.float32, name=name)
-           for name, size in zip(net.state_names, net.state_sizes)})
+    with precision.fixed_weights():
+        signature = tf.function(serve).get_concrete_function(
+            tf.TensorSpec([None, None], tf.int32, name="tokens"),
+            **{name: tf.TensorSpec([None, size], tf.float32, name=name)
+               for name, size in zip(net.state_names, net.state_sizes)})
+    module.weights = _variables_of(signature)
     # A line each: line ends, which characters have, are written out.
     lines = [{"\n": "\\n", "\r": "\\r"}.get(symbol, symbol)
              for symbol in symbols]
     return write_saved_model(module, signature, path,
                              {"vocabulary.txt": "\n".join(lines) + "\n"}, card)
+
+
+def _input_table(net) -> Optional[tf.Variable]:
+    table = net.input_table()
+    return None if table is None else tf.Variable(table, trainable=False,
+                                                  name="input_table")
+
+
+def _variables_of(function) -> List[tf.Variable]:
+    # Those that it holds as constants count among its `variables` too.
+    captured = {id(tensor) for tensor in function.captured_inputs}
+    return [v for v in function.variables if id(v.handle) in captured]
 
 
 def write_saved_model(module: tf.Module, signature, path: pathlib.Path,
@@ -156,27 +176,29 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
 
     Its fixed shape (batch 1, 1 step) is what makes it fast: inputs `token
     [1]` int32 and the states `[1, n]`, outputs `logits [1, V]` and the
-    states, under the names of the SavedModel.
+    states, under the names of the SavedModel. Embedding and first kernel are
+    one table where they are there.
 
     Args:
-      net: with `step`, `state_sizes` and `state_names`.
+      net: with `step`, `input_table`, `state_sizes` and `state_names`.
       path: of the `.tflite` file.
 
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
     module = tf.Module()
-    module.weights = list(net.trainable_variables)
+    table = _input_table(net)
 
     def step(token, **states):
-        logits, finals = net.step(token,
-                                  [states[n] for n in net.state_names])
+        logits, finals = net.step(
+            token, [states[n] for n in net.state_names], table)
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
     module.step = tf.function(step).get_concrete_function(
         tf.TensorSpec([1], tf.int32, name="token"),
         **{name: tf.TensorSpec([1, size], tf.float32, name=name)
            for name, size in zip(net.state_names, net.state_sizes)})
+    module.weights = _variables_of(module.step)
     # By way of a SavedModel: only then do the names of inputs and outputs
     # survive as a signature.
     folder = path.with_name(f".{path.name}.partial")

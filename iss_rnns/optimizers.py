@@ -59,9 +59,8 @@ class GradientDescent(tf.keras.optimizers.SGD):
             if self.zero_below:
                 thresholding.zero_small([variable], self.zero_below)
         elif self.zero_below:
-            variable.assign(thresholding.descended(
-                tf.convert_to_tensor(variable), gradient, rate,
-                tf.cast(self.zero_below, variable.dtype)))
+            thresholding.descend(variable, gradient, rate,
+                                 tf.cast(self.zero_below, variable.dtype))
         else:
             tf.raw_ops.ResourceApplyGradientDescent(
                 var=variable.handle, alpha=rate, delta=gradient)

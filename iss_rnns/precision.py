@@ -3,17 +3,25 @@
 CPUs with bfloat16 instructions multiply such numbers about twice as fast as
 float32 and read half the bytes. Sums inside a product are in float32 there;
 the result is rounded to 8 bits of mantissa, as each operand is.
+
+And how a finished model multiplies by large weights: see `fixed_weights`.
 """
 
 import contextlib
 import pathlib
-from typing import Iterator, Optional
+from typing import Callable, Iterator, List, Optional, Union
 
+import numpy as np
 import tensorflow as tf
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
+# Below it packing takes no time that counts, and a graph's file may not exceed
+# 2 GB.
+_FIXED_BYTES = range(1 << 24, 1 << 28)
+
 _products: Optional[tf.DType] = None
+_fixed = False
 
 
 def cpu_has_bfloat16() -> bool:
@@ -48,6 +56,33 @@ def products_in(dtype: Optional[tf.DType]) -> Iterator[None]:
         yield
     finally:
         _products = before
+
+
+@contextlib.contextmanager
+def fixed_weights() -> Iterator[None]:
+    """What is traced inside holds the large weights of its loops as constants.
+
+    Of a model that only computes outputs from now on. A few rows times a large
+    matrix take oneDNN less time than packing the matrix before each product;
+    the constant filter of a convolution it packs once.
+    """
+    global _fixed  # pylint: disable=global-statement
+    before, _fixed = _fixed, True
+    try:
+        yield
+    finally:
+        _fixed = before
+
+
+def loop_weights(read: Callable[[], List[tf.Tensor]]
+                 ) -> List[Union[tf.Tensor, np.ndarray]]:
+    """What `read` gives; arrays within `fixed_weights`, if any is large."""
+    if _fixed:
+        with tf.init_scope():
+            weights = [weight.numpy() for weight in read()]
+        if any(weight.nbytes in _FIXED_BYTES for weight in weights):
+            return weights
+    return read()
 
 
 @contextlib.contextmanager
@@ -91,7 +126,21 @@ def operand(weight: tf.Tensor) -> tf.Tensor:
     return tf.cast(weight, _products) if reduced() else weight
 
 
-def product(x: tf.Tensor, weight: tf.Tensor, **kwargs) -> tf.Tensor:
-    """`tf.matmul(x, weight)` in the weight's dtype, returned in x's."""
+def product(x: tf.Tensor, weight: Union[tf.Tensor, np.ndarray], **kwargs
+            ) -> tf.Tensor:
+    """`tf.matmul(x, weight)` in the weight's dtype, returned in x's.
+
+    An array, of `loop_weights`, is the filter of a convolution.
+    """
+    if isinstance(weight, np.ndarray):
+        return _convolved(x, weight)
     return tf.cast(tf.matmul(tf.cast(x, weight.dtype), weight, **kwargs),
                    x.dtype)
+
+
+def _convolved(x: tf.Tensor, weight: np.ndarray) -> tf.Tensor:
+    rows, columns = weight.shape
+    # A row of zeros more: of a single row oneDNN takes longer than of two.
+    image = tf.reshape(tf.pad(x, [[0, 1], [0, 0]]), [1, 1, -1, rows])
+    result = tf.nn.conv2d(image, weight[None, None], 1, "VALID")
+    return tf.reshape(result, [-1, columns])[:-1]

@@ -6,7 +6,7 @@ loop back through time holds only the state's own recursion, and each weight's
 gradient is one product over all steps after it.
 """
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -40,6 +40,8 @@ class Recurrent(tf.keras.layers.Layer):
         valid step; later states are not available and returned as None.
       training: keeps what the gradient needs. With False the loop is lighter;
         it is still differentiable, only slower to differentiate.
+      hoisted: the inputs are the cell's `hoist` of the features already, e.g.
+        rows of an `input_table`.
 
     Returns:
       (outputs `[batch, time, n]`, list of final states `[batch, n]`).
@@ -61,7 +63,7 @@ class Recurrent(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs, initial_state=None, lengths=None, constants=(),
-             training=None):
+             training=None, hoisted=False):
         batch_axis, time_axis = (1, 0) if self.time_major else (0, 1)
         if initial_state is None:
             initial_state = self.cell.get_initial_state(
@@ -71,10 +73,11 @@ class Recurrent(tf.keras.layers.Layer):
         inputs = self._turn(inputs, lengths, batch_axis, time_axis)
         if not self.time_major:
             inputs = tf.transpose(inputs, [1, 0, 2])
-        outputs, states = _scan(
-            self.cell, self.cell.hoist(inputs, *constants), initial_state,
-            self.cell.scan_weights(*constants), bool(training),
-            self.jit_compile)
+        z = inputs if hoisted else self.cell.hoist(inputs, *constants)
+        weights = precision.loop_weights(
+            lambda: self.cell.scan_weights(*constants))
+        outputs, states = _scan(self.cell, z, initial_state, weights,
+                                bool(training), self.jit_compile)
         if lengths is not None:
             mask = tf.sequence_mask(lengths, tf.shape(outputs)[0])
             outputs *= tf.cast(tf.transpose(mask), outputs.dtype)[..., None]
@@ -110,6 +113,27 @@ class Recurrent(tf.keras.layers.Layer):
         config = dict(config)
         cell = tf.keras.layers.deserialize(config.pop("cell"))
         return cls(cell, **config)
+
+
+def input_table(cell, embedding: tf.Tensor) -> Optional[tf.Tensor]:
+    """What a layer adds up for each symbol, to look up instead of computing.
+
+    Of a narrow layer behind a wide embedding this is the smaller of the two,
+    and no input product is left to compute.
+
+    Args:
+      cell: the first layer's.
+      embedding: `[V, E]`, whose rows are the layer's inputs.
+
+    Returns:
+      `cell.hoist(embedding)`, `[V, W]`; None where it would hold more numbers
+      than the embedding and the kernel `[E, W]` that it replaces.
+    """
+    symbols, width = embedding.shape
+    columns = cell.hoist(embedding[:1]).shape[-1]
+    if symbols * columns > symbols * width + width * columns:
+        return None
+    return cell.hoist(embedding)
 
 
 def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],

@@ -20,22 +20,40 @@ _DIGITS = ((20, 11), (10, 10), (0, 10))
 def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
     """Sets every weight with |w| < threshold to exactly 0, in graph."""
     for variable in variables:
-        variable.assign(_zeroed(tf.convert_to_tensor(variable),
-                                tf.cast(threshold, variable.dtype)))
+        _zero(variable.handle, tf.cast(threshold, variable.dtype))
 
 
-# One pass over the weights; without XLA it is four, six times as long.
+def descend(variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor,
+            threshold: tf.Tensor) -> None:
+    """w <- w - rate * gradient, small results exactly 0: one pass for both.
+
+    Args:
+      variable: w.
+      gradient: of its shape.
+      rate: scalar of its dtype; threshold: another.
+    """
+    _descend(variable.handle, gradient, rate, threshold)
+
+
+# Compiled, either is one pass over the weights, which are changed in place
+# since the variable itself goes in: as an operation each, zeroing alone is
+# four passes and six times as long.
 @tf.function(jit_compile=True, autograph=False)
-def _zeroed(value: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.abs(value) < threshold, tf.zeros([], value.dtype),
-                    value)
+def _zero(handle: tf.Tensor, threshold: tf.Tensor) -> None:
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=threshold.dtype)
+    _store(handle, value, threshold)
 
 
 @tf.function(jit_compile=True, autograph=False)
-def descended(value: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor,
-              threshold: tf.Tensor) -> tf.Tensor:
-    """value - rate * gradient, small results exactly 0: one pass for both."""
-    return _zeroed(value - rate * gradient, threshold)
+def _descend(handle: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor,
+             threshold: tf.Tensor) -> None:
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=gradient.dtype)
+    _store(handle, value - rate * gradient, threshold)
+
+
+def _store(handle: tf.Tensor, value: tf.Tensor, threshold: tf.Tensor) -> None:
+    tf.raw_ops.AssignVariableOp(resource=handle, value=tf.where(
+        tf.abs(value) < threshold, tf.zeros([], value.dtype), value))
 
 
 def zero_fractions(variable: tf.Variable) -> Dict[str, tf.Tensor]:

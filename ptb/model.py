@@ -177,28 +177,42 @@ class WordLSTM(tf.keras.Model):
         features, finals = self.features(inputs, states, training, seed)
         return self.project(features), finals
 
-    def features(self, inputs, states=None, training=None, seed=None
-                 ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
-        """The last layer's outputs `[T, B, n_N]` and the new states."""
+    def features(self, inputs, states=None, training=None, seed=None,
+                 table=None) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """The last layer's outputs `[T, B, n_N]` and the new states.
+
+        With the `table` of `input_table` there is no dropout on the embedding.
+        """
         if states is None:
             batch = tf.shape(inputs)[0]
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
-        x = tf.gather(self.embedding, tf.transpose(inputs))
-        x = self.drop(tf.cast(x, self.compute_dtype), 0, training, seed)
+        x = tf.gather(self.embedding if table is None else table,
+                      tf.transpose(inputs))
+        x = tf.cast(x, self.compute_dtype)
+        if table is None:
+            x = self.drop(x, 0, training, seed)
         finals = []
         for i, (layer, state) in enumerate(zip(self.layers_,
                                                self._by_layer(states))):
-            x, final = layer(x, initial_state=state, training=training)
+            x, final = layer(x, initial_state=state, training=training,
+                             hoisted=i == 0 and table is not None)
             x = self.drop(x, i + 1, training, seed)
             finals += final
         return x, finals
 
-    def step(self, inputs, states) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def input_table(self) -> Optional[tf.Tensor]:
+        """The first layer's input products; see `recurrent.input_table`."""
+        return recurrent.input_table(self.lstm_cells[0], self.embedding)
+
+    def step(self, inputs, states, table=None
+             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
         """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
-        x = tf.gather(self.embedding, inputs)
+        x = tf.gather(self.embedding if table is None else table, inputs)
         finals = []
-        for cell, state in zip(self.lstm_cells, self._by_layer(states)):
-            x, final = cell(x, state)
+        for i, (cell, state) in enumerate(zip(self.lstm_cells,
+                                              self._by_layer(states))):
+            z = x if i == 0 and table is not None else cell.hoist(x)
+            x, final, _ = cell.scan_step(z, state, cell.scan_weights())
             finals += final
         return self.project(x), finals
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import corpora
+from iss_rnns import errors
+from iss_rnns import groups
 from iss_rnns import language_model
 from iss_rnns import language_training
 from iss_rnns import optimizers
@@ -134,11 +136,11 @@ def sparsity_callbacks(net: model_lib.WordLSTM, options: Options) -> List:
     if settings.weight_decay:
         result.append(callbacks.WeightPenalty(options.regularizer,
                                               settings.weight_decay))
-    groups = ptb_settings.build_groups(settings, net.tf1_views(),
-                                       net.tf1_cells())
-    if groups and settings.global_decay:
+    penalized = ptb_settings.build_groups(settings, net.tf1_views(),
+                                          net.tf1_cells())
+    if penalized and settings.global_decay:
         result.append(callbacks.GroupLasso(
-            groups, settings.global_decay if options.relax_epoch is None
+            penalized, settings.global_decay if options.relax_epoch is None
             else options.lasso_strength))
     if options.freeze_mode:
         result.append(callbacks.FreezeZeros(options.freeze_mode,
@@ -160,14 +162,24 @@ def check(options: Options, corpus: corpora.Corpus,
       net: to start from; None means a new one.
 
     Raises:
-      UserError: if the training text is too short for a batch, or the
-        settings name what the model lacks.
+      UserError: if the training text is too short for a batch, the settings
+        name what the model lacks, or blocks are to be cut.
     """
     corpora.batches(corpus.train, options.config.batch_size,
                     options.config.num_steps, "training text")
     if net is None:
         net = new_net(options, len(corpus.symbols))
-    sparsity_callbacks(net, options)
+    added = sparsity_callbacks(net, options)
+    if options.shrink_every_steps is not None and any(
+            isinstance(group, groups.JoinedGrid) for callback in added
+            if isinstance(callback, callbacks.GroupLasso)
+            for group in callback.groups):
+        # The settings lay blocks over whole matrices: a resumed run would lay
+        # others over the smaller ones.
+        raise errors.UserError(
+            "--shrink_every_steps: group lasso on blocks ('block_decay_multi' "
+            "in the settings) needs the matrices whole; leave one of the two "
+            "out")
 
 
 def train(options: Options, corpus: corpora.Corpus,

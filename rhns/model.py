@@ -194,14 +194,19 @@ class HighwayLM(tf.keras.Model):
         return self.project(features, training), finals
 
     def features(self, inputs, states=None, training=None, seed=None,
-                 noise=None) -> Tuple[tf.Tensor, List[tf.Tensor]]:
-        """The last layer's outputs `[T, B, n]` and the new states."""
+                 noise=None, table=None
+                 ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """The last layer's outputs `[T, B, n]` and the new states.
+
+        The `table` of `input_table` is for evaluation without noise.
+        """
         if states is None:
             batch = tf.shape(inputs)[0]
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
         if noise is None and training:
             noise = self.draw_noise(inputs, seed)
-        x = tf.gather(self.embedding, tf.transpose(inputs))
+        x = tf.gather(self.embedding if table is None else table,
+                      tf.transpose(inputs))
         x = tf.cast(x, self.compute_dtype)
         if noise and noise.words is not None:
             x *= tf.cast(tf.transpose(noise.words), x.dtype)[..., None]
@@ -209,18 +214,29 @@ class HighwayLM(tf.keras.Model):
         for i, layer in enumerate(self.layers_):
             x, final = layer(x, initial_state=[states[i]],
                              constants=noise.layers[i] if noise else (),
-                             training=training)
+                             training=training,
+                             hoisted=i == 0 and table is not None)
             finals += final
         if noise and noise.outputs is not None:
             x *= tf.cast(noise.outputs, x.dtype)
         return x, finals
 
-    def step(self, inputs, states) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def input_table(self) -> Optional[tf.Tensor]:
+        """The first layer's input products; see `recurrent.input_table`.
+
+        None if tied: the softmax needs the embedding itself.
+        """
+        return None if self.tied else recurrent.input_table(self.cells[0],
+                                                            self.embedding)
+
+    def step(self, inputs, states, table=None
+             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
         """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
-        x = tf.gather(self.embedding, inputs)
+        x = tf.gather(self.embedding if table is None else table, inputs)
         finals = []
-        for cell, state in zip(self.cells, states):
-            x, final = cell(x, [state])
+        for i, (cell, state) in enumerate(zip(self.cells, states)):
+            z = x if i == 0 and table is not None else cell.hoist(x)
+            x, final, _ = cell.scan_step(z, [state], cell.scan_weights())
             finals += final
         return self.project(x), finals
 

@@ -10,14 +10,17 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import precision
 from ptb import model as model_lib
+from rhns import model as highway
 
 SYMBOLS = [f"w{i}" for i in range(30)]
 
 
-@pytest.fixture(scope="module")
-def net():
-    return model_lib.WordLSTM(30, 6, [5, 4], keep_prob=0.5, seed=2)
+# Behind the embedding of 24 entries a table of 20 columns is the smaller one.
+@pytest.fixture(scope="module", params=[6, 24], ids=["embedding", "table"])
+def net(request):
+    return model_lib.WordLSTM(30, request.param, [5, 4], keep_prob=0.5, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,62 @@ def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
                          [tf.zeros([1, n]) for n in net.state_sizes])
     for token, row in zip(tokens[0], wanted[0]):
         np.testing.assert_allclose(runner.step(token)[0], row, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", sorted(model_lib.CELLS))
+def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
+    net = model_lib.WordLSTM(30, 24, [5], seed=2, cell=cell)
+    for made in net.lstm_cells:  # biases start at 0
+        made.bias.assign(tf.random.stateless_normal(made.bias.shape, [1, 2]))
+    path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
+    names = [name for name, _ in tf.train.list_variables(
+        str(path / "variables" / "variables")) if "weights" in name]
+    shapes = sorted(tuple(tf.train.load_variable(
+        str(path / "variables" / "variables"), name).shape) for name in names)
+    columns = net.lstm_cells[0].kernel.shape[1]
+    assert (30, columns) in shapes
+    assert (30, 24) not in shapes and (24, columns) not in shapes
+    tokens = np.array([[1, 2, 3]], np.int32)
+    served = export.Served(path)
+    logits, _ = served.run(tokens, served.zero_states(1))
+    np.testing.assert_allclose(logits, expected(net, tokens, None)[0],
+                               atol=1e-6)
+
+
+@pytest.mark.parametrize("embedding, table", [(11, None), (12, (30, 20))])
+def test_the_table_is_made_where_it_is_no_larger(embedding, table):
+    made = model_lib.WordLSTM(30, embedding, [5]).input_table()
+    assert (made if made is None else made.shape) == table
+
+
+@pytest.mark.parametrize("make", [
+    lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2),
+    lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2, cell="gru"),
+    lambda: highway.HighwayLM(30, [5, 4], 3, tied=False, embedding_size=6,
+                              seed=2)],
+    ids=["lstm", "gru", "rhn"])
+def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "_FIXED_BYTES", range(1, 1 << 20))
+    net = make()
+    path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
+    shapes = [tuple(shape) for _, shape in tf.train.list_variables(
+        str(path / "variables" / "variables"))]
+    recurrent = [v for v in net.trainable_variables
+                 if v.name.split("/")[-1].startswith("recurrent")]
+    assert recurrent and not {tuple(v.shape) for v in recurrent} & set(shapes)
+    served = export.Served(path)
+    for tokens in (np.array([[1]], np.int32),
+                   np.arange(12, dtype=np.int32).reshape(3, 4)):
+        states = [tf.random.stateless_normal([len(tokens), n], [3, 4])
+                  for n in served.state_sizes]
+        logits, finals = served.run(tokens, states)
+        by_name = dict(zip(served.state_names, states))
+        wanted, wanted_finals = expected(
+            net, tokens, [by_name[name] for name in net.state_names])
+        np.testing.assert_allclose(logits, wanted, atol=1e-6)
+        for name, final in zip(net.state_names, wanted_finals):
+            np.testing.assert_allclose(
+                finals[served.state_names.index(name)], final, atol=1e-6)
 
 
 def test_forget_bias_is_part_of_the_export(tmp_path):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+PTB = pathlib.Path(__file__).parents[1] / "ptb"
 MODULE = "ptb.ptb_word_lm"
 CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/weights"
 
@@ -139,6 +140,10 @@ MISTAKES = {
     "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"],
                     "not both"),
     "zero twice": (["--hidden_size1=0"], "not both"),
+    "blocks that are cut": (
+        [f"--config_file={PTB / 'block_grouplasso.json'}",
+         "--shrink_every_steps=0"],
+        "--shrink_every_steps: group lasso on blocks .* leave one of the two"),
     "no sizes": (["--hidden_sizes="], "--hidden_sizes must be whole numbers, "
                                       "e.g. 373,315, got ''"),
     "key twice": (["--config_file={0}/twice.json"],

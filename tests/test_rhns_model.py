@@ -104,6 +104,24 @@ def test_step_equals_a_sequence_of_one(shape):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_a_table_of_input_products_gives_the_same():
+    net = model_lib.HighwayLM(30, [5, 4], 3, tied=False, embedding_size=12,
+                          seed=1)
+    table = net.input_table()
+    assert table.shape == (30, 10)
+    ids = np.array([[3, 7], [1, 9]], np.int32)
+    expected, finals = net(ids)
+    features, states = net.features(ids, table=table)
+    np.testing.assert_allclose(net.project(features), expected, atol=1e-6)
+    states = [tf.zeros([2, n]) for n in net.state_sizes]
+    for t in range(2):
+        logits, states = net.step(ids[:, t], states, table)
+    np.testing.assert_allclose(logits, expected[-2:], atol=1e-6)
+    for a, b in zip(states, finals):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert model_lib.HighwayLM(30, [5], 3).input_table() is None
+
+
 def test_state_is_carried():
     net, ids = new_net("two_layers_tied"), ids_of()
     whole, finals = net(ids)
