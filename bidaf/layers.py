@@ -10,6 +10,7 @@ from typing import Callable, Dict, Optional, Sequence
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import dropout
 from iss_rnns import recurrent
 from iss_rnns.interop import tf1
 
@@ -30,8 +31,8 @@ def drop(x: tf.Tensor, keep_prob: float, training: Optional[bool],
     """
     if not training or keep_prob >= 1.:
         return x
-    seed = tf.random.experimental.stateless_fold_in(seed, site)
-    return tf.nn.experimental.stateless_dropout(x, 1. - keep_prob, seed=seed)
+    return dropout.drop(
+        x, keep_prob, tf.random.experimental.stateless_fold_in(seed, site))
 
 
 class CharCNN(tf.keras.layers.Layer):

@@ -6,7 +6,7 @@ loop back through time holds only the state's own recursion, and each weight's
 gradient is one product over all steps after it.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -70,10 +70,8 @@ class Recurrent(tf.keras.layers.Layer):
                 batch_size=tf.shape(inputs)[batch_axis], dtype=inputs.dtype)
         else:
             initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
-        inputs = self._turn(inputs, lengths, batch_axis, time_axis)
-        if not self.time_major:
-            inputs = tf.transpose(inputs, [1, 0, 2])
         z = inputs if hoisted else self.cell.hoist(inputs, *constants)
+        z, back = self._in_loop_order(z, lengths)
         weights = precision.loop_weights(
             lambda: self.cell.scan_weights(*constants))
         outputs, states = _scan(self.cell, z, initial_state, weights,
@@ -86,18 +84,34 @@ class Recurrent(tf.keras.layers.Layer):
                                       dtype=lengths.dtype)], axis=1)
             states = [tf.gather_nd(outputs, last)] + [None] * (
                 len(states) - 1)
-        if not self.time_major:
-            outputs = tf.transpose(outputs, [1, 0, 2])
-        return self._turn(outputs, lengths, batch_axis, time_axis), states
+        return back(outputs), states
 
-    def _turn(self, sequence, lengths, batch_axis, time_axis):
-        """Swaps the order of time, if this layer runs backwards."""
+    def _in_loop_order(self, sequence, lengths
+                       ) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        """A sequence `[time, batch, ...]` as the loop reads it; what undoes it.
+        """
+        def swap(x):
+            return x if self.time_major else tf.transpose(x, [1, 0, 2])
+
         if not self.go_backwards:
-            return sequence
+            return swap(sequence), swap
         if lengths is None:
-            return tf.reverse(sequence, [time_axis])
-        return tf.reverse_sequence(sequence, lengths, seq_axis=time_axis,
-                                   batch_axis=batch_axis)
+            return (tf.reverse(swap(sequence), [0]),
+                    lambda x: swap(tf.reverse(x, [0])))
+        # Whole rows by number: several times as fast as tf.reverse_sequence
+        # and a transposition.
+        axes = tf.unstack(tf.shape(sequence)[:2])
+        time, batch = axes if self.time_major else axes[::-1]
+        steps, entries = tf.range(time)[:, None], tf.range(batch)
+        lengths = tf.cast(lengths, tf.int32)
+        turned = tf.where(steps < lengths, lengths - 1 - steps, steps)
+        back = turned * batch + entries
+        if self.time_major:
+            there = back
+        else:
+            there, back = entries * time + turned, tf.transpose(back)
+        return (_take(sequence, there, back),
+                lambda x: _take(x, back, there))
 
     def get_config(self):
         return {
@@ -180,6 +194,24 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
     count = len(states)
     outputs, *states = run(z, *states, *weights)
     return outputs, states
+
+
+def _take(sequence: tf.Tensor, rows: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+    """A sequence's rows in another order.
+
+    Args:
+      sequence: `[a, b, n]`.
+      rows: `[c, d]`, which of the a * b rows stands at each place.
+      back: `[a, b]`, the place of each row: the gradient is taken by it, too.
+    """
+    def take(x, numbers):
+        return tf.gather(tf.reshape(x, [-1, sequence.shape[-1]]), numbers)
+
+    @tf.custom_gradient
+    def run(x):
+        return take(x, rows), lambda gradient: take(gradient, back)
+
+    return run(sequence)
 
 
 def _compiled(loop):

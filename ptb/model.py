@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import dropout
 from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import precision
@@ -228,9 +229,9 @@ class WordLSTM(tf.keras.Model):
         """Inverted dropout of `x [T, B, n]`: the output of layer `index`."""
         if not training or self.keep_prob >= 1.:
             return x
-        seed = tf.random.experimental.stateless_fold_in(seed, index)
-        return tf.nn.experimental.stateless_dropout(
-            x, rate=1. - self.keep_prob, seed=seed)
+        return dropout.drop(
+            x, self.keep_prob,
+            tf.random.experimental.stateless_fold_in(seed, index))
 
     def iss_groups(self) -> List[groups.Group]:
         """ISS components of each layer, the last one coupled to the softmax."""
