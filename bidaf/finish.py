@@ -18,11 +18,11 @@ from bidaf import sources
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import packing
-from iss_rnns import pipeline
 from iss_rnns import report
 from iss_rnns import restoring
 from iss_rnns import results
 from iss_rnns import runs
+from iss_rnns import sections
 from iss_rnns import shrink
 
 TITLE = "BiDAF"
@@ -150,7 +150,7 @@ def export_both(net: model_lib.BiDAF, small: model_lib.BiDAF,
         name: serving.save(each, questions, folder / name,
                            {**known, "units": dict(each.sizes)})
         for name, each, known in (
-            ("dense", net, card if trained else pipeline.untrained(card)),
+            ("dense", net, card if trained else sections.untrained(card)),
             ("compressed", small, card))}
     restoring.save_weights(small, folder / "compressed.npz")
     return paths
@@ -226,7 +226,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
       compare_with: directories of finished runs to show beside this one.
       title: of the report.
       method: that made the net small, as tables of runs name it.
-      plot_weights: also draw every matrix by itself, see `pipeline.draw`.
+      plot_weights: also draw every matrix by itself, see `sections.draw`.
       designed_sizes: that training began with, if the net was cut while it
         trained.
       num_batches: of the scoring, as the others were made; 0 means all.
@@ -264,7 +264,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
             "F1": reached and reached.f1,
             **{key: each.sizes[key] for key in groups_lib.PRUNABLE},
             "weights (M)": shrink.count_weights(each) / 1e6,
-            **pipeline.nonzero_weights(each, designed),
+            **sections.nonzero_weights(each, designed),
             "LSTM mult-adds per word": each.mult_adds(),
             "SavedModel bytes": export.bytes_of(paths[name]),
             "ms, batch 1": 1e3 * seconds[name],
@@ -272,15 +272,15 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
             **(packed.measures() if packed and each is small else {}),
         }))
     columns += paper_columns()
-    columns = pipeline.beside(pipeline.other_runs(compare_with), columns)
-    table = report.Table(columns, pipeline.known_measures(columns, MEASURES),
+    columns = sections.beside(sections.other_runs(compare_with), columns)
+    table = report.Table(columns, sections.known_measures(columns, MEASURES),
                          title)
-    sparsity = pipeline.sparsity_table(small, designed)
+    sparsity = sections.sparsity_table(small, designed)
     data = {
         "title": title, "command": command, "method": method,
         "data": questions.description, "table": table, "sparsity": sparsity,
-        **({"epochs": pipeline.epochs_table(rows, **EPOCHS)} if rows else {}),
-        **pipeline.cuts_section(run), **pipeline.packed_section(packed),
+        **({"epochs": sections.epochs_table(rows, **EPOCHS)} if rows else {}),
+        **sections.cuts_section(run), **sections.packed_section(packed),
         "largest difference of a probability when shrunk":
             proof.max_difference,
         "largest difference of a probability when reloaded": difference,
@@ -289,7 +289,7 @@ def finish(run: runs.RunDirectory, net: model_lib.BiDAF,
                              "dev part of SQuAD 1.1",
         "ms is for": "one question of middling length, whole model from "
                      "the SavedModel",
-        "plots": pipeline.draw(run, net, small, rows, designed, plot_weights,
+        "plots": sections.draw(run, net, small, rows, designed, plot_weights,
                                **CURVES),
     }
     path = report.write_report(run.path, data)

@@ -101,7 +101,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     finished = int(trainer.optimizer.iterations) >= options.num_steps
     metrics = runs.Metrics(run.path / "metrics.csv",
                            epochs if finished else state["epoch"])
-    writer = tf.summary.create_file_writer(str(run.path / "tensorboard"))
+    tensorboard = training.TensorBoard(run.path / "tensorboard")
     sparsity = train_lib.sparsity_callbacks(net, options)
     logger = callbacks.SparsityLogger(groups)
     progress = training.Progress(
@@ -109,7 +109,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
         # Six counts of units follow, in the same 80 columns.
         lambda logs: f"cost {float(logs['smoothed_cost']):.2f}, "
                      f"{clock.words_per_second():.1f} q/s")
-    judge = Judge(questions, plan, run, metrics, groups, clock, writer)
+    judge = Judge(questions, plan, run, metrics, groups, clock, tensorboard)
     cutter = None
     if options.shrink_every_steps is not None:
         _, held_out = next(sources.judged_batches(
@@ -131,7 +131,7 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
         sparsity + [
             # Cutting is part of what training takes.
             *([cutter] if cutter else []), clock,
-            _Scalars(writer, plan.log_period), logger, progress, judge,
+            _Scalars(tensorboard, plan.log_period), logger, progress, judge,
             training.SaveCheckpoints(
                 checkpoints, plan.save_period, plan.eval_period,
                 lambda: {**fixed, "sizes": dict(trainer.net.sizes),
@@ -156,14 +156,15 @@ class Judge(tf.keras.callbacks.Callback):
       metrics: the run's.
       groups: whose living units are printed.
       clock: of training.
-      writer: of TensorBoard's scalars.
+      tensorboard: of the row's numbers.
       alive_above: norm below which a unit is shown as dead, beside the count
         of exact zeros: dead units bounce a step's length around zero.
     """
 
     def __init__(self, questions: sources.Questions, plan: Plan,
                  run: runs.RunDirectory, metrics: runs.Metrics,
-                 groups: Sequence, clock: training.Clock, writer,
+                 groups: Sequence, clock: training.Clock,
+                 tensorboard: training.TensorBoard,
                  alive_above: float = 0.05):
         super().__init__()
         self.questions = questions
@@ -172,7 +173,7 @@ class Judge(tf.keras.callbacks.Callback):
         self.metrics = metrics
         self.groups = groups
         self.clock = clock
-        self.writer = writer
+        self.tensorboard = tensorboard
         self.alive_above = alive_above
         self._judged: Optional[model_lib.BiDAF] = None
         self._function: Optional[scoring.NetFunction] = None
@@ -200,10 +201,7 @@ class Judge(tf.keras.callbacks.Callback):
         row.update({f"units_above_{self.alive_above:g}/{name}": count
                     for name, count in living.items()})
         self.metrics.append(row)
-        with self.writer.as_default(step=step):
-            for key, value in row.items():
-                tf.summary.scalar(key, value)
-        self.writer.flush()
+        self.tensorboard.write(step, row)
         dump(scores, self.run.path, f"{self.questions.judged.name}-{step:06}",
              self.plan)
         units = "/".join(map(str, living.values()))
@@ -250,14 +248,13 @@ def dump(scores: scoring.Scores, folder: pathlib.Path, name: str,
 class _Scalars(tf.keras.callbacks.Callback):
     """Cost and penalty for TensorBoard, every so many steps."""
 
-    def __init__(self, writer, period: int):
+    def __init__(self, tensorboard: training.TensorBoard, period: int):
         super().__init__()
-        self.writer = writer
+        self.tensorboard = tensorboard
         self.period = period
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
         if step % self.period == 0:
-            with self.writer.as_default(step=step):
-                for key, value in logs.items():
-                    tf.summary.scalar(f"train/{key}", value)
+            self.tensorboard.write(step, {
+                f"train/{key}": value for key, value in logs.items()})

@@ -115,7 +115,8 @@ def train(plan: Plan, corpus: corpora.Corpus, run: runs.RunDirectory,
     progress = training.Progress(len(x), plan.epochs, groups, clock,
                                  state["batch"])
     epoch_end = training.EpochEnd(
-        validate, metrics, groups, clock, run.path / "tensorboard",
+        validate, metrics, groups, clock,
+        training.TensorBoard(run.path / "tensorboard"),
         bits=corpus.unit == "character")
     cutter = None
     if plan.shrink_every_steps is not None:

@@ -19,6 +19,7 @@ from iss_rnns import pruning_flags
 from iss_rnns import report
 from iss_rnns import restoring
 from iss_rnns import runs
+from iss_rnns import sections
 from iss_rnns import shrink
 from iss_rnns import training
 
@@ -116,7 +117,7 @@ class Choices:
             raise errors.UserError(
                 f"--mode={self.mode} needs --restore_path: a checkpoint, a "
                 "run directory or a .npz file")
-        pipeline.other_runs(self.compare_with)  # not only after training
+        sections.other_runs(self.compare_with)  # not only after training
 
     @classmethod
     def of(cls, values: Mapping) -> "Choices":
@@ -303,7 +304,7 @@ def _finish(task, choices, directory, net, rows) -> None:
         return
     small, proof = pipeline.shrink_proved(net, texts)
     if choices.display_weights:
-        pipeline.draw(directory, net, small, designed=designed, each=True)
+        sections.draw(directory, net, small, designed=designed, each=True)
     if choices.mode == "shrink":
         restoring.save_weights(small, directory.path / "compressed.npz")
         print_scores(pipeline.evaluate(small, texts), texts)

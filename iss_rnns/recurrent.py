@@ -88,8 +88,7 @@ class Recurrent(tf.keras.layers.Layer):
 
     def _in_loop_order(self, sequence, lengths
                        ) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        """A sequence `[time, batch, ...]` as the loop reads it; what undoes it.
-        """
+        """A sequence as the loop reads it, and the function that undoes it."""
         def swap(x):
             return x if self.time_major else tf.transpose(x, [1, 0, 2])
 

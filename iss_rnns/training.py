@@ -8,7 +8,7 @@ import pathlib
 import shlex
 import sys
 import time
-from typing import Callable, Dict, Iterator, Optional, Sequence
+from typing import Callable, Dict, Iterator, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -118,6 +118,37 @@ class EpochStart(tf.keras.callbacks.Callback):
                 self._rate * min((step + 1) / self.warmup_steps, 1.))
 
 
+class TensorBoard:
+    """Scalars for TensorBoard.
+
+    Training goes on where they cannot be written, and says so once.
+
+    Args:
+      folder: of its files.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self._writer = None
+        self._failed = False
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Adds a step's numbers, by name."""
+        if self._failed:
+            return
+        try:
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self.folder))
+            with self._writer.as_default(step=step):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
+        except (OSError, tf.errors.OpError) as error:
+            self._failed = True
+            print(f"note: cannot write {self.folder}: {errors.reason(error)}; "
+                  "training goes on without TensorBoard's curves", flush=True)
+
+
 class EpochEnd(tf.keras.callbacks.Callback):
     """Validates, writes the epoch's row, and prints it as one line.
 
@@ -125,8 +156,8 @@ class EpochEnd(tf.keras.callbacks.Callback):
       validate: function of no arguments giving the validation perplexity.
       metrics: the run's `Metrics`.
       groups: their alive units are written as `units/<name>`.
-      words_per_epoch: for words/s.
-      tensorboard: folder of the scalars, or None.
+      clock: for words/s.
+      tensorboard: of the row's numbers.
       alive_above: norm below which a unit is reported as dead, beside the
         count of exact zeros: dead units bounce a step's length around zero.
       bits: also bits a symbol, the measure of character models.
@@ -134,8 +165,8 @@ class EpochEnd(tf.keras.callbacks.Callback):
 
     def __init__(self, validate: Callable[[], float], metrics: runs.Metrics,
                  groups: Sequence, clock: "Clock",
-                 tensorboard: Optional[pathlib.Path] = None,
-                 alive_above: float = 0.05, bits: bool = False):
+                 tensorboard: TensorBoard, alive_above: float = 0.05,
+                 bits: bool = False):
         super().__init__()
         self.validate = validate
         self.metrics = metrics
@@ -143,8 +174,7 @@ class EpochEnd(tf.keras.callbacks.Callback):
         self.clock = clock
         self.alive_above = alive_above
         self.bits = bits
-        self.writer = (tf.summary.create_file_writer(str(tensorboard))
-                       if tensorboard else None)
+        self.tensorboard = tensorboard
 
     def on_epoch_end(self, epoch, logs=None):
         rate = float(self.model.optimizer.learning_rate.numpy())
@@ -172,11 +202,7 @@ class EpochEnd(tf.keras.callbacks.Callback):
                     for name, count in living.items()})
         self.metrics.append(row)
         logs["valid_perplexity"] = valid
-        if self.writer:
-            with self.writer.as_default(step=epoch + 1):
-                for key, value in row.items():
-                    tf.summary.scalar(key, value)
-            self.writer.flush()
+        self.tensorboard.write(epoch + 1, row)
         units = callbacks_lib.alive_units(self.groups)
         bits = (f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)"
                 "  " if self.bits else "")

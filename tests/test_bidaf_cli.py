@@ -52,11 +52,12 @@ DRIVER = """
 import contextlib, io, json, logging, pathlib, sys, traceback
 from absl import app, flags
 from bidaf import cli
+from bidaf import settings
 from iss_rnns import errors
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 app.define_help_flags()
-cli.define_flags()
+settings.define_flags()
 cases = json.load(sys.stdin)
 precious = pathlib.Path(cases.pop("precious"))
 outcomes = {}
@@ -68,8 +69,8 @@ for name, arguments in cases.items():
         try:
             if name.endswith(".flags"):
                 flags.FLAGS(sys.argv)
-                cli.plan_from_flags()
-                options = cli.options_from_flags()
+                settings.plan()
+                options = settings.options()
                 ending = ["flags", {**vars(options), **{
                     name: flags.FLAGS[name].value for name in (
                         "mode", "cluster", "len_opt", "batch_size",

@@ -3,18 +3,16 @@
 import json
 import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from iss_rnns import packing
 from iss_rnns import schedules
-from test_ptb_word_lm import (DRIVER, MODULE, arrays, metrics, states,
-                              write_corpus)
+import killing
+from test_ptb_word_lm import DRIVER, MODULE, write_corpus
 
 HERE = pathlib.Path(__file__).parent
 SMALL = ["--model=small", "--hidden_sizes=12,8", "--batch_size=5",
@@ -130,16 +128,10 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, folder):
     assert outcomes[name]["untouched"]
 
 
-def last_arrays(run):
-    step = max(int(p.stem.split("-")[1])
-               for p in (run / "checkpoints").glob("state-*.json"))
-    return arrays(run / "checkpoints" / f"model-{step}")
-
-
 def test_a_pruned_run_ends_with_its_sparsity(outcomes, folder):
     kind, message = outcomes["whole"]["ending"]
     assert kind == "ended", message
-    saved = last_arrays(folder / "whole")
+    saved = killing.last_arrays(folder / "whole")
     masks = [a for name, a in saved.items() if "pruning_masks" in name]
     assert len(masks) == 5
     for mask in masks:
@@ -202,7 +194,7 @@ def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):
     assert plan["method"] == "glp" and plan["lasso"] == .001
     assert plan["schedules"]["input"]["q"] == schedules.magnitude_percentile(
         inputs)
-    masks = [a for name, a in last_arrays(run).items()
+    masks = [a for name, a in killing.last_arrays(run).items()
              if "pruning_masks" in name]
     for mask in masks:
         for row in range(0, mask.shape[0], 4):
@@ -226,32 +218,6 @@ def test_killed_in_mid_schedule_it_ends_with_the_same_weights(outcomes,
     assert outcomes["whole"]["ending"][0] == "ended"
     command = [sys.executable, "-m", MODULE, *common(folder), *GRADUAL,
                "--run_name=killed"]
-    checkpoints = folder / "killed" / "checkpoints"
-    process = subprocess.Popen(command, cwd=HERE.parent, text=True,
-                               stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE)
-    try:
-        while process.poll() is None and not any(
-                state["epoch"] == 1 and state["batch"]
-                for state in states(checkpoints)):
-            time.sleep(0.002)
-    finally:
-        process.kill()
-    _, complaints = process.communicate()
-    assert process.returncode == -signal.SIGKILL, complaints
-    last = max(states(checkpoints), key=lambda s: (s["epoch"], s["batch"]))
+    last = killing.kill_and_resume(command, folder / "killed")
     assert 4 < last["epoch"] * STEPS + last["batch"] < 70
-    done = subprocess.run([*command, "--resume"], cwd=HERE.parent, text=True,
-                          capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "resumed" in done.stdout
-    expected, found = (last_arrays(folder / name)
-                       for name in ("whole", "killed"))
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, name)
-    measured = ("seconds", "words_per_second")
-    rows = [[{k: v for k, v in row.items() if k not in measured}
-             for row in metrics(folder / name)]
-            for name in ("whole", "killed")]
-    assert rows[0] == rows[1]
+    killing.assert_same_ending(folder / "whole", folder / "killed")

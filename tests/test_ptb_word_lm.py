@@ -3,19 +3,17 @@
 TensorFlow takes seconds to start, so one process tries all mistakes.
 """
 
-import csv
 import hashlib
 import json
 import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
+
+import killing
 
 PTB = pathlib.Path(__file__).parents[1] / "ptb"
 MODULE = "ptb.ptb_word_lm"
@@ -314,7 +312,7 @@ def test_nan_leaves_finite_weights(outcomes):
     found = list(folder.glob("state-*.json"))
     assert ("is kept" in outcomes["NaN"]["ending"][1]) == bool(found)
     for state in found:
-        saved = arrays(folder / state.stem.replace("state", "model"))
+        saved = killing.arrays(folder / state.stem.replace("state", "model"))
         assert all(np.isfinite(array).all() for array in saved.values())
 
 
@@ -329,7 +327,7 @@ def test_a_whole_run(outcomes):
                  "saved_model/compressed/model_card.json"):
         assert (run / name).stat().st_size > 0, name
     assert "--hidden_sizes=7,5" in (run / "flags.txt").read_text()
-    rows = metrics(run)
+    rows = killing.metrics(run)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     perplexities = [float(row["valid_perplexity"]) for row in rows]
     assert perplexities[1] < perplexities[0]
@@ -344,7 +342,7 @@ def test_evaluation_repeats_the_runs_perplexity(outcomes):
     assert kind == "ended", message
     found = re.search(r"valid perplexity (\S+)",
                       outcomes["evaluate"]["printed"])
-    last = metrics(outcomes["runs"] / "whole")[-1]["valid_perplexity"]
+    last = killing.metrics(outcomes["runs"] / "whole")[-1]["valid_perplexity"]
     np.testing.assert_allclose(float(found[1]), float(last), atol=6e-4)
 
 
@@ -354,59 +352,5 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(inputs, outcomes):
     command = [sys.executable, "-m", MODULE, *SMALL, f"--save_path={runs}",
                f"--data_path={inputs}/data", "--run_name=killed",
                f"--config_file={inputs}/good.json"]
-    folder = runs / "killed" / "checkpoints"
-    root = pathlib.Path(__file__).parent.parent
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
-    try:
-        while process.poll() is None and not any(
-                state["epoch"] == 1 and state["batch"]
-                for state in states(folder)):
-            time.sleep(0.002)
-    finally:
-        process.kill()
-    _, complaints = process.communicate()
-    assert process.returncode == -signal.SIGKILL, complaints
-    last = max(states(folder), key=lambda s: (s["epoch"], s["batch"]))
-    assert last["epoch"] == 1 and last["batch"] > 0
-    done = subprocess.run([*command, "--resume"], cwd=root, text=True,
-                          capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "resumed" in done.stdout
-    assert "Traceback" not in done.stderr
-    step = max(int(p.stem.split("-")[1])
-               for p in (runs / "whole" / "checkpoints").glob("state-*.json"))
-    expected = arrays(runs / "whole" / "checkpoints" / f"model-{step}")
-    found = arrays(folder / f"model-{step}")
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, name)
-    measured = ("seconds", "words_per_second")
-    assert [{k: v for k, v in row.items() if k not in measured}
-            for row in metrics(runs / "killed")] == [
-                {k: v for k, v in row.items() if k not in measured}
-                for row in metrics(runs / "whole")]
-
-
-def arrays(prefix):
-    """Numbers of a checkpoint by name."""
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
-
-
-def metrics(run):
-    with open(run / "metrics.csv", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def states(folder):
-    """Of the checkpoints there are; a running program removes old ones."""
-    found = []
-    for path in folder.glob("state-*.json"):
-        try:
-            found.append(json.loads(path.read_text()))
-        except FileNotFoundError:
-            pass
-    return found
+    killing.kill_and_resume(command, runs / "killed")
+    killing.assert_same_ending(runs / "whole", runs / "killed")

@@ -22,6 +22,8 @@ from iss_rnns.interop import group_json
 from rhns import model as model_lib
 from rhns import rhn_train
 from rhns import train as train_lib
+import killing
+import test_ptb_word_lm
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -423,6 +425,22 @@ def test_the_whole_program(golden_dir, tmp_path):
                                     "--mode=eval"], env=environment)
     assert wrong.returncode == 2
     assert "more than the model: give the flags" in wrong.stderr
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
+    """`kill -9` in the middle of the second epoch, with noise and ISS."""
+    test_ptb_word_lm.write_corpus(tmp_path / "data")
+    command = [
+        sys.executable, "-m", "rhns.rhn_train", f"--save_path={tmp_path}",
+        "--threads=1", "--hidden_size=8", "--depth=2", "--num_steps=5",
+        "--batch_size=4", f"--data_path={tmp_path / 'data'}",
+        "--max_max_epoch=2", "--group_config=iss", "--structure_wd=0.002",
+        "--zero_threshold=1e-4", "--checkpoint_every=13"]
+    whole = call(command[1:] + ["--run_name=whole"])
+    assert whole.returncode == 0, whole.stderr
+    killing.kill_and_resume(command + ["--run_name=killed"],
+                            tmp_path / "killed")
+    killing.assert_same_ending(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_characters_end_to_end(golden_dir, tmp_path):

@@ -18,6 +18,31 @@ def test_zero_small_is_strictly_below_the_threshold():
         np.testing.assert_array_equal(b, [0.5, 0.])
 
 
+def test_descent_and_zeroing_leave_what_was_read_before():
+    """They change the variable in place, but nobody else's numbers."""
+    w = tf.Variable(tf.random.stateless_normal([64, 64], [1, 2]))
+    start = w.numpy().copy()
+    tensor, array = w.read_value(), w.numpy()
+    thresholding.descend(w, tf.ones_like(w), tf.constant(.5),
+                         tf.constant(.1))
+    expected = start - np.float32(.5)
+    expected[np.abs(expected) < np.float32(.1)] = 0.
+    np.testing.assert_array_equal(w, expected)
+
+    @tf.function
+    def read_and_zero():
+        before = tf.convert_to_tensor(w)
+        thresholding.zero_small([w], .9)
+        return tf.reduce_sum(before), tf.reduce_sum(w)
+
+    before, after = read_and_zero()
+    np.testing.assert_allclose(before, expected.sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        after, expected[np.abs(expected) >= .9].sum(), rtol=1e-4)
+    np.testing.assert_array_equal(tensor, start)
+    np.testing.assert_array_equal(array, start)
+
+
 def test_zero_small_with_threshold_zero_changes_nothing():
     w = tf.Variable([1e-30, -1e-30, 0.])
     thresholding.zero_small([w], 0.)

@@ -227,7 +227,8 @@ class TestEpochEnd:
         training.fit(model, *windows(), 2, [
             training.EpochStart(lambda epoch: 1.), clock,
             training.EpochEnd(lambda: 12.5, metrics, model.net.iss_groups(),
-                              clock, tmp_path / "tensorboard")])
+                              clock, training.TensorBoard(
+                                  tmp_path / "tensorboard"))])
         assert [row["epoch"] for row in metrics.rows] == [1, 2]
         row = metrics.rows[-1]
         assert row["valid_perplexity"] == 12.5 and row["seconds"] > 100
@@ -239,6 +240,16 @@ class TestEpochEnd:
         assert "epoch 2  learning rate 1" in printed
         assert "valid 12.50" in printed and "units 4 " in printed
         assert any((tmp_path / "tensorboard").iterdir())
+
+    def test_curves_that_cannot_be_written_are_noted_once(self, tmp_path,
+                                                          capsys):
+        (tmp_path / "file").write_text("")
+        board = training.TensorBoard(tmp_path / "file" / "tensorboard")
+        for step in (1, 2):
+            board.write(step, {"cost": 1.})
+        printed = capsys.readouterr().out
+        assert printed.startswith(f"note: cannot write {tmp_path}/file/tensor")
+        assert printed.count("\n") == 1
 
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()

@@ -1,0 +1,88 @@
+"""`kill -9` of a language model's program in mid-epoch, and what follows."""
+
+import csv
+import json
+import pathlib
+import signal
+import subprocess
+import time
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+_MEASURED = ("seconds", "words_per_second")
+
+
+def kill_and_resume(command, run):
+    """Kills a run in its second epoch, resumes it and waits for its end.
+
+    Args:
+      command: of the program, which must save checkpoints in mid-epoch.
+      run: its folder.
+
+    Returns:
+      The state of the last checkpoint before the resumption.
+    """
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and not any(
+                state["epoch"] == 1 and state["batch"]
+                for state in states(run)):
+            time.sleep(0.002)
+    finally:
+        process.kill()
+    _, complaints = process.communicate()
+    assert process.returncode == -signal.SIGKILL, complaints
+    last = max(states(run), key=lambda s: (s["epoch"], s["batch"]))
+    assert last["epoch"] == 1 and last["batch"] > 0
+    done = subprocess.run([*command, "--resume"], cwd=ROOT, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resumed" in done.stdout and "Traceback" not in done.stderr
+    return last
+
+
+def assert_same_ending(run, other):
+    """Both runs end with the same weights, optimizer and metrics."""
+    expected, found = (last_arrays(folder) for folder in (run, other))
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+    rows = [[{k: v for k, v in row.items() if k not in _MEASURED}
+             for row in metrics(folder)] for folder in (run, other)]
+    assert rows[0] == rows[1]
+
+
+def last_arrays(run):
+    """Numbers of a run's last checkpoint by name."""
+    folder = pathlib.Path(run) / "checkpoints"
+    step = max(int(path.stem.split("-")[1])
+               for path in folder.glob("state-*.json"))
+    return arrays(folder / f"model-{step}")
+
+
+def arrays(prefix):
+    """Numbers of a checkpoint by name."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
+
+
+def metrics(run):
+    """Rows of a run's `metrics.csv`, values as text."""
+    with open(run / "metrics.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def states(run):
+    """Of the checkpoints there are; a running program removes old ones."""
+    found = []
+    for path in (run / "checkpoints").glob("state-*.json"):
+        try:
+            found.append(json.loads(path.read_text()))
+        except FileNotFoundError:
+            pass
+    return found
