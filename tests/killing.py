@@ -1,4 +1,4 @@
-"""`kill -9` of a language model's program in mid-epoch, and what follows."""
+"""`kill -9` of a program in mid-epoch, and what follows."""
 
 import csv
 import json
@@ -11,18 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
-_MEASURED = ("seconds", "words_per_second")
+_MEASURED = ("seconds", "words_per_second", "questions_per_second")
 
 
-def kill_and_resume(command, run):
-    """Kills a run in its second epoch, resumes it and waits for its end.
+def kill_midway(command, run):
+    """Starts a program and kills it (-9) in its second epoch.
 
     Args:
       command: of the program, which must save checkpoints in mid-epoch.
-      run: its folder.
+      run: the run's folder.
 
     Returns:
-      The state of the last checkpoint before the resumption.
+      The state of the last checkpoint.
     """
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)
@@ -36,7 +36,21 @@ def kill_and_resume(command, run):
     _, complaints = process.communicate()
     assert process.returncode == -signal.SIGKILL, complaints
     last = max(states(run), key=lambda s: (s["epoch"], s["batch"]))
-    assert last["epoch"] == 1 and last["batch"] > 0
+    assert last["epoch"] == 1 and last["batch"] > 0, "too late to resume"
+    return last
+
+
+def kill_and_resume(command, run):
+    """Kills a run in its second epoch, resumes it and waits for its end.
+
+    Args:
+      command: see `kill_midway`.
+      run: its folder.
+
+    Returns:
+      The state of the last checkpoint before the resumption.
+    """
+    last = kill_midway(command, run)
     done = subprocess.run([*command, "--resume"], cwd=ROOT, text=True,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,16 +3,13 @@
 TensorFlow takes seconds to start, so one process tries all command lines.
 """
 
-import csv
 import dataclasses
 import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -32,6 +29,7 @@ from iss_rnns import groups
 from iss_rnns import restoring
 from iss_rnns import runs
 from iss_rnns import thresholding
+import killing
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = ["--hidden_size=4", "--char_emb_size=2", "--char_out_size=3",
@@ -252,8 +250,9 @@ def fixture_outcomes(inputs, tmp_path_factory):
     (precious / "flags.txt").write_text("months of work")
     base = TRAIN + [f"--out_base_dir={runs}"]
     good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
-    kill_midway(good + ["--run_id=killed"], runs / "killed")
-    kill_midway(good + ["--run_id=cut", "--shrink_every_steps=2",
+    program = [sys.executable, "-m", "bidaf.cli", *good]
+    killing.kill_midway(program + ["--run_id=killed"], runs / "killed")
+    killing.kill_midway(program + ["--run_id=cut", "--shrink_every_steps=2",
                         "--freeze_mode=group"], runs / "cut")
     cases = {"precious": str(precious)}
     cases.update({
@@ -298,25 +297,6 @@ def fixture_outcomes(inputs, tmp_path_factory):
     return found
 
 
-def kill_midway(arguments, run):
-    """Starts a run and kills it (-9) in the middle of its second epoch."""
-    folder = run / "checkpoints"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bidaf.cli", *arguments], cwd=ROOT, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        while process.poll() is None and not (
-                folder / "state-8.json").exists():
-            time.sleep(.002)
-    finally:
-        process.kill()
-    _, complaints = process.communicate()
-    assert process.returncode == -signal.SIGKILL, complaints
-    steps = [int(path.stem.split("-")[1])
-             for path in folder.glob("state-*.json")]
-    assert 8 <= max(steps) < 16, "too late: nothing to resume"
-
-
 def ended(outcomes, name):
     kind, message = outcomes[name]["ending"]
     assert kind == "ended", message
@@ -359,7 +339,7 @@ def test_answers_that_read_units_without_weights(outcomes):
 def test_nan_leaves_finite_weights(outcomes):
     folder = outcomes["runs"] / "broken" / "checkpoints"
     for state in folder.glob("state-*.json"):
-        saved = arrays(folder / state.stem.replace("state", "model"))
+        saved = killing.arrays(folder / state.stem.replace("state", "model"))
         assert all(np.isfinite(array).all() for array in saved.values())
 
 
@@ -383,7 +363,7 @@ def test_a_whole_run(outcomes):
                  "saved_model/compressed/vocabulary.json",
                  "saved_model/compressed/model_card.json"):
         assert (run / name).stat().st_size > 0, name
-    rows = metrics(run)
+    rows = killing.metrics(run)
     assert [row["step"] for row in rows] == ["6", "12", "16"]
     costs = [float(row["train_cost"]) for row in rows]
     assert costs[-1] < costs[0]
@@ -406,7 +386,7 @@ def test_a_whole_run(outcomes):
 def test_answers_score_what_the_run_says(outcomes):
     """The file, by the official metric; and --mode=test of the same."""
     dev, = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
-    last = metrics(outcomes["runs"] / "whole")[-1]
+    last = killing.metrics(outcomes["runs"] / "whole")[-1]
     ended(outcomes, "tested")
     truths = squad.read(dev, spans=False).answer_texts()
     for path in (outcomes["runs"] / "whole/answers/dev-000016.json",
@@ -437,18 +417,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
     """`kill -9` in the middle of an epoch; dropout, Adam, averages."""
     assert "resumed" in ended(outcomes, "resumed")
     ended(outcomes, "whole")
-    expected, found = (arrays(
-        outcomes["runs"] / name / "checkpoints" / "model-16")
-                       for name in ("whole", "killed"))
-    assert found.keys() == expected.keys()
-    assert any("averages" in name for name in found)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, name)
-    measured = ("seconds", "questions_per_second")
-    assert [{k: v for k, v in row.items() if k not in measured}
-            for row in metrics(outcomes["runs"] / "killed")] == [
-                {k: v for k, v in row.items() if k not in measured}
-                for row in metrics(outcomes["runs"] / "whole")]
+    killing.assert_same_ending(*(outcomes["runs"] / name
+                                 for name in ("whole", "killed")))
+    assert any("averages" in name for name in killing.last_arrays(
+        outcomes["runs"] / "killed"))
 
 
 def test_cut_in_training_killed_and_resumed(outcomes):
@@ -536,16 +508,3 @@ def test_flagfiles_are_the_authors_commands(outcomes):
         assert found["run_id"] == name
         for key, value in {**common, **values}.items():
             assert found[key] == pytest.approx(value), (name, key)
-
-
-def arrays(prefix):
-    """Numbers of a checkpoint by name."""
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
-
-
-def metrics(run):
-    with open(run / "metrics.csv", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

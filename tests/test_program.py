@@ -9,6 +9,7 @@ from iss_rnns import pipeline
 from iss_rnns import program
 from iss_rnns import restoring
 from iss_rnns import runs
+from iss_rnns import sections
 from ptb import model as model_lib
 
 
@@ -134,7 +135,7 @@ def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(pipeline, "export_both",
                         lambda *args: cards.append(args[4]))
-    monkeypatch.setattr(pipeline, "draw",
+    monkeypatch.setattr(sections, "draw",
                         lambda *args, **kwargs: drawn.append(kwargs["each"]))
     program.run(task([], new_net=lambda sizes: model_lib.WordLSTM(
         3, 3, sizes)), choices(

@@ -223,11 +223,6 @@ def canonical(name: str) -> str:
     return name
 
 
-def is_checkpoint(path: str) -> bool:
-    """Whether a path is a TF1/TF2 checkpoint prefix or a folder of one."""
-    return _prefix(path) is not None
-
-
 def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
     """All arrays of a TF1 checkpoint, by canonical name.
 
