@@ -64,14 +64,18 @@ class Recurrent(tf.keras.layers.Layer):
 
     def call(self, inputs, initial_state=None, lengths=None, constants=(),
              training=None, hoisted=False):
-        batch_axis, time_axis = (1, 0) if self.time_major else (0, 1)
         if initial_state is None:
             initial_state = self.cell.get_initial_state(
-                batch_size=tf.shape(inputs)[batch_axis], dtype=inputs.dtype)
+                batch_size=tf.shape(inputs)[int(self.time_major)],
+                dtype=inputs.dtype)
         else:
             initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
+        time_major = self.time_major or bool(constants)
+        if time_major and not self.time_major:
+            # A cell's constants are by batch entry, as the loop sees them.
+            inputs = _swap(inputs)
         z = inputs if hoisted else self.cell.hoist(inputs, *constants)
-        z, back = self._in_loop_order(z, lengths)
+        z, back = self._in_loop_order(z, lengths, time_major)
         weights = precision.loop_weights(
             lambda: self.cell.scan_weights(*constants))
         outputs, states = _scan(self.cell, z, initial_state, weights,
@@ -84,13 +88,16 @@ class Recurrent(tf.keras.layers.Layer):
                                       dtype=lengths.dtype)], axis=1)
             states = [tf.gather_nd(outputs, last)] + [None] * (
                 len(states) - 1)
-        return back(outputs), states
+        outputs = back(outputs)
+        if time_major and not self.time_major:
+            outputs = _swap(outputs)
+        return outputs, states
 
-    def _in_loop_order(self, sequence, lengths
+    def _in_loop_order(self, sequence, lengths, time_major
                        ) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """A sequence as the loop reads it, and the function that undoes it."""
         def swap(x):
-            return x if self.time_major else tf.transpose(x, [1, 0, 2])
+            return x if time_major else _swap(x)
 
         if not self.go_backwards:
             return swap(sequence), swap
@@ -100,12 +107,12 @@ class Recurrent(tf.keras.layers.Layer):
         # Whole rows by number: several times as fast as tf.reverse_sequence
         # and a transposition.
         axes = tf.unstack(tf.shape(sequence)[:2])
-        time, batch = axes if self.time_major else axes[::-1]
+        time, batch = axes if time_major else axes[::-1]
         steps, entries = tf.range(time)[:, None], tf.range(batch)
         lengths = tf.cast(lengths, tf.int32)
         turned = tf.where(steps < lengths, lengths - 1 - steps, steps)
         back = turned * batch + entries
-        if self.time_major:
+        if time_major:
             there = back
         else:
             there, back = entries * time + turned, tf.transpose(back)
@@ -193,6 +200,10 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
     count = len(states)
     outputs, *states = run(z, *states, *weights)
     return outputs, states
+
+
+def _swap(sequence: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(sequence, [1, 0, 2])
 
 
 def _take(sequence: tf.Tensor, rows: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
