@@ -4,7 +4,8 @@
 
 The paper's model (hidden size 100, 100 + 100 features of a word) on random
 ids of the lengths of SQuAD's passages. The rival is the same model, weights
-and training step with its LSTMs in stock `tf.keras.layers.LSTM`.
+and training step with its LSTMs in stock `tf.keras.layers.LSTM`; with our
+dropout before them, or with TensorFlow's.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from iss_rnns import errors
 from iss_rnns import results
 
 TOLERANCE = 1e-3  # of costs, relative
+RANDOM = .3  # of costs with other elements dropped
 DENSE = "dense"
 
 
@@ -105,6 +107,8 @@ class StockTwoWay(tf.keras.layers.Layer):
       inputs: features of a word.
     """
 
+    drop = staticmethod(layers.drop)
+
     def __init__(self, ours: layers.TwoWay, inputs: int):
         super().__init__(name=ours.name)
         self.directions = []
@@ -129,22 +133,44 @@ class StockTwoWay(tf.keras.layers.Layer):
         """See `layers.TwoWay`."""
         mask = tf.sequence_mask(lengths, tf.shape(inputs)[1])
         forward, backward = (
-            layer(layers.drop(inputs, keep_prob, training, seed, site + i),
+            layer(self.drop(inputs, keep_prob, training, seed, site + i),
                   mask=mask, training=training)
             for i, layer in enumerate(self.directions))
         outputs = tf.concat([forward, tf.reverse(backward, [1])], -1)
         return outputs * tf.cast(mask, outputs.dtype)[..., None]
 
 
+class DroppingTwoWay(StockTwoWay):
+    """With TensorFlow's dropout, too."""
+
+    @staticmethod
+    def drop(x, keep_prob, training, seed, site):
+        """See `layers.drop`."""
+        if not training or keep_prob >= 1.:
+            return x
+        return tf.nn.experimental.stateless_dropout(
+            x, 1. - keep_prob,
+            seed=tf.random.experimental.stateless_fold_in(seed, site))
+
+
 class StockBiDAF(model_lib.BiDAF):
     """The same net with its LSTMs in `tf.keras.layers.LSTM`."""
 
+    two_way = StockTwoWay
+
     def _two_way(self, names, inputs, seeds, wrap=None, suffix=""):
-        return StockTwoWay(
+        return self.two_way(
             super()._two_way(names, inputs, seeds, wrap, suffix), inputs)
 
 
-KINDS = {"ours": model_lib.BiDAF, "keras": StockBiDAF}
+class DroppingBiDAF(StockBiDAF):
+    """With TensorFlow's dropout on their inputs."""
+
+    two_way = DroppingTwoWay
+
+
+KINDS = {"ours": model_lib.BiDAF, "keras": StockBiDAF,
+         "keras_dropout": DroppingBiDAF}
 
 
 def trainers(case: Case) -> Dict:
@@ -163,21 +189,23 @@ def train_speed(case: Case, settings: harness.Settings) -> harness.Numbers:
     """Milliseconds of a step, questions per second, and their ratio.
 
     Raises:
-      UserError: if the two models' costs differ.
+      UserError: if the models' costs differ.
     """
     count = case.quick_batch if settings.quick else case.batch
     batch, steps = case.batch_of(count), trainers(case)
     costs = {name: [step(batch) for _ in range(2)]
              for name, step in steps.items()}
-    if not np.allclose(costs["ours"], costs["keras"], rtol=TOLERANCE):
+    if not all(np.allclose(costs["ours"], costs[name], rtol=tolerance)
+               for name, tolerance in (("keras", TOLERANCE),
+                                       ("keras_dropout", RANDOM))):
         raise errors.UserError(
             f"the models' costs differ: {costs}; no speed to compare")
     taken = harness.take_turns(
         {name: lambda step=step: step(batch) for name, step in steps.items()},
         2, 4 if settings.quick else 15, 6. if settings.quick else 60.,
         settings.threads)
-    numbers = {"train/speedup_over_keras": harness.ratio(taken["keras"],
-                                                         taken["ours"])}
+    numbers = {f"train/speedup_over_{name}": harness.ratio(
+        taken[name], taken["ours"]) for name in taken if name != "ours"}
     for name, seconds in taken.items():
         numbers[f"train/{name}_ms"] = harness.milliseconds(seconds)
         numbers[f"train/{name}_questions_per_s"] = count / float(
@@ -237,10 +265,12 @@ def measure(settings: harness.Settings, case: Case = Case()
     print(f"\ntraining, {count} questions of {asked} words about "
           f"{sentences} x {words} words:")
     for name in KINDS:
-        print(f"  {name:6s}{numbers[f'train/{name}_ms']:9.1f} ms"
-              f"{numbers[f'train/{name}_questions_per_s']:9.1f} questions/s")
-    print(f"  ours {numbers['train/speedup_over_keras']:.2f}x as fast",
-          flush=True)
+        line = (f"  {name:14s}{numbers[f'train/{name}_ms']:9.1f} ms"
+                f"{numbers[f'train/{name}_questions_per_s']:9.1f} questions/s")
+        if name != "ours":
+            line += (f"   ours {numbers[f'train/speedup_over_{name}']:.2f}x "
+                     "as fast")
+        print(line, flush=True)
     numbers.update(infer_speed(case, settings))
     print(f"one question: dense {numbers['infer/dense/ms']:.2f} ms, with "
           f"stock LSTMs {numbers['infer/keras_ms']:.2f} ms "

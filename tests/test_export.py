@@ -76,6 +76,19 @@ def test_vocabulary_and_card_lie_beside(saved):
     assert export.bytes_of(saved) > 1000
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"tied": False, "embedding_size": 12}], ids=["tied", "table"])
+def test_latency_model_of_highway_layers(options, tmp_path):
+    net = highway.HighwayLM(30, [5], 3, seed=2, **options)
+    assert (net.input_table() is None) != bool(options)
+    runner = export.LatencyRunner(
+        export.save_latency(net, tmp_path / "model.tflite"))
+    tokens = np.array([[3, 1, 4]], np.int32)
+    wanted, _ = expected(net, tokens, [tf.zeros([1, 5])])
+    for token, row in zip(tokens[0], wanted[0]):
+        np.testing.assert_allclose(runner.step(token)[0], row, atol=1e-5)
+
+
 def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
     runner = export.LatencyRunner(
         export.save_latency(net, tmp_path / "model.tflite"))
