@@ -234,7 +234,7 @@ def from_flags(kind, **values):
 
 
 def options(questions: Optional[sources.Questions] = None
-                       ) -> train_lib.Options:
+            ) -> train_lib.Options:
     """What training needs, checked.
 
     Raises:

@@ -70,12 +70,12 @@ class Recurrent(tf.keras.layers.Layer):
                 dtype=inputs.dtype)
         else:
             initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
-        time_major = self.time_major or bool(constants)
-        if time_major and not self.time_major:
-            # A cell's constants are by batch entry, as the loop sees them.
+        # A cell's constants are by batch entry, as the loop sees them.
+        swapped = bool(constants) and not self.time_major
+        if swapped:
             inputs = _swap(inputs)
         z = inputs if hoisted else self.cell.hoist(inputs, *constants)
-        z, back = self._in_loop_order(z, lengths, time_major)
+        z, back = self._in_loop_order(z, lengths, self.time_major or swapped)
         weights = precision.loop_weights(
             lambda: self.cell.scan_weights(*constants))
         outputs, states = _scan(self.cell, z, initial_state, weights,
@@ -89,7 +89,7 @@ class Recurrent(tf.keras.layers.Layer):
             states = [tf.gather_nd(outputs, last)] + [None] * (
                 len(states) - 1)
         outputs = back(outputs)
-        if time_major and not self.time_major:
+        if swapped:
             outputs = _swap(outputs)
         return outputs, states
 
