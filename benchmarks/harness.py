@@ -1,5 +1,6 @@
 """What benchmarks share: threads, taking turns, medians, one JSON file."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import gc
 import importlib
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from iss_rnns import errors
 
-Numbers = Dict[str, float]  # flat names to values
+Numbers = dict[str, float]  # flat names to values
 Runs = Mapping[str, Callable[[], object]]
 
 PEERS = ("torch", "onnx", "onnxruntime")
@@ -36,6 +37,7 @@ class Settings:
       quick: few rounds; see each benchmark for what else it leaves out.
       save: called with the numbers so far, by benchmarks that take long.
     """
+
     threads: int = 1
     quick: bool = False
     save: Callable[[Numbers], None] = lambda numbers: None
@@ -49,28 +51,48 @@ def run(module: str, measure: Callable[[Settings], Numbers]) -> None:
         number of threads only once.
       measure: the benchmark; its numbers are written below `threads_<n>/`.
     """
-    flags.DEFINE_bool("quick", False, "Few rounds, one thread unless "
-                      "--threads says more: under 50 s on an idle machine.")
-    flags.DEFINE_string("json", "", "File for the numbers, flat names to "
-                        "values; benchmarks/README.md explains them.")
-    flags.DEFINE_list("threads", None, "Numbers of CPU threads, one "
-                      "measurement for each. Defaults to 1,2.")
+    flags.DEFINE_bool(
+        "quick",
+        False,
+        "Few rounds, one thread unless "
+        "--threads says more: under 50 s on an idle machine.",
+    )
+    flags.DEFINE_string(
+        "json",
+        "",
+        "File for the numbers, flat names to "
+        "values; benchmarks/README.md explains them.",
+    )
+    flags.DEFINE_list(
+        "threads",
+        None,
+        "Numbers of CPU threads, one measurement for each. Defaults to 1,2.",
+    )
 
     def main(argv):
         options = flags.FLAGS
         if len(argv) > 1:
-            raise errors.UserError(f"unexpected argument '{argv[1]}'; flags "
-                                   "start with --")
+            raise errors.UserError(
+                f"unexpected argument '{argv[1]}'; flags start with --"
+            )
         counts = thread_counts(
-            options.threads or (["1"] if options.quick else ["1", "2"]))
+            options.threads or (["1"] if options.quick else ["1", "2"])
+        )
         if options.json:
             write_json(options.json, {})  # rather now than after the work
 
         def save(numbers):
             if options.json:
-                write_json(options.json, {**environment(), **{
-                    f"threads_{counts[0]}/{name}": float(value)
-                    for name, value in numbers.items()}})
+                write_json(
+                    options.json,
+                    {
+                        **environment(),
+                        **{
+                            f"threads_{counts[0]}/{name}": float(value)
+                            for name, value in numbers.items()
+                        },
+                    },
+                )
 
         if len(counts) == 1:
             limit_threads(counts[0])
@@ -82,7 +104,7 @@ def run(module: str, measure: Callable[[Settings], Numbers]) -> None:
     errors.run_main(main)
 
 
-def thread_counts(values: Sequence[str]) -> List[int]:
+def thread_counts(values: Sequence[str]) -> list[int]:
     """`--threads` as numbers.
 
     Raises:
@@ -95,13 +117,15 @@ def thread_counts(values: Sequence[str]) -> List[int]:
             raise errors.UserError(
                 f"--threads has '{value}', expected numbers from 1 to "
                 f"{cores}, the cores that this process may use, as in "
-                "--threads=1,2")
+                "--threads=1,2"
+            )
         counts.append(int(value))
     return counts
 
 
-def in_processes(module: str, counts: Sequence[int], json_path: str = ""
-                 ) -> Numbers:
+def in_processes(
+    module: str, counts: Sequence[int], json_path: str = ""
+) -> Numbers:
     """Runs the benchmark once per thread count, with the flags of this one.
 
     Args:
@@ -120,15 +144,26 @@ def in_processes(module: str, counts: Sequence[int], json_path: str = ""
         with tempfile.TemporaryDirectory() as folder:
             # Beside the file that was asked for, where an interrupted
             # measurement leaves what it had.
-            path = pathlib.Path(f"{json_path}.threads_{count}" if json_path
-                                else f"{folder}/numbers.json")
+            path = pathlib.Path(
+                f"{json_path}.threads_{count}"
+                if json_path
+                else f"{folder}/numbers.json"
+            )
             code = subprocess.run(
-                [sys.executable, "-m", module, *sys.argv[1:],
-                 f"--threads={count}", f"--json={path}"], check=False
+                [
+                    sys.executable,
+                    "-m",
+                    module,
+                    *sys.argv[1:],
+                    f"--threads={count}",
+                    f"--json={path}",
+                ],
+                check=False,
             ).returncode
             if code:
                 raise errors.UserError(
-                    f"{module} with --threads={count} ended with code {code}")
+                    f"{module} with --threads={count} ended with code {code}"
+                )
             numbers.update(json.loads(path.read_text()))
             if json_path:
                 write_json(json_path, numbers)
@@ -145,6 +180,7 @@ def limit_threads(threads: int) -> None:
         os.sched_setaffinity(0, _cores()[-threads:])
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import tensorflow as tf  # here: after the environment
+
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     torch = find("torch")
@@ -160,8 +196,9 @@ def find(name: str):
         return None
 
 
-def take_turns(runs: Runs, least: int, most: int, seconds: float,
-               threads: int) -> Dict[str, np.ndarray]:
+def take_turns(
+    runs: Runs, least: int, most: int, seconds: float, threads: int
+) -> dict[str, np.ndarray]:
     """Times each run once per round, so that slow spells hit all alike.
 
     Every second round goes backwards. One thread is timed by the CPU time of
@@ -185,8 +222,8 @@ def take_turns(runs: Runs, least: int, most: int, seconds: float,
     begin = time.perf_counter()
     gc.collect()
     while len(taken[order[0]]) < most and (
-            len(taken[order[0]]) < least
-            or time.perf_counter() - begin < seconds):
+        len(taken[order[0]]) < least or time.perf_counter() - begin < seconds
+    ):
         for name in order:
             if threads > 1:
                 time.sleep(_REST_SECONDS)  # others' threads spin a while
@@ -215,6 +252,7 @@ def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
 def environment() -> Numbers:
     """What about the machine is a number."""
     from iss_rnns import precision  # here: it imports TensorFlow
+
     flags_ = _cpu().get("flags", "").split()
     return {
         "environment/cores": os.cpu_count(),
@@ -227,20 +265,27 @@ def environment() -> Numbers:
 def environment_line(threads: int) -> str:
     """CPU, cores and versions, in words."""
     import tensorflow as tf  # here: the threads come first
+
     versions = [f"TensorFlow {tf.__version__}"]
     for name, shown in (("torch", "PyTorch"), ("onnxruntime", "ONNX Runtime")):
         peer = find(name)
-        versions.append(f"{shown} {peer.__version__}" if peer
-                        else f"no {shown} (make bench installs it)")
-    return (f"{_cpu().get('model name', 'unknown CPU')}, {os.cpu_count()} "
-            f"cores, {threads} thread(s), {', '.join(versions)}, oneDNN "
-            f"{'on' if onednn() else 'off'} in TensorFlow")
+        versions.append(
+            f"{shown} {peer.__version__}"
+            if peer
+            else f"no {shown} (make bench installs it)"
+        )
+    return (
+        f"{_cpu().get('model name', 'unknown CPU')}, {os.cpu_count()} "
+        f"cores, {threads} thread(s), {', '.join(versions)}, oneDNN "
+        f"{'on' if onednn() else 'off'} in TensorFlow"
+    )
 
 
 def onednn() -> bool:
     """Whether TensorFlow uses oneDNN; TF_ENABLE_ONEDNN_OPTS decides, and
     without it the CPU: TensorFlow asks for AVX512_VNNI or newer."""
     from tensorflow.python.util import _pywrap_util_port
+
     return _pywrap_util_port.IsMklEnabled()
 
 
@@ -254,16 +299,17 @@ def write_json(path: str, numbers: Numbers) -> None:
         pathlib.Path(path).write_text(json.dumps(numbers, indent=1) + "\n")
     except OSError as error:
         raise errors.UserError(
-            f"cannot write --json={path}: {error.strerror}") from None
+            f"cannot write --json={path}: {error.strerror}"
+        ) from None
 
 
-def _cores() -> List[int]:
+def _cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
-def _cpu() -> Dict[str, str]:
+def _cpu() -> dict[str, str]:
     try:
         first = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:

@@ -12,14 +12,13 @@ numbers mean: benchmarks/README.md.
 import dataclasses
 import pathlib
 import tempfile
-from typing import Callable, Dict, Tuple
-
-from benchmarks import harness
+from typing import Callable
 
 # pylint: disable=wrong-import-order
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import harness
 from benchmarks import ptb_peers
 from iss_rnns import export
 from iss_rnns import results
@@ -41,28 +40,35 @@ class Models:
       vocab: number of words.
       shapes: (batch, time steps) to run; the paper's is (10, 30).
     """
-    dense: Tuple[int, ...] = (1500, 1500)
-    iss: Tuple[int, ...] = (373, 315)
+
+    dense: tuple[int, ...] = (1500, 1500)
+    iss: tuple[int, ...] = (373, 315)
     embedding: int = 1500
     vocab: int = 10_000
-    shapes: Tuple[Tuple[int, int], ...] = ((10, 30), (20, 35))
+    shapes: tuple[tuple[int, int], ...] = ((10, 30), (20, 35))
 
-    def nets(self) -> Dict[str, model_lib.WordLSTM]:
+    def nets(self) -> dict[str, model_lib.WordLSTM]:
         """Nets of random weights, by name."""
-        return {name: model_lib.WordLSTM(self.vocab, self.embedding, sizes,
-                                         init_scale=0.04)
-                for name, sizes in (("dense", self.dense),
-                                    ("iss", self.iss))}
+        return {
+            name: model_lib.WordLSTM(
+                self.vocab, self.embedding, sizes, init_scale=0.04
+            )
+            for name, sizes in (("dense", self.dense), ("iss", self.iss))
+        }
 
 
 def saved_model(net, folder: pathlib.Path) -> Runner:
     """Ours: the compressed SavedModel, written and loaded again."""
     path = export.save_compressed(
-        net, folder / "x".join(map(str, net.hidden_sizes)),
-        [f"w{i}" for i in range(net.vocab_size)], {})
+        net,
+        folder / "x".join(map(str, net.hidden_sizes)),
+        [f"w{i}" for i in range(net.vocab_size)],
+        {},
+    )
     served = export.Served(path)
-    return lambda tokens: served.run(
-        tokens, served.zero_states(len(tokens)))[0].numpy()
+    return lambda tokens: served.run(tokens, served.zero_states(len(tokens)))[
+        0
+    ].numpy()
 
 
 def stock_keras(net) -> Runner:
@@ -71,14 +77,13 @@ def stock_keras(net) -> Runner:
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def run(tokens):
-        states = [tf.zeros([tf.shape(tokens)[0], n])
-                  for n in net.state_sizes]
+        states = [tf.zeros([tf.shape(tokens)[0], n]) for n in net.state_sizes]
         return model(tokens, states)[0]
 
     return lambda tokens: run(tokens).numpy()
 
 
-def runners(net, folder: pathlib.Path, threads: int) -> Dict[str, Runner]:
+def runners(net, folder: pathlib.Path, threads: int) -> dict[str, Runner]:
     """Ours and every installed rival: `[B, T]` ids -> logits, by name."""
     result = {"ours": saved_model(net, folder), "keras": stock_keras(net)}
     if harness.find("onnxruntime") and harness.find("onnx"):
@@ -88,16 +93,20 @@ def runners(net, folder: pathlib.Path, threads: int) -> Dict[str, Runner]:
     return result
 
 
-def latency_runner(net, folder: pathlib.Path, threads: int
-                   ) -> Callable[[], object]:
+def latency_runner(
+    net, folder: pathlib.Path, threads: int
+) -> Callable[[], object]:
     """One token through the TensorFlow Lite export."""
     path = folder / ("x".join(map(str, net.hidden_sizes)) + ".tflite")
     runner = export.LatencyRunner(export.save_latency(net, path), threads)
     return lambda: runner.step(1)
 
 
-def batches(models: Models, runs: Dict[str, Dict[str, Runner]],
-            settings: harness.Settings) -> harness.Numbers:
+def batches(
+    models: Models,
+    runs: dict[str, dict[str, Runner]],
+    settings: harness.Settings,
+) -> harness.Numbers:
     """Every shape: milliseconds, ratios dense / ISS, and to the rivals.
 
     Args:
@@ -107,35 +116,48 @@ def batches(models: Models, runs: Dict[str, Dict[str, Runner]],
     """
     numbers = {}
     for batch, steps in models.shapes:
-        tokens = np.random.default_rng(0).integers(
-            0, models.vocab, (batch, steps)).astype(np.int32)
-        bound = {(size, name): lambda run=run: run(tokens)
-                 for size, named in runs.items()
-                 for name, run in named.items()}
+        tokens = (
+            np.random.default_rng(0)
+            .integers(0, models.vocab, (batch, steps))
+            .astype(np.int32)
+        )
+        bound = {
+            (size, name): lambda run=run, tokens=tokens: run(tokens)
+            for size, named in runs.items()
+            for name, run in named.items()
+        }
         for named in runs.values():
             for run in named.values():
                 # A few steps warm up as much as all of them.
                 run(tokens[:, :2])
-        taken = harness.take_turns(bound, 1 if settings.quick else 5,
-                                   5 if settings.quick else 15,
-                                   5. if settings.quick else 45.,
-                                   settings.threads)
+        taken = harness.take_turns(
+            bound,
+            1 if settings.quick else 5,
+            5 if settings.quick else 15,
+            5.0 if settings.quick else 45.0,
+            settings.threads,
+        )
         here = {}
         for (size, name), seconds in taken.items():
             here[f"{size}/{name}_ms"] = harness.milliseconds(seconds)
             if name != "ours":
                 here[f"{size}/times_{name}"] = harness.ratio(
-                    taken[size, "ours"], seconds)
+                    taken[size, "ours"], seconds
+                )
         for name in runs["dense"]:
-            here[f"ratio/{name}"] = harness.ratio(taken["dense", name],
-                                                  taken["iss", name])
+            here[f"ratio/{name}"] = harness.ratio(
+                taken["dense", name], taken["iss", name]
+            )
         numbers.update({f"{batch}x{steps}/{k}": v for k, v in here.items()})
     return numbers
 
 
-def one_step(nets, runs: Dict[str, Dict[str, Runner]],
-             folder: pathlib.Path, settings: harness.Settings
-             ) -> harness.Numbers:
+def one_step(
+    nets,
+    runs: dict[str, dict[str, Runner]],
+    folder: pathlib.Path,
+    settings: harness.Settings,
+) -> harness.Numbers:
     """Batch 1 x 1 step: the TensorFlow Lite export and ONNX Runtime.
 
     Many steps in a row, as when a text is written word by word: in turns
@@ -146,64 +168,88 @@ def one_step(nets, runs: Dict[str, Dict[str, Runner]],
     for size, net in nets.items():
         bound[size, "ours"] = latency_runner(net, folder, settings.threads)
         if "onnxruntime" in runs[size]:
-            bound[size, "onnxruntime"] = (
-                lambda run=runs[size]["onnxruntime"]: run(token))
-    turns = {key: lambda run=run: [run() for _ in range(IN_A_ROW)]
-             for key, run in bound.items()}
+            bound[size, "onnxruntime"] = lambda run=runs[size]["onnxruntime"]: (
+                run(token)
+            )
+    turns = {
+        key: lambda run=run: [run() for _ in range(IN_A_ROW)]
+        for key, run in bound.items()
+    }
     for turn in turns.values():
         turn()
-    taken = harness.take_turns(turns, 3, 10 if settings.quick else 40,
-                               3. if settings.quick else 20.,
-                               settings.threads)
+    taken = harness.take_turns(
+        turns,
+        3,
+        10 if settings.quick else 40,
+        3.0 if settings.quick else 20.0,
+        settings.threads,
+    )
     taken = {key: seconds / IN_A_ROW for key, seconds in taken.items()}
-    numbers = {f"1x1/{size}/{name}_ms": harness.milliseconds(seconds)
-               for (size, name), seconds in taken.items()}
+    numbers = {
+        f"1x1/{size}/{name}_ms": harness.milliseconds(seconds)
+        for (size, name), seconds in taken.items()
+    }
     for name in sorted({name for _, name in taken}):
-        numbers[f"1x1/ratio/{name}"] = harness.ratio(taken["dense", name],
-                                                     taken["iss", name])
+        numbers[f"1x1/ratio/{name}"] = harness.ratio(
+            taken["dense", name], taken["iss", name]
+        )
     for size in nets:
         if (size, "onnxruntime") in taken:
             numbers[f"1x1/{size}/times_onnxruntime"] = harness.ratio(
-                taken[size, "ours"], taken[size, "onnxruntime"])
+                taken[size, "ours"], taken[size, "onnxruntime"]
+            )
     return numbers
 
 
 def show(models: Models, numbers: harness.Numbers) -> None:
     """Prints a table for each shape."""
     paper = results.paper_row("iss_table1_ptb", method="ISS (no ppl loss)")
-    print(f"\n{models.dense} / {models.iss}: mult-adds "
-          f"{numbers['mult_adds/ratio']:.2f}x fewer; the paper reports "
-          f"{paper['speedup']}x at its own batch 10 x 30")
-    for shape in sorted({name.split("/")[0] for name in numbers
-                         if "_ms" in name}, key=lambda s: (len(s), s)):
+    print(
+        f"\n{models.dense} / {models.iss}: mult-adds "
+        f"{numbers['mult_adds/ratio']:.2f}x fewer; the paper reports "
+        f"{paper['speedup']}x at its own batch 10 x 30"
+    )
+    for shape in sorted(
+        {name.split("/")[0] for name in numbers if "_ms" in name},
+        key=lambda s: (len(s), s),
+    ):
         print(f"batch x steps {shape}")
         for key in numbers:
             if not key.startswith(f"{shape}/ratio/"):
                 continue
             name = key.split("/")[-1]
-            line = (f"  {name:12s} dense "
-                    f"{numbers[f'{shape}/dense/{name}_ms']:9.2f} ms   ISS "
-                    f"{numbers[f'{shape}/iss/{name}_ms']:8.2f} ms   "
-                    f"{numbers[key]:5.2f}x")
+            line = (
+                f"  {name:12s} dense "
+                f"{numbers[f'{shape}/dense/{name}_ms']:9.2f} ms   ISS "
+                f"{numbers[f'{shape}/iss/{name}_ms']:8.2f} ms   "
+                f"{numbers[key]:5.2f}x"
+            )
             if name != "ours":
                 line += "   ours takes {:.2f} and {:.2f} of its time".format(
-                    *(numbers[f"{shape}/{size}/times_{name}"]
-                      for size in ("dense", "iss")))
+                    *(
+                        numbers[f"{shape}/{size}/times_{name}"]
+                        for size in ("dense", "iss")
+                    )
+                )
             print(line)
     print(end="", flush=True)
 
 
-def measure(settings: harness.Settings, models: Models = Models()
-            ) -> harness.Numbers:
+def measure(
+    settings: harness.Settings, models: Models = Models()
+) -> harness.Numbers:
     """All shapes; names begin with the shape."""
     nets = models.nets()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        runs = {size: runners(net, folder, settings.threads)
-                for size, net in nets.items()}
+        runs = {
+            size: runners(net, folder, settings.threads)
+            for size, net in nets.items()
+        }
         numbers = {
-            "mult_adds/ratio": (nets["dense"].mult_adds()
-                                / nets["iss"].mult_adds()),
+            "mult_adds/ratio": (
+                nets["dense"].mult_adds() / nets["iss"].mult_adds()
+            ),
             **batches(models, runs, settings),
             **one_step(nets, runs, folder, settings),
         }

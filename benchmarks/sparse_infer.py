@@ -38,7 +38,7 @@ PRODUCTS = ((1500, 6000), (1760, 1760), (2560, 2560), (3072, 3072))
 LAYERS = (1500, 1760, 2560, 3072)
 BATCHES = (1, 4, 16, 32)
 BLOCKS = ((1, 1), (4, 4), (16, 16), (32, 32))
-SWEEP_SPARSITIES, QUICK_SPARSITIES = (.5, .7, .8, .9, .95), (.8, .95)
+SWEEP_SPARSITIES, QUICK_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95), (0.8, 0.95)
 SWEEP_BATCHES = (1, 16)
 TIME_STEPS, QUICK_TIME_STEPS = 35, 10
 SECONDS_PER_RUN = 2e-3  # short runs are repeated to last as long
@@ -47,22 +47,33 @@ ROUNDS, QUICK_ROUNDS = 15, 5
 
 def define_flags():
     """Beside those of the harness."""
-    flags.DEFINE_bool("sweep", False, "Instead: one product at several "
-                      "sparsities.")
-    flags.DEFINE_list("sizes", [str(n) for n in LAYERS], "Measure products "
-                      "and layers of so many units only.")
-    flags.DEFINE_float("sparsity", .9, "Fraction of zero weights or blocks.",
-                       lower_bound=0.)
-    flags.register_validator("sparsity", lambda value: value < 1, "must lie "
-                             "in [0, 1): nothing would be left to multiply")
+    flags.DEFINE_bool(
+        "sweep", False, "Instead: one product at several sparsities."
+    )
+    flags.DEFINE_list(
+        "sizes",
+        [str(n) for n in LAYERS],
+        "Measure products and layers of so many units only.",
+    )
+    flags.DEFINE_float(
+        "sparsity", 0.9, "Fraction of zero weights or blocks.", lower_bound=0.0
+    )
+    flags.register_validator(
+        "sparsity",
+        lambda value: value < 1,
+        "must lie in [0, 1): nothing would be left to multiply",
+    )
     known = {str(n) for n in LAYERS}
     flags.register_multi_flags_validator(
-        ["sweep", "sizes"], lambda values: not values["sweep"] or set(
-            values["sizes"]) == known, "--sweep has one size, the first; "
-        "leave out --sizes")
+        ["sweep", "sizes"],
+        lambda values: not values["sweep"] or set(values["sizes"]) == known,
+        "--sweep has one size, the first; leave out --sizes",
+    )
     flags.register_validator(
-        "sizes", lambda value: value and set(value) <= known,
-        f"must name some of {', '.join(sorted(known))}")
+        "sizes",
+        lambda value: value and set(value) <= known,
+        f"must name some of {', '.join(sorted(known))}",
+    )
 
 
 def prune(shape, block, sparsity, rng):
@@ -71,8 +82,8 @@ def prune(shape, block, sparsity, rng):
     mask = rng.random(grid) >= sparsity
     for axis, size in enumerate(block):
         mask = np.repeat(mask, size, axis=axis)
-    weights = rng.standard_normal(shape, np.float32) * np.float32(.05)
-    return weights * mask[:shape[0], :shape[1]]
+    weights = rng.standard_normal(shape, np.float32) * np.float32(0.05)
+    return weights * mask[: shape[0], : shape[1]]
 
 
 def block_name(block):
@@ -133,8 +144,9 @@ class Results:
         for name, values in seconds.items():
             key = name.replace(" ", "_")
             self.numbers[f"{prefix}/{key}_ms"] = harness.milliseconds(values)
-        parts = [f"dense {harness.milliseconds(seconds[base]):8.3f} ms "
-                 f"({base})"]
+        parts = [
+            f"dense {harness.milliseconds(seconds[base]):8.3f} ms ({base})"
+        ]
         for label, names in groups.items():
             if names:
                 best = fastest(seconds, names)
@@ -151,7 +163,7 @@ def run_products(shapes, batches, blocks, results):
     """Every product, against dense and sparse libraries."""
     rng = np.random.default_rng(0)
     for shape in shapes:
-        full = rng.standard_normal(shape, np.float32) * np.float32(.05)
+        full = rng.standard_normal(shape, np.float32) * np.float32(0.05)
         whole = panels.Panels.from_dense(full, 16, keep_all=True)
         for block in blocks:
             weights = prune(shape, block, FLAGS.sparsity, rng)
@@ -159,38 +171,62 @@ def run_products(shapes, batches, blocks, results):
             for batch in batches:
                 x = rng.standard_normal((batch, shape[0]), np.float32)
                 dense = peers.dense_products(full, x, results.missing)
-                libraries = peers.sparse_products(weights, x, block,
-                                                  results.missing)
+                libraries = peers.sparse_products(
+                    weights, x, block, results.missing
+                )
                 ours = {
                     "packed": lambda p=packed, x=x: p.matmul(
-                        x, results.threads, backend="packed"),
-                    "chosen": lambda p=packed, x=x: p.matmul(x)}
-                extra = {"ours dense": lambda x=x: whole.multiply(
-                    x, results.threads)}
+                        x, results.threads, backend="packed"
+                    ),
+                    "chosen": lambda p=packed, x=x: p.matmul(x),
+                }
+                extra = {
+                    "ours dense": lambda x=x, whole=whole: whole.multiply(
+                        x, results.threads
+                    )
+                }
                 check(libraries, x @ weights)
                 check(ours, x @ weights)
                 check({**dense, **extra}, x @ full)
-                seconds = timed({**dense, **libraries, **ours, **extra},
-                                results.rounds, results.threads)
-                prefix = (f"product/{shape[0]}x{shape[1]}/"
-                          f"{block_name(block)}/batch{batch}")
-                results.add(prefix, seconds, dense, {
-                    "best library": libraries, "ours": ["packed"],
-                    "chosen": ["chosen"], "ours dense": ["ours dense"]})
+                seconds = timed(
+                    {**dense, **libraries, **ours, **extra},
+                    results.rounds,
+                    results.threads,
+                )
+                prefix = (
+                    f"product/{shape[0]}x{shape[1]}/"
+                    f"{block_name(block)}/batch{batch}"
+                )
+                results.add(
+                    prefix,
+                    seconds,
+                    dense,
+                    {
+                        "best library": libraries,
+                        "ours": ["packed"],
+                        "chosen": ["chosen"],
+                        "ours dense": ["ours dense"],
+                    },
+                )
 
 
 def run_sweep(shape, sparsities, batches, blocks, results):
     """One product at several sparsities, also of units cut away (ISS)."""
     rng = np.random.default_rng(2)
-    full = rng.standard_normal(shape, np.float32) * np.float32(.05)
+    full = rng.standard_normal(shape, np.float32) * np.float32(0.05)
     for sparsity in sparsities:
         # Cut alike in rows and columns, this many weights are left.
-        rows, columns = (round(n * (1. - sparsity) ** .5) for n in shape)
+        rows, columns = (round(n * (1.0 - sparsity) ** 0.5) for n in shape)
         small = np.ascontiguousarray(full[:rows, :columns])
-        packed = {block_name(block): (weights, sparse.pack(
-            weights, block, batches, results.threads)) for block, weights in (
-                (block, prune(shape, block, sparsity, rng))
-                for block in blocks)}
+        packed = {
+            block_name(block): (
+                weights,
+                sparse.pack(weights, block, batches, results.threads),
+            )
+            for block, weights in (
+                (block, prune(shape, block, sparsity, rng)) for block in blocks
+            )
+        }
         for batch in batches:
             x = rng.standard_normal((batch, shape[0]), np.float32)
             cut = np.ascontiguousarray(x[:, :rows])
@@ -200,18 +236,25 @@ def run_sweep(shape, sparsities, batches, blocks, results):
             for name, (weights, each) in packed.items():
                 ours[name] = lambda p=each, x=x: p.matmul(x)
                 check({name: ours[name]}, x @ weights)
-            iss = {f"ISS {name}": run for name, run in
-                   peers.dense_products(small, cut, results.missing).items()}
+            iss = {
+                f"ISS {name}": run
+                for name, run in peers.dense_products(
+                    small, cut, results.missing
+                ).items()
+            }
             check(iss, cut @ small)
-            seconds = timed({**dense, **ours, **iss}, results.rounds,
-                            results.threads)
+            seconds = timed(
+                {**dense, **ours, **iss}, results.rounds, results.threads
+            )
             for name in [*ours, "ISS"]:
                 group = list(iss) if name == "ISS" else [name]
                 results.add(
                     f"sweep/{shape[0]}x{shape[1]}/{name}/batch{batch}/"
-                    f"{sparsity:g}", {k: seconds[k] for k in
-                                      [*dense, *group]},
-                    dense, {"chosen": group})
+                    f"{sparsity:g}",
+                    {k: seconds[k] for k in [*dense, *group]},
+                    dense,
+                    {"chosen": group},
+                )
 
 
 def run_layers(sizes, steps, batches, blocks, rounds, results):
@@ -220,29 +263,40 @@ def run_layers(sizes, steps, batches, blocks, rounds, results):
     for units in sizes:
         shape = (units, 4 * units)
         bias = rng.standard_normal(shape[1], np.float32)
-        full = [rng.standard_normal(shape, np.float32) * np.float32(.02)
-                for _ in range(2)]
+        full = [
+            rng.standard_normal(shape, np.float32) * np.float32(0.02)
+            for _ in range(2)
+        ]
         packed = {
             block_name(block): sparse.pack_lstm(
-                *(prune(shape, block, FLAGS.sparsity, rng)
-                  for _ in range(2)), bias, block_shape=block,
-                batch_sizes=batches, threads=results.threads)
-            for block in blocks}
+                *(prune(shape, block, FLAGS.sparsity, rng) for _ in range(2)),
+                bias,
+                block_shape=block,
+                batch_sizes=batches,
+                threads=results.threads,
+            )
+            for block in blocks
+        }
         for batch in batches:
             x = rng.standard_normal((batch, steps, units), np.float32)
             dense = peers.dense_layers(*full, bias, x, results.missing)
             if not dense:
                 raise errors.UserError(
                     "no dense LSTM layer to compare with; install "
-                    "tensorflow, torch or onnxruntime")
+                    "tensorflow, torch or onnxruntime"
+                )
             check(dense, next(iter(dense.values()))())
             ours = {name: lambda p=p, x=x: p(x) for name, p in packed.items()}
             seconds = timed({**dense, **ours}, rounds, results.threads)
             for name in ours:
                 one = {k: seconds[k] for k in dense}
                 one["packed"] = seconds[name]
-                results.add(f"layer/{units}/{name}/batch{batch}", one, dense,
-                            {"ours": ["packed"]})
+                results.add(
+                    f"layer/{units}/{name}/batch{batch}",
+                    one,
+                    dense,
+                    {"ours": ["packed"]},
+                )
 
 
 def check(runs, expected):
@@ -253,7 +307,7 @@ def check(runs, expected):
         if result.ndim == 1:
             result = result[np.newaxis]
         if result.shape != expected.shape:
-            result = result.T[:, :expected.shape[1]]
+            result = result.T[:, : expected.shape[1]]
         difference = np.abs(result - expected).max() / scale
         if not difference < 1e-4:
             raise AssertionError(f"{name} is off by {difference:.2g}")
@@ -269,20 +323,31 @@ def measure(settings: harness.Settings) -> harness.Numbers:
     sizes = {int(size) for size in FLAGS.sizes}
     products, layers = (
         [each for each in known if np.ravel(each)[0] in sizes]
-        for known in (PRODUCTS, LAYERS))
+        for known in (PRODUCTS, LAYERS)
+    )
     if FLAGS.sweep:
-        run_sweep(PRODUCTS[0],
-                  QUICK_SPARSITIES if settings.quick else SWEEP_SPARSITIES,
-                  SWEEP_BATCHES[:1] if settings.quick else SWEEP_BATCHES,
-                  BLOCKS, results)
+        run_sweep(
+            PRODUCTS[0],
+            QUICK_SPARSITIES if settings.quick else SWEEP_SPARSITIES,
+            SWEEP_BATCHES[:1] if settings.quick else SWEEP_BATCHES,
+            BLOCKS,
+            results,
+        )
     elif settings.quick:
         run_products(products[:1], (1, 16), BLOCKS[::2], results)
-        run_layers(layers[:1], QUICK_TIME_STEPS, (1, 16), BLOCKS[2:3], 3,
-                   results)
+        run_layers(
+            layers[:1], QUICK_TIME_STEPS, (1, 16), BLOCKS[2:3], 3, results
+        )
     else:
         run_products(products, BATCHES, BLOCKS, results)
-        run_layers(layers, TIME_STEPS, BATCHES, BLOCKS[:3],
-                   results.rounds // 3, results)
+        run_layers(
+            layers,
+            TIME_STEPS,
+            BATCHES,
+            BLOCKS[:3],
+            results.rounds // 3,
+            results,
+        )
     for line in results.missing:
         print(f"not compared, missing: {line}")
     return results.numbers

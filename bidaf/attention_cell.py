@@ -1,11 +1,9 @@
 """The cell of `dynamic_att`: it looks at the question in every time step."""
 
-from typing import Dict, List
-
 import tensorflow as tf
 
-from bidaf import layers
 from bidaf import attention
+from bidaf import layers
 from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns.interop import tf1
@@ -41,10 +39,13 @@ class AttentionCell(tf.keras.layers.Layer):
         size = input_shape[-1]
         self.lstm.build(tf.TensorShape([None, 4 * size]))
         self.controller = self.add_weight(
-            name="controller", shape=(2 * size + 2 * self.units, 1),
-            initializer=attention.glorot(self._seeds))
+            name="controller",
+            shape=(2 * size + 2 * self.units, 1),
+            initializer=attention.glorot(self._seeds),
+        )
         self.controller_bias = self.add_weight(
-            name="controller_bias", shape=(1,), initializer="zeros")
+            name="controller_bias", shape=(1,), initializer="zeros"
+        )
         super().build(input_shape)
 
     def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
@@ -56,14 +57,20 @@ class AttentionCell(tf.keras.layers.Layer):
         del u, mask
         return inputs
 
-    def scan_weights(self, u, mask) -> List[tf.Tensor]:
+    def scan_weights(self, u, mask) -> list[tf.Tensor]:
         """What a step reads; the question's share of the logits is ready."""
-        of_question = tf.tensordot(u, self.controller[-u.shape[-1]:], 1)
+        of_question = tf.tensordot(u, self.controller[-u.shape[-1] :], 1)
         question_logits = attention.exp_mask(
-            of_question[..., 0] + self.controller_bias, mask)
-        return [u, question_logits, self.controller[:-u.shape[-1]],
-                tf.convert_to_tensor(self.lstm.kernel),
-                self.lstm.effective_bias(), *self.lstm.scan_weights()]
+            of_question[..., 0] + self.controller_bias, mask
+        )
+        return [
+            u,
+            question_logits,
+            self.controller[: -u.shape[-1]],
+            tf.convert_to_tensor(self.lstm.kernel),
+            self.lstm.effective_bias(),
+            *self.lstm.scan_weights(),
+        ]
 
     @staticmethod
     def scan_step(x, states, weights):
@@ -73,25 +80,37 @@ class AttentionCell(tf.keras.layers.Layer):
         logits = question_logits + tf.concat([x, c, h], 1) @ controller
         q = tf.einsum("bj,bjd->bd", tf.nn.softmax(logits), u)
         seen = tf.concat([x, q, x * q, tf.abs(x - q)], 1)
-        return cells.LSTMCell.scan_step(seen @ kernel + bias, [h, c],
-                                        [recurrent])
+        return cells.LSTMCell.scan_step(
+            seen @ kernel + bias, [h, c], [recurrent]
+        )
 
-    def tf1_views(self, scope: str) -> Dict[str, tf1.View]:
+    def tf1_views(self, scope: str) -> dict[str, tf1.View]:
         """The authors' variables below a scope, by name."""
         scope += "/AttentionCell"
-        return {f"{scope}/Linear/weights": tf1.plain(self.controller),
-                f"{scope}/Linear/biases": tf1.plain(self.controller_bias),
-                f"{scope}/basic_lstm_cell/kernel": tf1.lstm_matrix(self.lstm),
-                f"{scope}/basic_lstm_cell/bias": tf1.lstm_bias(self.lstm)}
+        return {
+            f"{scope}/Linear/weights": tf1.plain(self.controller),
+            f"{scope}/Linear/biases": tf1.plain(self.controller_bias),
+            f"{scope}/basic_lstm_cell/kernel": tf1.lstm_matrix(self.lstm),
+            f"{scope}/basic_lstm_cell/bias": tf1.lstm_bias(self.lstm),
+        }
 
-    def unit_slices(self) -> List[groups.Slice]:
+    def unit_slices(self) -> list[groups.Slice]:
         """The LSTM's own, and where the controller reads its states."""
-        start = self.controller.shape[0] - 2 * self.units - (
-            self.lstm.kernel.shape[0] // 4)
+        start = (
+            self.controller.shape[0]
+            - 2 * self.units
+            - (self.lstm.kernel.shape[0] // 4)
+        )
         return self.lstm.unit_slices() + [
-            groups.Slice(self.controller, 0, start + i * self.units,
-                         start + (i + 1) * self.units) for i in range(2)]
+            groups.Slice(
+                self.controller,
+                0,
+                start + i * self.units,
+                start + (i + 1) * self.units,
+            )
+            for i in range(2)
+        ]
 
-    def unit_companions(self) -> List[groups.Slice]:
+    def unit_companions(self) -> list[groups.Slice]:
         """The LSTM's biases."""
         return self.lstm.unit_companions()

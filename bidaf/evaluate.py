@@ -6,11 +6,12 @@ prints what the official script prints: exact match and F1 in percent.
 """
 
 import collections
+from collections.abc import Iterable, Mapping
 import json
 import re
 import string
 import sys
-from typing import Any, Dict, Iterable, List, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from iss_rnns import errors
 from iss_rnns.errors import UserError
 
 VERSION = "1.1"
-Span = Tuple[Tuple[int, int], Tuple[int, int]]
+Span = tuple[tuple[int, int], tuple[int, int]]
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
@@ -55,8 +56,9 @@ def f1(prediction: str, truth: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def score(predictions: Mapping[str, str],
-          truths: Mapping[str, List[str]]) -> Dict[str, float]:
+def score(
+    predictions: Mapping[str, str], truths: Mapping[str, list[str]]
+) -> dict[str, float]:
     """The official metric.
 
     Args:
@@ -77,25 +79,32 @@ def score(predictions: Mapping[str, str],
     total_exact, total_f1 = 0, 0.0
     for id_, right in truths.items():
         if id_ not in predictions:
-            print(f"Unanswered question {id_} will receive score 0.",
-                  file=sys.stderr)
+            print(
+                f"Unanswered question {id_} will receive score 0.",
+                file=sys.stderr,
+            )
             continue
         if not isinstance(predictions[id_], str):
             raise UserError(
                 f"the answer to question '{id_}' is {predictions[id_]!r}, "
-                "expected a text")
+                "expected a text"
+            )
         if not right:
             raise UserError(
                 f"question '{id_}' has no right answer to compare with; the "
-                "SQuAD v1.1 metric needs at least one")
+                "SQuAD v1.1 metric needs at least one"
+            )
         total_exact += max(exact_match(predictions[id_], t) for t in right)
         total_f1 += max(f1(predictions[id_], truth) for truth in right)
-    return {"exact_match": 100.0 * total_exact / len(truths),
-            "f1": 100.0 * total_f1 / len(truths)}
+    return {
+        "exact_match": 100.0 * total_exact / len(truths),
+        "f1": 100.0 * total_f1 / len(truths),
+    }
 
 
-def best_spans(starts: np.ndarray, ends: np.ndarray
-               ) -> Tuple[np.ndarray, np.ndarray]:
+def best_spans(
+    starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The most probable answers within a sentence.
 
     The best pair start <= end has the largest product of probabilities; of
@@ -115,22 +124,22 @@ def best_spans(starts: np.ndarray, ends: np.ndarray
     highest = np.maximum.accumulate(starts, -1)
     is_new = np.ones(starts.shape, bool)
     is_new[..., 1:] = starts[..., 1:] > highest[..., :-1]
-    first = np.maximum.accumulate(
-        np.where(is_new, np.arange(length), 0), -1)
+    first = np.maximum.accumulate(np.where(is_new, np.arange(length), 0), -1)
     products = (highest * ends).reshape(count, -1)
     best = products.argmax(-1)
     rows = np.arange(count)
     scores = products[rows, best].astype(np.float64)
     sentences, last = np.divmod(best, length)
-    spans = np.stack([sentences, first.reshape(count, -1)[rows, best],
-                      sentences, last + 1], -1)
+    spans = np.stack(
+        [sentences, first.reshape(count, -1)[rows, best], sentences, last + 1],
+        -1,
+    )
     hopeless = ~(scores > 0)
-    spans[hopeless], scores[hopeless] = (0, 0, 0, 2), 0.
+    spans[hopeless], scores[hopeless] = (0, 0, 0, 2), 0.0
     return spans.reshape(count, 2, 2), scores
 
 
-def best_span_wy(words: np.ndarray, threshold: float
-                 ) -> Tuple[Span, float]:
+def best_span_wy(words: np.ndarray, threshold: float) -> tuple[Span, float]:
     """The run of words above a threshold with the highest mean.
 
     Args:
@@ -145,8 +154,9 @@ def best_span_wy(words: np.ndarray, threshold: float
     threshold = min(threshold, words.max())
     runs = []
     for sentence, row in enumerate(words):
-        edges = np.flatnonzero(np.diff(
-            np.concatenate([[False], row >= threshold, [False]])))
+        edges = np.flatnonzero(
+            np.diff(np.concatenate([[False], row >= threshold, [False]]))
+        )
         for start, stop in edges.reshape(-1, 2).tolist():
             # One after the other in double precision, as the authors add.
             mean = sum(map(float, row[start:stop])) / (stop - start)
@@ -154,7 +164,7 @@ def best_span_wy(words: np.ndarray, threshold: float
     return max(runs, key=lambda run: run[1])
 
 
-def word_f1(true: Tuple[int, int], predicted: Tuple[int, int]) -> float:
+def word_f1(true: tuple[int, int], predicted: tuple[int, int]) -> float:
     """F1 of the positions of two word spans start:stop.
 
     >>> word_f1((2, 5), (3, 4))
@@ -171,15 +181,21 @@ def word_f1(true: Tuple[int, int], predicted: Tuple[int, int]) -> float:
 def span_f1(truths: Iterable[Span], span: Span) -> float:
     """Highest `word_f1` with a right answer that begins in its sentence."""
     (sentence, start), (_, stop) = span
-    return max((word_f1((first[1], last[1]), (start, stop))
-                for first, last in truths if first[0] == sentence),
-               default=0.0)
+    return max(
+        (
+            word_f1((first[1], last[1]), (start, stop))
+            for first, last in truths
+            if first[0] == sentence
+        ),
+        default=0.0,
+    )
 
 
 def is_exact(truths: Iterable[Span], span: Span) -> bool:
     """Whether a span is one of the right answers."""
     return tuple(map(tuple, span)) in [
-        tuple(map(tuple, truth)) for truth in truths]
+        tuple(map(tuple, truth)) for truth in truths
+    ]
 
 
 def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
@@ -192,20 +208,25 @@ def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
     if not isinstance(answers, dict):
         raise UserError(
             f"answers {path} are no JSON object; expected question ids with "
-            'an answer each, {"id": "text", ...}')
+            'an answer each, {"id": "text", ...}'
+        )
     return answers
 
 
-def main(argv: List[str]) -> None:
+def main(argv: list[str]) -> None:
     """Prints the metric of the files that the command line names."""
     if len(argv) != 3:
         raise UserError(
             f"got {len(argv) - 1} files, expected two: python -m "
-            "bidaf.evaluate DEV.json ANSWERS.json")
+            "bidaf.evaluate DEV.json ANSWERS.json"
+        )
     data = squad.read(argv[1], spans=False)
     if data.version != VERSION:
-        print(f"Evaluation expects v-{VERSION}, but got dataset with "
-              f"v-{data.version}", file=sys.stderr)
+        print(
+            f"Evaluation expects v-{VERSION}, but got dataset with "
+            f"v-{data.version}",
+            file=sys.stderr,
+        )
     print(json.dumps(score(load_answers(argv[2]), data.answer_texts())))
 
 

@@ -5,7 +5,7 @@ everything that reads its output: the next layers, the logits, and each block
 of a concatenation that its output went into, the products included.
 """
 
-from typing import Dict, List, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,9 @@ PRUNABLE = ("ModFwd1", "ModBwd1", "ModFwd2", "ModBwd2", "OutFwd", "OutBwd")
 DIRECTIONS = PREPROCESSING + PRUNABLE
 
 
-def iss_groups(net, names: Sequence[str] = PRUNABLE, attended: bool = True
-               ) -> List[groups_lib.Group]:
+def iss_groups(
+    net, names: Sequence[str] = PRUNABLE, attended: bool = True
+) -> list[groups_lib.Group]:
     """The ISS components of a net's directions, each direction a group.
 
     Args:
@@ -39,31 +40,41 @@ def iss_groups(net, names: Sequence[str] = PRUNABLE, attended: bool = True
     return [_group(net, name, attended) for name in names]
 
 
-def shrinkable(net) -> List[str]:
+def shrinkable(net) -> list[str]:
     """The directions whose units can be cut.
 
     With `dynamic_att` the first layer's outputs are compared with the
     question's, feature by feature: |x - q| is not 0 where x is. The answer
     function 'sum' reads all layers but the first without a weight.
     """
-    return [name for name in PRUNABLE if not (
-        net.config.dynamic_att if name in PRUNABLE[:2]
-        else net.config.answer_func == "sum")]
+    return [
+        name
+        for name in PRUNABLE
+        if not (
+            net.config.dynamic_att
+            if name in PRUNABLE[:2]
+            else net.config.answer_func == "sum"
+        )
+    ]
 
 
 def _group(net, name: str, attended: bool) -> groups_lib.Group:
     if net.config.dynamic_att and name not in shrinkable(net):
         raise errors.UserError(
             f"with dynamic_att the units of '{name}' are compared with the "
-            "question's without a weight, so none can be cut")
-    pair = next(p for p in (DIRECTIONS[i:i + 2] for i in range(0, 8, 2))
-                if name in p)
+            "question's without a weight, so none can be cut"
+        )
+    pair = next(
+        p for p in (DIRECTIONS[i : i + 2] for i in range(0, 8, 2)) if name in p
+    )
     start = 0 if name == pair[0] else net.sizes[pair[0]]
     units = net.sizes[name]
-    layers = {PREPROCESSING: [net.question_lstm, net.context_lstm],
-              PRUNABLE[:2]: [net.modelling[0]],
-              PRUNABLE[2:4]: [net.modelling[1]],
-              PRUNABLE[4:]: [net.output_lstm]}[pair]
+    layers = {
+        PREPROCESSING: [net.question_lstm, net.context_lstm],
+        PRUNABLE[:2]: [net.modelling[0]],
+        PRUNABLE[2:4]: [net.modelling[1]],
+        PRUNABLE[4:]: [net.output_lstm],
+    }[pair]
     if layers[0] is layers[-1]:
         layers = layers[:1]
     own = [layer.cells[pair.index(name)] for layer in layers]
@@ -73,18 +84,21 @@ def _group(net, name: str, attended: bool) -> groups_lib.Group:
         consumers = _rows(net.modelling[1], [start], units)
     elif pair == PRUNABLE[2:4]:
         blocks = range(3) if attended else (0, 2)
-        consumers = _rows(net.output_lstm, [
-            net.p_size + block * net.g_size + start for block in blocks],
-            units) + net.answers[0].reading_slices(start, units, of_p=False)
+        consumers = _rows(
+            net.output_lstm,
+            [net.p_size + block * net.g_size + start for block in blocks],
+            units,
+        ) + net.answers[0].reading_slices(start, units, of_p=False)
     else:
         consumers = net.answers[1].reading_slices(start, units, of_p=False)
     return groups_lib.Group(
-        name, [s for cell in own for s in cell.unit_slices()] + consumers,
-        [s for cell in own for s in cell.unit_companions()])
+        name,
+        [s for cell in own for s in cell.unit_slices()] + consumers,
+        [s for cell in own for s in cell.unit_companions()],
+    )
 
 
-def _readers_of_words(net, start: int, units: int
-                      ) -> List[groups_lib.Slice]:
+def _readers_of_words(net, start: int, units: int) -> list[groups_lib.Slice]:
     """What reads features of the preprocessed words."""
     blocks = [block * net.pre_size + start for block in range(net.p_blocks)]
     found = []
@@ -98,14 +112,16 @@ def _readers_of_words(net, start: int, units: int
     return found
 
 
-def _rows(layer, starts: Sequence[int], units: int
-          ) -> List[groups_lib.Slice]:
+def _rows(layer, starts: Sequence[int], units: int) -> list[groups_lib.Slice]:
     """Input rows of both cells of a layer."""
-    return [groups_lib.Slice(cell.kernel, 0, start, start + units)
-            for cell in layer.cells for start in starts]
+    return [
+        groups_lib.Slice(cell.kernel, 0, start, start + units)
+        for cell in layer.cells
+        for start in starts
+    ]
 
 
-def from_file(net, file: group_json.GroupFile) -> List[groups_lib.Group]:
+def from_file(net, file: group_json.GroupFile) -> list[groups_lib.Group]:
     """The groups of one of the authors' files, as they are.
 
     A group whose recurrent rows (or gate columns) are a direction's gets its
@@ -116,8 +132,10 @@ def from_file(net, file: group_json.GroupFile) -> List[groups_lib.Group]:
     """
     result = group_json.build_groups(file, net.tf1_views())
     names = {}
-    for layer, pair in zip([*net.modelling, net.output_lstm],
-                           (PRUNABLE[i:i + 2] for i in range(0, 6, 2))):
+    for layer, pair in zip(
+        [*net.modelling, net.output_lstm],
+        (PRUNABLE[i : i + 2] for i in range(0, 6, 2)),
+    ):
         for cell, name in zip(layer.cells, pair):
             cell = getattr(cell, "lstm", cell)
             names[cell.recurrent_kernel.ref()] = name
@@ -127,8 +145,9 @@ def from_file(net, file: group_json.GroupFile) -> List[groups_lib.Group]:
     return result
 
 
-def dead_units(penalized: Sequence[groups_lib.Group], below: float = 0.
-               ) -> Dict[str, np.ndarray]:
+def dead_units(
+    penalized: Sequence[groups_lib.Group], below: float = 0.0
+) -> dict[str, np.ndarray]:
     """Which units of each direction are dead.
 
     Args:
@@ -141,7 +160,7 @@ def dead_units(penalized: Sequence[groups_lib.Group], below: float = 0.
     return {group.name: ~group.alive(below).numpy() for group in penalized}
 
 
-def kept_units(groups: Sequence[groups_lib.Group]) -> List[np.ndarray]:
+def kept_units(groups: Sequence[groups_lib.Group]) -> list[np.ndarray]:
     """What stays of each group when its dead units are cut: `[n]` bool each.
 
     A direction may die whole: what it read reaches the answer in other ways,

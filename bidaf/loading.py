@@ -1,9 +1,10 @@
 """Weights of a trained BiDAF, ready to be judged, shrunk or trained on."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import glob
 import pathlib
-from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +35,7 @@ class Loaded:
       step: that they were saved after; 0 if unknown.
       pruned: types of layers whose matrices were pruned in training.
     """
+
     net: model_lib.BiDAF
     averages: Optional[addons.MovingAverages]
     step: int = 0
@@ -46,14 +48,15 @@ class Loaded:
         """
         layers = self.net.layer_types()
         pruned = [v for name in self.pruned for v in layers[name]]
-        masks = [tf.cast(tf.not_equal(v, 0.), v.dtype) for v in pruned]
+        masks = [tf.cast(tf.not_equal(v, 0.0), v.dtype) for v in pruned]
         self.averages.give()
         for variable, mask in zip(pruned, masks):
             variable.assign(variable * mask)
 
 
-def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
-                  ) -> vocabulary_lib.Vocabulary:
+def vocabulary_of(
+    load_path: Optional[str], shared_path: Optional[str]
+) -> vocabulary_lib.Vocabulary:
     """The vocabulary that weights were trained with.
 
     Args:
@@ -66,19 +69,22 @@ def vocabulary_of(load_path: Optional[str], shared_path: Optional[str]
     if load_path and not glob.glob(f"{glob.escape(load_path)}*"):
         raise errors.UserError(
             f"there is nothing at --load_path={load_path}; give a run "
-            "directory, a .npz file or a checkpoint of the authors' program")
+            "directory, a .npz file or a checkpoint of the authors' program"
+        )
     if not shared_path and not (load_path and restoring.is_run(load_path)):
         raise errors.UserError(
             f"--load_path={load_path} is no run directory, so the ids of its "
             "words are unknown; give --shared_path, the shared.json that "
-            "training wrote")
+            "training wrote"
+        )
     return vocabulary_lib.Vocabulary.load(
-        shared_path or pathlib.Path(load_path) / sources.VOCABULARY)
+        shared_path or pathlib.Path(load_path) / sources.VOCABULARY
+    )
 
 
-def config_of(load_path: str, step: int,
-              otherwise: Callable[[], model_lib.ModelConfig]
-              ) -> model_lib.ModelConfig:
+def config_of(
+    load_path: str, step: int, otherwise: Callable[[], model_lib.ModelConfig]
+) -> model_lib.ModelConfig:
     """The hyper-parameters that weights were trained with.
 
     A run directory knows them; for other weights they are what flags say.
@@ -95,7 +101,7 @@ def word_size_of(load_path: str, step: int) -> Optional[int]:
     return state_of(load_path, step)[1]["max_word_size"]
 
 
-def state_of(folder: PathLike, step: int = 0) -> Tuple[str, Dict]:
+def state_of(folder: PathLike, step: int = 0) -> tuple[str, dict]:
     """Prefix and state of a checkpoint of this program.
 
     Args:
@@ -106,21 +112,27 @@ def state_of(folder: PathLike, step: int = 0) -> Tuple[str, Dict]:
       UserError: if there is none, or another program wrote it.
     """
     prefix, state = restoring.find_checkpoint(folder, step)
-    known = {field.name for field in dataclasses.fields(
-        model_lib.ModelConfig)}
-    if not (isinstance(state.get("model"), dict)
-            and set(state["model"]) == known
-            and {"sizes", "max_word_size"} <= state.keys()):
+    known = {field.name for field in dataclasses.fields(model_lib.ModelConfig)}
+    if not (
+        isinstance(state.get("model"), dict)
+        and set(state["model"]) == known
+        and {"sizes", "max_word_size"} <= state.keys()
+    ):
         raise errors.UserError(
             f"{folder} is no run of this version of bidaf.cli: the state "
             f"beside {prefix} does not say what model it is; give another "
-            "--load_path")
+            "--load_path"
+        )
     return prefix, state
 
 
-def check_fits(path: str, config: model_lib.ModelConfig,
-               questions: sources.Questions, wy: Optional[bool] = None,
-               step: int = 0) -> None:
+def check_fits(
+    path: str,
+    config: model_lib.ModelConfig,
+    questions: sources.Questions,
+    wy: Optional[bool] = None,
+    step: int = 0,
+) -> None:
     """Refuses data, or a way to read scores, of another kind than trained on.
 
     Args:
@@ -133,23 +145,26 @@ def check_fits(path: str, config: model_lib.ModelConfig,
     Raises:
       UserError: naming both sides.
     """
-    for name, what in (("word_emb_size", "numbers to a word's vector"),
-                       ("word_vocab_size", "words"),
-                       ("char_vocab_size", "characters")):
+    for name, what in (
+        ("word_emb_size", "numbers to a word's vector"),
+        ("word_vocab_size", "words"),
+        ("char_vocab_size", "characters"),
+    ):
         ours, theirs = getattr(config, name), getattr(questions.sizes, name)
-        if ours != theirs and (name != "word_emb_size"
-                               or config.use_word_emb):
+        if ours != theirs and (name != "word_emb_size" or config.use_word_emb):
             raise errors.UserError(
                 f"{path} was trained with {ours:,} {what}, the data has "
                 f"{theirs:,}; give the data (bidaf.prepro) and --shared_path "
-                "that it was trained with")
+                "that it was trained with"
+            )
     if wy is not None and restoring.is_run(path):
         trained = state_of(path, step)[1].get("options", {}).get("wy", wy)
         if trained != wy:
             raise errors.UserError(
                 f"{path} was trained {'with' if trained else 'without'} "
                 f"--wy; give {'--wy' if trained else '--nowy'}, as its scores "
-                "mean nothing else")
+                "mean nothing else"
+            )
 
 
 def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
@@ -165,42 +180,55 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
     """
     if restoring.is_run(path):
         net = restoring.restore(
-            lambda sizes: model_lib.BiDAF(config, sizes), path,
-            model_lib.sizes_of, step)
+            lambda sizes: model_lib.BiDAF(config, sizes),
+            path,
+            model_lib.sizes_of,
+            step,
+        )
         prefix, state = state_of(path, step)
-        averages = addons.MovingAverages(net.trainable_variables, 1.)
+        averages = addons.MovingAverages(net.trainable_variables, 1.0)
         try:
             tf.train.Checkpoint(
-                model=tf.train.Checkpoint(averages=averages)).read(
-                    prefix).assert_existing_objects_matched().expect_partial()
+                model=tf.train.Checkpoint(averages=averages)
+            ).read(prefix).assert_existing_objects_matched().expect_partial()
         except tf1.READ_ERRORS + (AssertionError,) as error:
             raise errors.UserError(
                 f"the averages in checkpoint {prefix} cannot be restored: "
                 f"{tf1.reason(error)}; take another one with --load_step"
-                ) from None
+            ) from None
         plan = state.get("options", {}).get("pruning") or {"schedules": ()}
-        return Loaded(net, averages, int(prefix.rpartition("-")[2]),
-                      tuple(plan["schedules"]))
+        return Loaded(
+            net,
+            averages,
+            int(prefix.rpartition("-")[2]),
+            tuple(plan["schedules"]),
+        )
     arrays = restoring.read_arrays(path)
     net = model_lib.BiDAF(config, model_lib.sizes_of(arrays))
     averaged = averaged_arrays(arrays)
     averages = None
     if averaged:
         tf1.assign(net.tf1_views(), averaged, f"{path} (averages)")
-        averages = addons.MovingAverages(net.trainable_variables, 1.)
+        averages = addons.MovingAverages(net.trainable_variables, 1.0)
     tf1.assign(net.tf1_views(), arrays, path)
     return Loaded(net, averages)
 
 
-def averaged_arrays(arrays: Mapping[str, np.ndarray]
-                    ) -> Dict[str, np.ndarray]:
+def averaged_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A TF1 checkpoint's moving averages, by the weights' names."""
-    return {tf1.canonical(name[:-len(AVERAGE)]): array
-            for name, array in arrays.items() if name.endswith(AVERAGE)}
+    return {
+        tf1.canonical(name[: -len(AVERAGE)]): array
+        for name, array in arrays.items()
+        if name.endswith(AVERAGE)
+    }
 
 
-def settle(loaded: Loaded, options: train_lib.Options, use_averages: bool,
-           dead_below: float = 0.) -> Dict[str, int]:
+def settle(
+    loaded: Loaded,
+    options: train_lib.Options,
+    use_averages: bool,
+    dead_below: float = 0.0,
+) -> dict[str, int]:
     """Makes restored weights what is judged and shrunk, in place.
 
     Averages never reach exact zero, so the dead units of the weights
@@ -223,16 +251,22 @@ def settle(loaded: Loaded, options: train_lib.Options, use_averages: bool,
     if use_averages and loaded.averages is not None:
         loaded.give_averages()
         zero_small(net, options)
-        for name, more in groups_lib.dead_units(penalized,
-                                                dead_below).items():
+        for name, more in groups_lib.dead_units(penalized, dead_below).items():
             dead[name] = dead[name] | more
     groups_lib.silence(net, dead)
-    return {group.name: int(group.alive().numpy().sum())
-            for group in net.iss_groups()}
+    return {
+        group.name: int(group.alive().numpy().sum())
+        for group in net.iss_groups()
+    }
 
 
 def zero_small(net: model_lib.BiDAF, options: train_lib.Options) -> None:
     """What the authors' program does after loading."""
     thresholding.zero_small(
-        [v for view in penalties.sparse_views(net).values()
-         for v in view.variables], options.threshold)
+        [
+            v
+            for view in penalties.sparse_views(net).values()
+            for v in view.variables
+        ],
+        options.threshold,
+    )

@@ -6,9 +6,10 @@ layer -> last word. N questions, M sentences of a context, JX words of a
 sentence, JQ of a question, W characters of a word.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,9 @@ from bidaf import attention
 from bidaf import attention_cell
 from bidaf import groups
 from bidaf import layers
-from bidaf.groups import DIRECTIONS, PREPROCESSING, PRUNABLE
+from bidaf.groups import DIRECTIONS
+from bidaf.groups import PREPROCESSING
+from bidaf.groups import PRUNABLE
 from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import report
@@ -27,21 +30,29 @@ from iss_rnns.interop import tf1
 LAYER_TYPES = ("input", "recurrent", "highway")
 
 # Places with dropout; each draws masks of its own.
-_SITES = {"context characters": 0, "question characters": 1, "question": 2,
-          "modelling 1": 4, "modelling 2": 6, "answer 1": 8, "output": 11,
-          "answer 2": 13}
+_SITES = {
+    "context characters": 0,
+    "question characters": 1,
+    "question": 2,
+    "modelling 1": 4,
+    "modelling 2": 6,
+    "answer 1": 8,
+    "output": 11,
+    "answer 2": 13,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Hyper-parameters, named as in the authors' code, with its defaults."""
-    word_vocab_size: int            # words with a trained vector
+
+    word_vocab_size: int  # words with a trained vector
     char_vocab_size: int
     word_emb_size: int
     hidden_size: int = 100
     char_emb_size: int = 8
     char_out_size: int = 100
-    out_channel_dims: str = "100"   # channels of each character filter
+    out_channel_dims: str = "100"  # channels of each character filter
     filter_heights: str = "5"
     highway: bool = True
     highway_num_layers: int = 2
@@ -54,51 +65,60 @@ class ModelConfig:
     dynamic_att: bool = False
     logit_func: str = "tri_linear"
     answer_func: str = "linear"
-    na: bool = False                # a bias stands for "no answer"
-    keep_prob: float = 0.8          # of characters
-    input_keep_prob: float = 0.8    # of inputs of LSTMs and logits
+    na: bool = False  # a bias stands for "no answer"
+    keep_prob: float = 0.8  # of characters
+    input_keep_prob: float = 0.8  # of inputs of LSTMs and logits
 
     def __post_init__(self):
         if not (self.use_char_emb or self.use_word_emb):
             raise errors.UserError(
                 "without --use_char_emb and --use_word_emb a word has no "
-                "vector; keep one of them")
+                "vector; keep one of them"
+            )
         if self.use_char_emb and sum(self.channels) != self.char_out_size:
             raise errors.UserError(
                 f"--out_channel_dims={self.out_channel_dims} add up to "
                 f"{sum(self.channels)}, --char_out_size is "
-                f"{self.char_out_size}; they must be equal")
+                f"{self.char_out_size}; they must be equal"
+            )
         if len(self.channels) != len(self.heights):
             raise errors.UserError(
                 f"--out_channel_dims={self.out_channel_dims} and "
                 f"--filter_heights={self.filter_heights} must be equally "
-                "long")
-        for name, known in (("logit_func", attention.SIMILARITIES),
-                            ("answer_func", attention.ANSWERS)):
+                "long"
+            )
+        for name, known in (
+            ("logit_func", attention.SIMILARITIES),
+            ("answer_func", attention.ANSWERS),
+        ):
             if getattr(self, name) not in known:
                 raise errors.UserError(
                     f"--{name} must be one of {', '.join(known)}, got "
-                    f"'{getattr(self, name)}'")
+                    f"'{getattr(self, name)}'"
+                )
         for name in ("keep_prob", "input_keep_prob"):
             if not 0 < getattr(self, name) <= 1:
-                raise errors.UserError(f"--{name} must be in (0, 1], got "
-                                       f"{getattr(self, name)}")
+                raise errors.UserError(
+                    f"--{name} must be in (0, 1], got {getattr(self, name)}"
+                )
 
     @property
-    def channels(self) -> List[int]:
+    def channels(self) -> list[int]:
         """Channels of each character filter."""
         return _numbers("out_channel_dims", self.out_channel_dims)
 
     @property
-    def heights(self) -> List[int]:
+    def heights(self) -> list[int]:
         """Characters that each filter sees."""
         return _numbers("filter_heights", self.filter_heights)
 
     @property
     def word_size(self) -> int:
         """Features of an embedded word."""
-        return (self.char_out_size * self.use_char_emb
-                + self.word_emb_size * self.use_word_emb)
+        return (
+            self.char_out_size * self.use_char_emb
+            + self.word_emb_size * self.use_word_emb
+        )
 
 
 class BiDAF(tf.keras.Model):
@@ -117,9 +137,14 @@ class BiDAF(tf.keras.Model):
         `dynamic_att` cannot have.
     """
 
-    def __init__(self, config: ModelConfig,
-                 sizes: Optional[Mapping[str, int]] = None, seed: int = 0,
-                 word_vectors: Optional[np.ndarray] = None, **kwargs):
+    def __init__(
+        self,
+        config: ModelConfig,
+        sizes: Optional[Mapping[str, int]] = None,
+        seed: int = 0,
+        word_vectors: Optional[np.ndarray] = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.config = config
         self.sizes = _checked_sizes(config, sizes or {})
@@ -129,34 +154,47 @@ class BiDAF(tf.keras.Model):
         width = config.word_size
         self.highway = [
             layers.Highway(width, seeds, name=f"highway_{i}")
-            for i in range(config.highway_num_layers * config.highway)]
+            for i in range(config.highway_num_layers * config.highway)
+        ]
         self.question_lstm = self._two_way(PREPROCESSING, width, seeds)
         self.context_lstm = self.question_lstm
         if not config.share_lstm_weights:
-            self.context_lstm = self._two_way(PREPROCESSING, width, seeds,
-                                              suffix="_context")
+            self.context_lstm = self._two_way(
+                PREPROCESSING, width, seeds, suffix="_context"
+            )
         self.similarity = None
         if not config.dynamic_att and (config.q2c_att or config.c2q_att):
             self.similarity = attention.Similarity(
-                config.logit_func, self.pre_size, seeds, name="u_logits")
+                config.logit_func, self.pre_size, seeds, name="u_logits"
+            )
         wrap = attention_cell.AttentionCell if config.dynamic_att else None
         self.modelling = [
             self._two_way(PRUNABLE[:2], self.p_size, seeds, wrap),
-            self._two_way(PRUNABLE[2:4], self.width(PRUNABLE[:2]), seeds,
-                          wrap)]
+            self._two_way(PRUNABLE[2:4], self.width(PRUNABLE[:2]), seeds, wrap),
+        ]
         self.output_lstm = self._two_way(
-            PRUNABLE[4:], self.p_size + 3 * self.g_size, seeds)
+            PRUNABLE[4:], self.p_size + 3 * self.g_size, seeds
+        )
         self.answers = [
             attention.AnswerLogits(
-                config.answer_func, size, self.p_size, config.hidden_size,
-                seeds, name=f"logits{i}")
-            for i, size in ((1, self.g_size), (2, self.width(PRUNABLE[4:])))]
+                config.answer_func,
+                size,
+                self.p_size,
+                config.hidden_size,
+                seeds,
+                name=f"logits{i}",
+            )
+            for i, size in ((1, self.g_size), (2, self.width(PRUNABLE[4:])))
+        ]
         self.na_bias = None
         if config.na:
             self.na_bias = self.add_weight(
-                name="na_bias", shape=(),
+                name="na_bias",
+                shape=(),
                 initializer=tf.keras.initializers.RandomUniform(
-                    -3 ** .5, 3 ** .5, seeds()))
+                    -(3**0.5), 3**0.5, seeds()
+                ),
+            )
         self.built = True
 
     def _build_embeddings(self, seeds, word_vectors) -> None:
@@ -164,29 +202,41 @@ class BiDAF(tf.keras.Model):
         self.cnns = {}
         if config.use_char_emb:
             self.char_embedding = self.add_weight(
-                name="char_embedding", initializer=attention.glorot(seeds),
-                shape=(config.char_vocab_size, config.char_emb_size))
+                name="char_embedding",
+                initializer=attention.glorot(seeds),
+                shape=(config.char_vocab_size, config.char_emb_size),
+            )
             self.cnns = {
                 scope: layers.CharCNN(
-                    config.heights, config.channels, config.char_emb_size,
-                    seeds, name=f"char_cnn_{scope}")
-                for scope in ("xx", "qq")[:2 - config.share_cnn_weights]}
+                    config.heights,
+                    config.channels,
+                    config.char_emb_size,
+                    seeds,
+                    name=f"char_cnn_{scope}",
+                )
+                for scope in ("xx", "qq")[: 2 - config.share_cnn_weights]
+            }
         if config.use_word_emb:
-            initial = attention.glorot(seeds) if word_vectors is None else (
-                tf.keras.initializers.Constant(word_vectors))
+            initial = (
+                attention.glorot(seeds)
+                if word_vectors is None
+                else (tf.keras.initializers.Constant(word_vectors))
+            )
             self.word_embedding = self.add_weight(
-                name="word_embedding", initializer=initial,
-                shape=(config.word_vocab_size, config.word_emb_size))
+                name="word_embedding",
+                initializer=initial,
+                shape=(config.word_vocab_size, config.word_emb_size),
+            )
 
     def _two_way(self, names, inputs, seeds, wrap=None, suffix=""):
         cells = []
         for name in names:
             features = inputs * 4 if wrap else inputs
-            cell = layers.lstm_cell(name + suffix, features,
-                                    self.sizes[name], seeds)
+            cell = layers.lstm_cell(
+                name + suffix, features, self.sizes[name], seeds
+            )
             cells.append(wrap(cell, seeds) if wrap else cell)
-        return layers.TwoWay(*cells, inputs,
-                             name="_".join(names) + suffix)
+        return layers.TwoWay(*cells, inputs, name="_".join(names) + suffix)
 
     def width(self, names: Sequence[str]) -> int:
         """Units of some directions together."""
@@ -214,8 +264,9 @@ class BiDAF(tf.keras.Model):
         """Features of a word after the second modelling layer."""
         return self.width(PRUNABLE[2:4])
 
-    def call(self, inputs, vectors=None, training=None, seed=None
-             ) -> Dict[str, tf.Tensor]:
+    def call(
+        self, inputs, vectors=None, training=None, seed=None
+    ) -> dict[str, tf.Tensor]:
         """Scores of every context word.
 
         Args:
@@ -239,37 +290,68 @@ class BiDAF(tf.keras.Model):
         q_mask = inputs.get("q_mask", q != 0)
 
         def dropped(site, keep_prob=config.input_keep_prob):
-            return {"training": training, "seed": seed,
-                    "keep_prob": keep_prob, "site": _SITES[site]}
+            return {
+                "training": training,
+                "seed": seed,
+                "keep_prob": keep_prob,
+                "site": _SITES[site],
+            }
 
-        xx = self.embed(x, inputs["cx"], "xx", vectors,
-                        dropped("context characters", config.keep_prob))
-        qq = self.embed(q, inputs["cq"], "qq", vectors,
-                        dropped("question characters", config.keep_prob))
+        xx = self.embed(
+            x,
+            inputs["cx"],
+            "xx",
+            vectors,
+            dropped("context characters", config.keep_prob),
+        )
+        qq = self.embed(
+            q,
+            inputs["cq"],
+            "qq",
+            vectors,
+            dropped("question characters", config.keep_prob),
+        )
         lengths = tf.reduce_sum(tf.cast(x_mask, tf.int32), -1)
         # The context runs without dropout, as in the authors' code.
         u = self.question_lstm(
-            qq, tf.reduce_sum(tf.cast(q_mask, tf.int32), -1),
-            **dropped("question"))
+            qq,
+            tf.reduce_sum(tf.cast(q_mask, tf.int32), -1),
+            **dropped("question"),
+        )
         h = by_sentence(self.context_lstm, xx, lengths, training=training)
         tensors = {"xx": xx, "qq": qq, "u": u, "h": h}
         p, constants = self._attend(h, u, x_mask, q_mask, tensors)
-        keep = 1. if config.dynamic_att else config.input_keep_prob
+        keep = 1.0 if config.dynamic_att else config.input_keep_prob
         g = p
         for i, layer in enumerate(self.modelling):
-            g = by_sentence(layer, g, lengths, constants=constants,
-                            **dropped(f"modelling {i + 1}", keep))
+            g = by_sentence(
+                layer,
+                g,
+                lengths,
+                constants=constants,
+                **dropped(f"modelling {i + 1}", keep),
+            )
         logits = self._answer(0, g, p, x_mask, dropped("answer 1"))
         chosen = tf.linalg.matvec(
             tf.reshape(g, [tf.shape(g)[0], -1, self.g_size]),
-            tf.nn.softmax(logits), transpose_a=True)[:, None, None]
+            tf.nn.softmax(logits),
+            transpose_a=True,
+        )[:, None, None]
         g2 = by_sentence(
-            self.output_lstm, tf.concat(
-                [p, g, tf.broadcast_to(chosen, tf.shape(g)), g * chosen], -1),
-            lengths, **dropped("output"))
+            self.output_lstm,
+            tf.concat(
+                [p, g, tf.broadcast_to(chosen, tf.shape(g)), g * chosen], -1
+            ),
+            lengths,
+            **dropped("output"),
+        )
         logits2 = self._answer(1, g2, p, x_mask, dropped("answer 2"))
-        return {**tensors, "g1": g, "g2": g2,
-                **self._probabilities(logits, logits2, tf.shape(x))}
+        return {
+            **tensors,
+            "g1": g,
+            "g2": g2,
+            **self._probabilities(logits, logits2, tf.shape(x)),
+        }
 
     def embed(self, ids, characters, scope, vectors, dropout):
         """`[..., J]` words, `[..., J, W]` characters -> `[..., J, F]`."""
@@ -277,18 +359,19 @@ class BiDAF(tf.keras.Model):
         shape = tf.shape(ids)
         if self.config.use_char_emb:
             flat = tf.reshape(characters, [-1, tf.shape(characters)[-1]])
-            embedded = layers.drop(tf.gather(self.char_embedding, flat),
-                                   **dropout)
+            embedded = layers.drop(
+                tf.gather(self.char_embedding, flat), **dropout
+            )
             cnn = self.cnns[scope if scope in self.cnns else "xx"]
             features.append(cnn(embedded))
         if self.config.use_word_emb:
-            features.append(self._word_vectors(tf.reshape(ids, [-1]),
-                                               vectors))
+            features.append(self._word_vectors(tf.reshape(ids, [-1]), vectors))
         result = tf.concat(features, -1)
         for layer in self.highway:
             result = layer(result)
-        return tf.reshape(result, tf.concat(
-            [shape, [self.config.word_size]], 0))
+        return tf.reshape(
+            result, tf.concat([shape, [self.config.word_size]], 0)
+        )
 
     def _word_vectors(self, ids, vectors):
         size = self.config.word_vocab_size
@@ -304,15 +387,19 @@ class BiDAF(tf.keras.Model):
         """The attention's features, and what the modelling cells look at."""
         if self.config.dynamic_att:
             sentences = tf.shape(h)[1]
-            return h, (tf.repeat(u, sentences, axis=0),
-                       tf.repeat(q_mask, sentences, axis=0))
+            return h, (
+                tf.repeat(u, sentences, axis=0),
+                tf.repeat(q_mask, sentences, axis=0),
+            )
         attended = context = None
         if self.similarity is not None:
             attended, context, tensors["a_u"], tensors["a_h"] = (
-                attention.attend(self.similarity, h, u, x_mask, q_mask))
+                attention.attend(self.similarity, h, u, x_mask, q_mask)
+            )
         if not self.config.c2q_att:
             attended = tf.broadcast_to(
-                tf.reduce_mean(u, 1)[:, None, None], tf.shape(h))
+                tf.reduce_mean(u, 1)[:, None, None], tf.shape(h)
+            )
         blocks = [h, attended, h * attended]
         if self.config.q2c_att:
             blocks.append(h * context[:, :, None])
@@ -324,8 +411,11 @@ class BiDAF(tf.keras.Model):
         return tf.reshape(logits, [tf.shape(logits)[0], -1])
 
     def _probabilities(self, logits, logits2, shape):
-        result = {"start_logits": logits, "end_logits": logits2,
-                  "words": tf.reshape(tf.sigmoid(logits2), shape)}
+        result = {
+            "start_logits": logits,
+            "end_logits": logits2,
+            "words": tf.reshape(tf.sigmoid(logits2), shape),
+        }
         nothing = []
         for name, each in (("start", logits), ("end", logits2)):
             if self.na_bias is not None:
@@ -339,15 +429,19 @@ class BiDAF(tf.keras.Model):
             result["na_prob"] = nothing[0] * nothing[1]
         return result
 
-    def two_way_layers(self) -> Dict[str, layers.TwoWay]:
+    def two_way_layers(self) -> dict[str, layers.TwoWay]:
         """The LSTM layers by the authors' scope."""
         result = {"prepro/u1": self.question_lstm}
         if self.context_lstm is not self.question_lstm:
             result["prepro/h1"] = self.context_lstm
-        return {**result, "main/g0": self.modelling[0],
-                "main/g1": self.modelling[1], "main/g2": self.output_lstm}
+        return {
+            **result,
+            "main/g0": self.modelling[0],
+            "main/g1": self.modelling[1],
+            "main/g2": self.output_lstm,
+        }
 
-    def tf1_views(self) -> Dict[str, tf1.View]:
+    def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables by name, in the order they make them."""
         views = {}
         if self.config.use_char_emb:
@@ -357,15 +451,17 @@ class BiDAF(tf.keras.Model):
         if self.config.use_word_emb:
             views["emb/emb_var/word_emb_mat"] = tf1.plain(self.word_embedding)
         for i, layer in enumerate(self.highway):
-            views.update(layer.tf1_views(
-                f"highway/highway_network/layer_{i}"))
-        lstms = {scope: _lstm_views(scope, layer)
-                 for scope, layer in self.two_way_layers().items()}
+            views.update(layer.tf1_views(f"highway/highway_network/layer_{i}"))
+        lstms = {
+            scope: _lstm_views(scope, layer)
+            for scope, layer in self.two_way_layers().items()
+        }
         for scope in [s for s in lstms if s.startswith("prepro")]:
             views.update(lstms[scope])
         if self.similarity is not None:
-            views.update(self.similarity.tf1_views(
-                "main/p0/bi_attention/u_logits"))
+            views.update(
+                self.similarity.tf1_views("main/p0/bi_attention/u_logits")
+            )
         views.update({**lstms["main/g0"], **lstms["main/g1"]})
         views.update(self.answers[0].tf1_views("main/logits1"))
         views.update(lstms["main/g2"])
@@ -378,25 +474,33 @@ class BiDAF(tf.keras.Model):
         """ISS components of the directions that can be shrunk."""
         return groups.iss_groups(self, groups.shrinkable(self))
 
-    def lstm_cells(self) -> Dict[str, cells.LSTMCell]:
+    def lstm_cells(self) -> dict[str, cells.LSTMCell]:
         """The LSTM cells, by the authors' scope and direction."""
-        return {f"{scope}/{direction}": getattr(cell, "lstm", cell)
-                for scope, layer in self.two_way_layers().items()
-                for direction, cell in zip(("fw", "bw"), layer.cells)}
+        return {
+            f"{scope}/{direction}": getattr(cell, "lstm", cell)
+            for scope, layer in self.two_way_layers().items()
+            for direction, cell in zip(("fw", "bw"), layer.cells)
+        }
 
-    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+    def layer_types(self) -> dict[str, list[tf.Variable]]:
         """The matrices that may be pruned, by the types of `LAYER_TYPES`."""
         found = self.lstm_cells().values()
-        return {"input": [cell.kernel for cell in found],
-                "recurrent": [cell.recurrent_kernel for cell in found],
-                "highway": [matrix for layer in self.highway
-                            for matrix in (layer.trans, layer.gate)]}
+        return {
+            "input": [cell.kernel for cell in found],
+            "recurrent": [cell.recurrent_kernel for cell in found],
+            "highway": [
+                matrix
+                for layer in self.highway
+                for matrix in (layer.trans, layer.gate)
+            ],
+        }
 
-    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
-                                           tf.Variable]]:
+    def packable(self) -> dict[str, Union[tf.keras.layers.Layer, tf.Variable]]:
         """What sparse inference multiplies by, by name."""
-        found = {name.replace("/", "."): cell
-                 for name, cell in self.lstm_cells().items()}
+        found = {
+            name.replace("/", "."): cell
+            for name, cell in self.lstm_cells().items()
+        }
         for i, layer in enumerate(self.highway):
             found[f"highway_{i}.trans"] = layer.trans
             found[f"highway_{i}.gate"] = layer.gate
@@ -408,8 +512,7 @@ class BiDAF(tf.keras.Model):
         for layer in [self.context_lstm, *self.modelling, self.output_lstm]:
             for cell in layer.cells:
                 cell = getattr(cell, "lstm", cell)
-                total += report.lstm_mult_adds(cell.kernel.shape[0],
-                                               cell.units)
+                total += report.lstm_mult_adds(cell.kernel.shape[0], cell.units)
         return total
 
     def resized(self, sizes: Mapping[str, int]) -> "BiDAF":
@@ -417,17 +520,22 @@ class BiDAF(tf.keras.Model):
         return BiDAF(self.config, {**self.sizes, **sizes}, self.seed)
 
     def get_config(self):
-        return {"config": dataclasses.asdict(self.config),
-                "sizes": dict(self.sizes), "seed": self.seed}
+        return {
+            "config": dataclasses.asdict(self.config),
+            "sizes": dict(self.sizes),
+            "seed": self.seed,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(ModelConfig(**config["config"]), config["sizes"],
-                   config["seed"])
+        return cls(
+            ModelConfig(**config["config"]), config["sizes"], config["seed"]
+        )
 
 
-def by_sentence(layer: layers.TwoWay, features: tf.Tensor,
-                lengths: tf.Tensor, **kwargs) -> tf.Tensor:
+def by_sentence(
+    layer: layers.TwoWay, features: tf.Tensor, lengths: tf.Tensor, **kwargs
+) -> tf.Tensor:
     """Runs a layer over each sentence: `[N, M, JX, F]` -> `[N, M, JX, F']`.
 
     Args:
@@ -437,11 +545,13 @@ def by_sentence(layer: layers.TwoWay, features: tf.Tensor,
       **kwargs: of the layer's call.
     """
     shape = tf.shape(features)
-    flat = tf.reshape(features, [shape[0] * shape[1], shape[2],
-                                 features.shape[-1]])
+    flat = tf.reshape(
+        features, [shape[0] * shape[1], shape[2], features.shape[-1]]
+    )
     outputs = layer(flat, tf.reshape(lengths, [-1]), **kwargs)
-    return tf.reshape(outputs, [shape[0], shape[1], shape[2],
-                                outputs.shape[-1]])
+    return tf.reshape(
+        outputs, [shape[0], shape[1], shape[2], outputs.shape[-1]]
+    )
 
 
 def with_no_answer(bias: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -450,12 +560,15 @@ def with_no_answer(bias: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.concat([first, logits], 1)
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, int]:
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Sizes of the LSTM directions of a model given by TF1 names."""
     scopes = {"PreFwd": "prepro/u1/fw", "PreBwd": "prepro/u1/bw"}
-    scopes.update({
-        name: f"main/g{i // 2}/{'fb'[i % 2]}w"
-        for i, name in enumerate(PRUNABLE)})
+    scopes.update(
+        {
+            name: f"main/g{i // 2}/{'fb'[i % 2]}w"
+            for i, name in enumerate(PRUNABLE)
+        }
+    )
     sizes = {}
     for name, scope in scopes.items():
         for cell in ("basic_lstm_cell", "AttentionCell/basic_lstm_cell"):
@@ -465,7 +578,7 @@ def sizes_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, int]:
     return sizes
 
 
-def _lstm_views(scope: str, layer: layers.TwoWay) -> Dict[str, tf1.View]:
+def _lstm_views(scope: str, layer: layers.TwoWay) -> dict[str, tf1.View]:
     views = {}
     for direction, cell in zip(("fw", "bw"), layer.cells):
         if isinstance(cell, attention_cell.AttentionCell):
@@ -477,31 +590,37 @@ def _lstm_views(scope: str, layer: layers.TwoWay) -> Dict[str, tf1.View]:
     return views
 
 
-def _checked_sizes(config: ModelConfig, sizes: Mapping[str, int]
-                   ) -> Dict[str, int]:
+def _checked_sizes(
+    config: ModelConfig, sizes: Mapping[str, int]
+) -> dict[str, int]:
     for name, size in sizes.items():
         if name not in DIRECTIONS or size < 1:
             raise errors.UserError(
                 f"size {size} of LSTM direction '{name}': expected at least "
-                f"1, and one of {', '.join(DIRECTIONS)}")
-    result = {name: sizes.get(name, config.hidden_size)
-              for name in DIRECTIONS}
-    pre, first = (result["PreFwd"] + result["PreBwd"],
-                  result["ModFwd1"] + result["ModBwd1"])
+                f"1, and one of {', '.join(DIRECTIONS)}"
+            )
+    result = {name: sizes.get(name, config.hidden_size) for name in DIRECTIONS}
+    pre, first = (
+        result["PreFwd"] + result["PreBwd"],
+        result["ModFwd1"] + result["ModBwd1"],
+    )
     if config.dynamic_att and pre != first:
         raise errors.UserError(
             f"dynamic_att compares words with {first} features with "
             f"questions of {pre}; {', '.join(DIRECTIONS[:4])} must keep "
-            "their sizes")
+            "their sizes"
+        )
     return result
 
 
-def _numbers(name: str, text: str) -> Tuple[int, ...]:
+def _numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         numbers = [int(part) for part in text.split(",")]
         if min(numbers) >= 1:
             return numbers
     except ValueError:
         pass
-    raise errors.UserError(f"--{name} must be whole numbers from 1 on between "
-                           f"commas, e.g. 60,40, got '{text}'")
+    raise errors.UserError(
+        f"--{name} must be whole numbers from 1 on between "
+        f"commas, e.g. 60,40, got '{text}'"
+    )

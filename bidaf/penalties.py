@@ -1,6 +1,7 @@
 """BiDAF's cost: cross entropy of the answer, and the authors' penalties."""
 
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +15,12 @@ from iss_rnns.interop import tf1
 Found = Callable[[tf.Variable], tf.Tensor]
 
 
-def answer_costs(outputs: Mapping[str, tf.Tensor],
-                 batch: Mapping[str, tf.Tensor], wy: bool,
-                 na_bias=None) -> List[tf.Tensor]:
+def answer_costs(
+    outputs: Mapping[str, tf.Tensor],
+    batch: Mapping[str, tf.Tensor],
+    wy: bool,
+    na_bias=None,
+) -> list[tf.Tensor]:
     """Cross entropies, each a mean over the rows of a batch.
 
     Rows beyond the batch's questions count as 0 in the mean, and so do rows
@@ -36,15 +40,22 @@ def answer_costs(outputs: Mapping[str, tf.Tensor],
     if wy:
         return [tf.reduce_mean(asked * _word_costs(outputs, batch))]
     costs = []
-    for logits, labels in ((outputs["start_logits"], batch["y"]),
-                           (outputs["end_logits"], batch["y2"])):
+    for logits, labels in (
+        (outputs["start_logits"], batch["y"]),
+        (outputs["end_logits"], batch["y2"]),
+    ):
         labels = tf.reshape(labels, tf.shape(logits))
         if na_bias is not None:
             logits = model.with_no_answer(na_bias, logits)
             labels = tf.concat([batch["na"][:, None], labels], 1)
-        costs.append(tf.reduce_mean(
-            asked * tf.nn.softmax_cross_entropy_with_logits(
-                tf.cast(labels, tf.float32), logits)))
+        costs.append(
+            tf.reduce_mean(
+                asked
+                * tf.nn.softmax_cross_entropy_with_logits(
+                    tf.cast(labels, tf.float32), logits
+                )
+            )
+        )
     return costs
 
 
@@ -53,31 +64,34 @@ def _word_costs(outputs, batch) -> tf.Tensor:
     inside = tf.cast(batch["wy"], tf.float32)
     words = tf.cast(batch["x_mask"], tf.float32)
     costs = tf.nn.sigmoid_cross_entropy_with_logits(
-        inside, tf.reshape(outputs["end_logits"], tf.shape(inside)))
+        inside, tf.reshape(outputs["end_logits"], tf.shape(inside))
+    )
     count = tf.reduce_sum(inside)
     ratio = count / (tf.reduce_sum(words) - count)
     return tf.reduce_sum(costs * (inside + (words - inside) * ratio), [1, 2])
 
 
-def sparse_views(net: model.BiDAF) -> Dict[str, tf1.View]:
+def sparse_views(net: model.BiDAF) -> dict[str, tf1.View]:
     """What L1, row and column lasso and zeroing act on: most of the net.
 
     Everything of the LSTMs, attention and logits, biases included; not the
     no-answer bias, which the authors' program makes too late to be caught.
     """
-    return {name: view for name, view in net.tf1_views().items()
-            if name.startswith(("prepro/", "main/"))
-            and name != "main/na_bias"}
+    return {
+        name: view
+        for name, view in net.tf1_views().items()
+        if name.startswith(("prepro/", "main/")) and name != "main/na_bias"
+    }
 
 
 class MixedLasso(NamedTuple):
     """What one variable adds: group lasso over groups, L1 over variables."""
-    groups: List[groups.Group]
-    l1_variables: List[tf.Variable]
+
+    groups: list[groups.Group]
+    l1_variables: list[tf.Variable]
 
 
-def mixed_lasso(net: model.BiDAF, coef_scaling: bool
-                ) -> Dict[str, MixedLasso]:
+def mixed_lasso(net: model.BiDAF, coef_scaling: bool) -> dict[str, MixedLasso]:
     """The authors' row and column mode, by TF1 name.
 
     Rows and columns of matrices are groups; vectors, and matrices of one
@@ -90,39 +104,49 @@ def mixed_lasso(net: model.BiDAF, coef_scaling: bool
     result = {}
     for name, view in sparse_views(net).items():
         longest = int(np.prod(view.shape))
-        lines: List[groups.Group] = []
-        l1_variables: List[tf.Variable] = []
+        lines: list[groups.Group] = []
+        l1_variables: list[tf.Variable] = []
         if len(view.shape) < 2:
             l1_variables = view.variables
         elif longest not in view.shape:
             rows, columns = view.shape
-            scales = [count ** .5 if coef_scaling else 1.
-                      for count in (rows, columns)]
-            lines = [tf1.column_group(name, view, scales[0]),
-                     *tf1.row_groups(name, view, scales[1])]
+            scales = [
+                count**0.5 if coef_scaling else 1.0 for count in (rows, columns)
+            ]
+            lines = [
+                tf1.column_group(name, view, scales[0]),
+                *tf1.row_groups(name, view, scales[1]),
+            ]
         elif longest > 1:  # A single weight gets none, as in the original.
             l1_variables = view.variables
         result[name] = MixedLasso(lines, l1_variables)
     return result
 
 
-def mixed_penalty(lasso: Mapping[str, MixedLasso], row_col_wd: float,
-                  l1wd: float, found: Found = tf.convert_to_tensor
-                  ) -> tf.Tensor:
+def mixed_penalty(
+    lasso: Mapping[str, MixedLasso],
+    row_col_wd: float,
+    l1wd: float,
+    found: Found = tf.convert_to_tensor,
+) -> tf.Tensor:
     """Sum of all that `mixed_lasso` names, L1 as `l1_penalty`; a scalar."""
-    total = tf.constant(0.)
+    total = tf.constant(0.0)
     if row_col_wd:
         total += regularizers.group_lasso(
-            [g for each in lasso.values() for g in each.groups], row_col_wd)
+            [g for each in lasso.values() for g in each.groups], row_col_wd
+        )
     if l1wd:
         total += _l1(
-            [v for each in lasso.values() for v in each.l1_variables], l1wd,
-            found)
+            [v for each in lasso.values() for v in each.l1_variables],
+            l1wd,
+            found,
+        )
     return total
 
 
-def l1_penalty(net: model.BiDAF, l1wd: float,
-               found: Found = tf.convert_to_tensor) -> tf.Tensor:
+def l1_penalty(
+    net: model.BiDAF, l1wd: float, found: Found = tf.convert_to_tensor
+) -> tf.Tensor:
     """L1 over all of `sparse_views`; a scalar.
 
     Args:
@@ -131,18 +155,24 @@ def l1_penalty(net: model.BiDAF, l1wd: float,
       found: what gives the weights whose signs the gradient has; see
         `trainer.Trainer`.
     """
-    return _l1([v for view in sparse_views(net).values()
-                for v in view.variables], l1wd, found)
+    return _l1(
+        [v for view in sparse_views(net).values() for v in view.variables],
+        l1wd,
+        found,
+    )
 
 
-def _l1(variables: Iterable[tf.Variable], l1wd: float, found: Found
-        ) -> tf.Tensor:
+def _l1(
+    variables: Iterable[tf.Variable], l1wd: float, found: Found
+) -> tf.Tensor:
     # sign(w) * w is |w| also where zeroing has made 0 of w since.
-    return l1wd * tf.add_n([tf.constant(0.)] + [
-        tf.reduce_sum(tf.sign(found(v)) * v) for v in variables])
+    return l1wd * tf.add_n(
+        [tf.constant(0.0)]
+        + [tf.reduce_sum(tf.sign(found(v)) * v) for v in variables]
+    )
 
 
-def l2_counts(net: model.BiDAF) -> Dict[str, int]:
+def l2_counts(net: model.BiDAF) -> dict[str, int]:
     """How often L2 counts each variable, by TF1 name.
 
     The authors' program adds a layer's weight decay for all variables of its
@@ -156,14 +186,21 @@ def l2_counts(net: model.BiDAF) -> Dict[str, int]:
             counts[name] = 4 if scope.endswith("trans") else 3
         elif scope.startswith(("main/p0/", "main/logits")):
             twice = f"{scope.rpartition('/')[0]}/second/weights"
-            counts[name] = 2 if scope.endswith("first") and (
-                twice in net.tf1_views()) else 1
+            counts[name] = (
+                2
+                if scope.endswith("first") and (twice in net.tf1_views())
+                else 1
+            )
     return counts
 
 
 def l2_penalty(net: model.BiDAF, wd: float) -> tf.Tensor:
     """wd * sum w^2 / 2, each variable as often as `l2_counts` says."""
     views = net.tf1_views()
-    return wd * tf.add_n([tf.constant(0.)] + [
-        count * regularizers.l2(views[name].variables, 1.)
-        for name, count in l2_counts(net).items()])
+    return wd * tf.add_n(
+        [tf.constant(0.0)]
+        + [
+            count * regularizers.l2(views[name].variables, 1.0)
+            for name, count in l2_counts(net).items()
+        ]
+    )

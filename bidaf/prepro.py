@@ -10,11 +10,12 @@ one file of arrays here, see `store`.
 """
 
 import collections
+from collections.abc import Iterable
 import math
 import os
 import pathlib
 import time
-from typing import Dict, Iterable, List, Optional, Set, Tuple, Union
+from typing import Optional, Union
 
 from absl import flags
 import numpy as np
@@ -29,10 +30,15 @@ from iss_rnns.errors import UserError
 PathLike = Union[str, os.PathLike]
 
 
-def preprocess(sources: Dict[str, PathLike], glove: PathLike, out: PathLike,
-               splitter: str = "punkt", split: bool = False,
-               glove_dim: Optional[int] = None, overwrite: bool = False
-               ) -> store.Store:
+def preprocess(
+    sources: dict[str, PathLike],
+    glove: PathLike,
+    out: PathLike,
+    splitter: str = "punkt",
+    split: bool = False,
+    glove_dim: Optional[int] = None,
+    overwrite: bool = False,
+) -> store.Store:
     """Preprocesses SQuAD files into a store.
 
     Args:
@@ -58,35 +64,49 @@ def preprocess(sources: Dict[str, PathLike], glove: PathLike, out: PathLike,
     if path.exists() and not overwrite:
         raise UserError(
             f"{path} is there already; give another --out, or --overwrite to "
-            "replace it")
+            "replace it"
+        )
     # What would be in vain after minutes of work is told now.
     tokenizer = words_lib.Tokenizer(splitter)
     _check_glove(glove, glove_dim)
     store.check_writable(out)
     read = {name: squad.read(source) for name, source in sources.items()}
     word_ids = _WordIds()
-    parts = {name: _part(source, name, tokenizer, split, word_ids)
-             for name, source in read.items()}
+    parts = {
+        name: _part(source, name, tokenizer, split, word_ids)
+        for name, source in read.items()
+    }
     vocabulary = list(word_ids)
     glove_words, vectors = read_glove(glove, set(vocabulary), glove_dim)
     if not glove_words:
         raise UserError(
             f"{glove} has a vector for none of the {len(vocabulary):,} words "
             f"of {', '.join(map(str, sources.values()))}; give word vectors "
-            "of the same language")
-    meta = {"sources": {name: str(path) for name, path in sources.items()},
-            "glove": str(glove), "glove_dim": vectors.shape[1],
-            "splitter": splitter, "split": split}
+            "of the same language"
+        )
+    meta = {
+        "sources": {name: str(path) for name, path in sources.items()},
+        "glove": str(glove),
+        "glove_dim": vectors.shape[1],
+        "splitter": splitter,
+        "split": split,
+    }
     path = store.write(out, meta, vocabulary, glove_words, vectors, parts)
     for name, part in parts.items():
-        print(f"{name}: {len(part.titles):,} articles, "
-              f"{len(part.contexts):,} paragraphs, "
-              f"{part.num_questions:,} questions, {len(part.tokens):,} words "
-              "of context")
-    print(f"{len(vocabulary):,} different words, {len(glove_words):,} lines "
-          f"of {glove} fit them")
-    print(f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB after "
-          f"{time.time() - began:.0f} s")
+        print(
+            f"{name}: {len(part.titles):,} articles, "
+            f"{len(part.contexts):,} paragraphs, "
+            f"{part.num_questions:,} questions, {len(part.tokens):,} words "
+            "of context"
+        )
+    print(
+        f"{len(vocabulary):,} different words, {len(glove_words):,} lines "
+        f"of {glove} fit them"
+    )
+    print(
+        f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB after "
+        f"{time.time() - began:.0f} s"
+    )
     return store.Store(path)
 
 
@@ -97,43 +117,67 @@ class _WordIds(dict):
         self[word] = len(self)
         return len(self) - 1
 
-    def of(self, words: Iterable[str]) -> List[int]:
+    def of(self, words: Iterable[str]) -> list[int]:
         return [self[word] for word in words]
 
 
-def _part(source: squad.Squad, name: str, tokenizer: words_lib.Tokenizer,
-          split: bool, word_ids: _WordIds) -> store.Part:
+def _part(
+    source: squad.Squad,
+    name: str,
+    tokenizer: words_lib.Tokenizer,
+    split: bool,
+    word_ids: _WordIds,
+) -> store.Part:
     """Cuts all texts of a source into words and finds its answers."""
     columns = collections.defaultdict(list)
     sizes = collections.defaultdict(list)
-    seen: Dict[int, None] = {}
+    seen: dict[int, None] = {}
     num_paragraphs = sum(len(a.paragraphs) for a in source.articles)
-    progress = tqdm.tqdm(total=num_paragraphs, desc=name, unit=" paragraphs",
-                         disable=None)
+    progress = tqdm.tqdm(
+        total=num_paragraphs, desc=name, unit=" paragraphs", disable=None
+    )
     with progress:
         for number, article in enumerate(source.articles):
             for paragraph in article.paragraphs:
-                _add_paragraph(paragraph, tokenizer, split, word_ids, seen,
-                               columns, sizes)
+                _add_paragraph(
+                    paragraph, tokenizer, split, word_ids, seen, columns, sizes
+                )
                 columns["paragraph_articles"].append(number)
                 progress.update()
     return store.Part(
         titles=[article.title for article in source.articles],
-        contexts=columns["contexts"], ids=columns["ids"],
+        contexts=columns["contexts"],
+        ids=columns["ids"],
         answer_texts=columns["answer_texts"],
         answer_spans=_ints(columns["answer_spans"]).reshape(-1, 2, 2),
         answer_characters=_ints(columns["answer_characters"]).reshape(-1, 2),
-        **{key: _ints(columns[key]) for key in (
-            "tokens", "token_starts", "paragraph_articles",
-            "question_tokens", "question_paragraphs")},
-        **{f"{key}_offsets": _ints(np.cumsum([0] + sizes[key])) for key in (
-            "sentence", "paragraph", "question", "answer")},
-        **_counts(seen, columns, len(word_ids)))
+        **{
+            key: _ints(columns[key])
+            for key in (
+                "tokens",
+                "token_starts",
+                "paragraph_articles",
+                "question_tokens",
+                "question_paragraphs",
+            )
+        },
+        **{
+            f"{key}_offsets": _ints(np.cumsum([0] + sizes[key]))
+            for key in ("sentence", "paragraph", "question", "answer")
+        },
+        **_counts(seen, columns, len(word_ids)),
+    )
 
 
-def _add_paragraph(paragraph: squad.Paragraph, tokenizer: words_lib.Tokenizer,
-                   split: bool, word_ids: _WordIds, seen: Dict[int, None],
-                   columns: Dict[str, list], sizes: Dict[str, list]) -> None:
+def _add_paragraph(
+    paragraph: squad.Paragraph,
+    tokenizer: words_lib.Tokenizer,
+    split: bool,
+    word_ids: _WordIds,
+    seen: dict[int, None],
+    columns: dict[str, list],
+    sizes: dict[str, list],
+) -> None:
     """Appends a paragraph and its questions to the columns of a part."""
     context = words_lib.plain_quotes(paragraph.context)
     texts = tokenizer.sentences(context) if split else [context]
@@ -157,8 +201,10 @@ def _add_paragraph(paragraph: squad.Paragraph, tokenizer: words_lib.Tokenizer,
         sizes["answer"].append(len(question.answers))
         for number, answer in enumerate(question.answers, 1):
             span, characters = places.find(
-                answer.start, answer.start + len(answer.text),
-                f"{question.where}, answer {number}")
+                answer.start,
+                answer.start + len(answer.text),
+                f"{question.where}, answer {number}",
+            )
             columns["answer_spans"].append(span)
             columns["answer_characters"].append(characters)
             columns["answer_texts"].append(answer.text)
@@ -170,7 +216,7 @@ def _add_paragraph(paragraph: squad.Paragraph, tokenizer: words_lib.Tokenizer,
     sizes["paragraph"].append(len(sentences))
 
 
-def _starts(words: List[str], context: str, where: str) -> List[int]:
+def _starts(words: list[str], context: str, where: str) -> list[int]:
     """Where each word begins in the context."""
     starts = []
     position = 0
@@ -179,7 +225,8 @@ def _starts(words: List[str], context: str, where: str) -> List[int]:
         if start < 0:
             raise UserError(
                 f"{where}: the word {word!r} that the tokenizer found is not "
-                f"in the context after character {position}")
+                f"in the context after character {position}"
+            )
         starts.append(start)
         position = start + len(word)
     return starts
@@ -188,47 +235,57 @@ def _starts(words: List[str], context: str, where: str) -> List[int]:
 class _Places:
     """Finds the words of a paragraph that lie under given characters."""
 
-    def __init__(self, sentences: List[List[str]], words: List[str],
-                 starts: List[int]):
+    def __init__(
+        self, sentences: list[list[str]], words: list[str], starts: list[int]
+    ):
         self.starts = np.array(starts)
         self.ends = self.starts + [len(word) for word in words]
         self.offsets = np.cumsum([0] + [len(words) for words in sentences])
 
-    def find(self, start: int, stop: int, where: str
-             ) -> Tuple[List[List[int]], List[int]]:
+    def find(
+        self, start: int, stop: int, where: str
+    ) -> tuple[list[list[int]], list[int]]:
         """Word span and place within the words of characters start:stop."""
         under = np.flatnonzero((self.starts < stop) & (self.ends > start))
         if not len(under):  # Such as the second half of ''.
             raise UserError(
                 f"{where}: no word of the context lies at characters "
-                f"{start} to {stop}; an answer has to cover one")
+                f"{start} to {stop}; an answer has to cover one"
+            )
         first, last = under[0], under[-1]
         (sentence, word), (last_sentence, last_word) = map(
-            self._in_sentence, (first, last))
-        return ([[sentence, word], [last_sentence, last_word + 1]],
-                [start - self.starts[first], stop - self.starts[last] - 1])
+            self._in_sentence, (first, last)
+        )
+        return (
+            [[sentence, word], [last_sentence, last_word + 1]],
+            [start - self.starts[first], stop - self.starts[last] - 1],
+        )
 
-    def _in_sentence(self, place: int) -> List[int]:
+    def _in_sentence(self, place: int) -> list[int]:
         sentence = np.searchsorted(self.offsets, place, "right") - 1
         return [sentence, place - self.offsets[sentence]]
 
 
-def _counts(seen: Dict[int, None], columns: Dict[str, list], num_words: int
-            ) -> Dict[str, np.ndarray]:
+def _counts(
+    seen: dict[int, None], columns: dict[str, list], num_words: int
+) -> dict[str, np.ndarray]:
     """The part's words in the order of occurrence, and how often each is."""
     counts = np.bincount(columns["tokens"], columns["repeats"], num_words)
     counts += np.bincount(columns["question_tokens"], minlength=num_words)
     order = _ints(list(seen))
-    return {"counted_words": order,
-            "word_counts": counts[order].astype(np.int64)}
+    return {
+        "counted_words": order,
+        "word_counts": counts[order].astype(np.int64),
+    }
 
 
 def _ints(values) -> np.ndarray:
     return np.asarray(values, np.int32)
 
 
-def read_glove(path: PathLike, words: Set[str], dim: Optional[int] = None
-               ) -> Tuple[List[str], np.ndarray]:
+def read_glove(
+    path: PathLike, words: set[str], dim: Optional[int] = None
+) -> tuple[list[str], np.ndarray]:
     """Reads the vectors that words of a text can use.
 
     A line fits if its word, or the word capitalized, in lower or in upper
@@ -249,9 +306,14 @@ def read_glove(path: PathLike, words: Set[str], dim: Optional[int] = None
     """
     dim = _check_glove(path, dim)
     wanted = words | {word.lower() for word in words}
-    found: Dict[str, np.ndarray] = {}
-    progress = tqdm.tqdm(total=os.path.getsize(path), desc="word vectors",
-                         unit="B", unit_scale=True, disable=None)
+    found: dict[str, np.ndarray] = {}
+    progress = tqdm.tqdm(
+        total=os.path.getsize(path),
+        desc="word vectors",
+        unit="B",
+        unit_scale=True,
+        disable=None,
+    )
     with progress, open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             progress.update(len(line))
@@ -266,7 +328,7 @@ def read_glove(path: PathLike, words: Set[str], dim: Optional[int] = None
     return list(found), vectors.reshape(-1, dim)
 
 
-def variants(word: str) -> Tuple[str, str, str, str]:
+def variants(word: str) -> tuple[str, str, str, str]:
     """The forms under which a word is looked up, in the authors' order."""
     return word, word.capitalize(), word.lower(), word.upper()
 
@@ -280,35 +342,39 @@ def _check_glove(path: PathLike, dim: Optional[int]) -> int:
         raise UserError(
             f"cannot read word vectors {path}: {error.strerror}; give a GloVe "
             "text file such as glove.6B.100d.txt (in glove.6B.zip of "
-            "nlp.stanford.edu/projects/glove)") from error
+            "nlp.stanford.edu/projects/glove)"
+        ) from error
     columns = line.split()
     if len(columns) == 2 and all(column.isdigit() for column in columns):
         raise UserError(
             f"{path}, line 1: it is a header of counts, as word2vec writes; "
-            "take the line away, a GloVe file begins with the first word")
+            "take the line away, a GloVe file begins with the first word"
+        )
     if len(columns) < 2:
         raise UserError(
             f"{path}, line 1: expected a word and its numbers between blanks, "
-            f"got {line[:40]!r}")
+            f"got {line[:40]!r}"
+        )
     if dim and len(columns) != dim + 1:
         raise UserError(
             f"{path} has {len(columns) - 1} numbers per word, --glove_dim "
-            f"asks for {dim}")
+            f"asks for {dim}"
+        )
     return len(columns) - 1
 
 
-def _glove_line(line: bytes, dim: int, where: str
-                ) -> Tuple[str, List[bytes]]:
+def _glove_line(line: bytes, dim: int, where: str) -> tuple[str, list[bytes]]:
     """Word and numbers of a line, the numbers not yet read."""
     columns = line.split()
     surplus = len(columns) - dim - 1
     # GloVe 840B has a few words with blanks in them, such as ". . .".
-    if surplus < 0 or any(map(_is_number, columns[1:surplus + 1])):
+    if surplus < 0 or any(map(_is_number, columns[1 : surplus + 1])):
         raise UserError(
             f"{where}: it has {len(columns)} columns, expected {dim + 1}: a "
-            f"word and {dim} numbers")
+            f"word and {dim} numbers"
+        )
     try:
-        return b" ".join(columns[:surplus + 1]).decode(), columns[-dim:]
+        return b" ".join(columns[: surplus + 1]).decode(), columns[-dim:]
     except UnicodeDecodeError as error:
         raise UserError(
             f"{where}: its word is not UTF-8 (byte "
@@ -324,51 +390,73 @@ def _is_number(column: bytes) -> bool:
     return True
 
 
-def _numbers(columns: List[bytes], where: str) -> np.ndarray:
+def _numbers(columns: list[bytes], where: str) -> np.ndarray:
     for column in columns:
         if not _is_number(column) or not math.isfinite(float(column)):
             raise UserError(
                 f"{where}: '{column.decode(errors='replace')}' is no finite "
-                f"number; expected a word and {len(columns)} numbers")
+                f"number; expected a word and {len(columns)} numbers"
+            )
     return np.array(columns, np.float64)
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("train", None, "SQuAD v1.1 file to train on.",
-                        required=True)
-    flags.DEFINE_string("dev", None, "SQuAD v1.1 file to evaluate on.",
-                        required=True)
     flags.DEFINE_string(
-        "test", None, "Another SQuAD v1.1 file, kept as part 'test'. Without "
-        "it the test part is the dev part, as in the authors' code.")
-    flags.DEFINE_string("glove", None, "GloVe text file of word vectors.",
-                        required=True)
+        "train", None, "SQuAD v1.1 file to train on.", required=True
+    )
+    flags.DEFINE_string(
+        "dev", None, "SQuAD v1.1 file to evaluate on.", required=True
+    )
+    flags.DEFINE_string(
+        "test",
+        None,
+        "Another SQuAD v1.1 file, kept as part 'test'. Without "
+        "it the test part is the dev part, as in the authors' code.",
+    )
+    flags.DEFINE_string(
+        "glove", None, "GloVe text file of word vectors.", required=True
+    )
     flags.DEFINE_integer(
-        "glove_dim", None, "Numbers per word vector; checked against the "
-        "file. Default: what the file has.", lower_bound=1)
-    flags.DEFINE_string("out", None, "Folder that store.npz is written to.",
-                        required=True)
+        "glove_dim",
+        None,
+        "Numbers per word vector; checked against the "
+        "file. Default: what the file has.",
+        lower_bound=1,
+    )
+    flags.DEFINE_string(
+        "out", None, "Folder that store.npz is written to.", required=True
+    )
     flags.DEFINE_enum(
-        "sentence_splitter", "punkt", words_lib.SPLITTERS,
+        "sentence_splitter",
+        "punkt",
+        words_lib.SPLITTERS,
         "What finds the ends of sentences: NLTK's punkt, as the authors have "
-        "it, a simple rule, or nothing.")
-    flags.DEFINE_bool("split", False,
-                      "Keep the sentences of a context apart.")
+        "it, a simple rule, or nothing.",
+    )
+    flags.DEFINE_bool("split", False, "Keep the sentences of a context apart.")
     flags.DEFINE_bool("overwrite", False, "Replace a store in --out.")
 
 
-def main(argv: List[str]) -> None:
+def main(argv: list[str]) -> None:
     """Runs `preprocess` on the command line's files."""
     options = flags.FLAGS
     if len(argv) > 1:
-        raise UserError(f"argument '{argv[1]}' has no flag before it; give "
-                        "files as --train, --dev, --glove")
+        raise UserError(
+            f"argument '{argv[1]}' has no flag before it; give "
+            "files as --train, --dev, --glove"
+        )
     sources = {"train": options.train, "dev": options.dev}
     if options.test:
         sources["test"] = options.test
-    preprocess(sources, options.glove, options.out,
-               options.sentence_splitter, options.split, options.glove_dim,
-               options.overwrite)
+    preprocess(
+        sources,
+        options.glove,
+        options.out,
+        options.sentence_splitter,
+        options.split,
+        options.glove_dim,
+        options.overwrite,
+    )
 
 
 if __name__ == "__main__":

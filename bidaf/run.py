@@ -1,9 +1,10 @@
 """One training run of BiDAF: the loop, its records, and going on with it."""
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Optional
 
 import tensorflow as tf
 
@@ -28,6 +29,7 @@ ANSWERS, EVAL = "answers", "eval"  # folders below a run's
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How a run goes, beside what training needs; see the flags' help."""
+
     batch_size: int = 60
     eval_period: int = 1000
     save_period: int = 1000
@@ -40,17 +42,26 @@ class Plan:
     rules: scoring.Rules = scoring.Rules()
 
 
-def fresh_net(config: model_lib.ModelConfig, questions: sources.Questions,
-              seed: int, sizes: Optional[Dict[str, int]] = None
-              ) -> model_lib.BiDAF:
+def fresh_net(
+    config: model_lib.ModelConfig,
+    questions: sources.Questions,
+    seed: int,
+    sizes: Optional[dict[str, int]] = None,
+) -> model_lib.BiDAF:
     """A net with initial weights: known words start from their vectors."""
     return model_lib.BiDAF(
-        config, sizes, seed, feed.embedding_matrix(questions.train, seed))
+        config, sizes, seed, feed.embedding_matrix(questions.train, seed)
+    )
 
 
-def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
-          questions: sources.Questions, run: runs.RunDirectory,
-          resume: bool) -> Tuple[trainer_lib.Trainer, List[Dict]]:
+def train(
+    net: model_lib.BiDAF,
+    options: train_lib.Options,
+    plan: Plan,
+    questions: sources.Questions,
+    run: runs.RunDirectory,
+    resume: bool,
+) -> tuple[trainer_lib.Trainer, list[dict]]:
     """Trains to the last step, or goes on with an interrupted run.
 
     Between two evaluations, `eval_period` steps, lies what the records call
@@ -76,12 +87,15 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
         "options": json.loads(json.dumps(options.describe())),
         "model": dataclasses.asdict(net.config),
         "max_word_size": questions.sizes.max_word_size,
-        "questions": questions.description, "batch_size": plan.batch_size,
-        "eval_period": plan.eval_period, "cluster": plan.cluster,
-        "data": dataclasses.asdict(questions.train.config)}
+        "questions": questions.description,
+        "batch_size": plan.batch_size,
+        "eval_period": plan.eval_period,
+        "cluster": plan.cluster,
+        "data": dataclasses.asdict(questions.train.config),
+    }
     if isinstance(options.group_config, group_json.GroupFile):
         fixed["groups"] = options.group_config.digest
-    state = {"epoch": 0, "batch": 0, "seconds": 0.}
+    state = {"epoch": 0, "batch": 0, "seconds": 0.0}
     if resume:
         state = checkpoints.last_state()
         language_training.check_same_run(state, fixed)
@@ -89,8 +103,10 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     trainer = train_lib.compiled(net, options, questions.vectors)
     if resume:
         checkpoints.restore(trainer)
-        print(f"resumed {run.path} at step "
-              f"{int(trainer.optimizer.iterations)}", flush=True)
+        print(
+            f"resumed {run.path} at step {int(trainer.optimizer.iterations)}",
+            flush=True,
+        )
     else:
         questions.vocabulary.save(run.path / sources.VOCABULARY)
     # A resumed run of an older version was never cut.
@@ -99,48 +115,81 @@ def train(net: model_lib.BiDAF, options: train_lib.Options, plan: Plan,
     clock = training.Clock(plan.batch_size, state["seconds"])
     epochs = -(-options.num_steps // plan.eval_period)
     finished = int(trainer.optimizer.iterations) >= options.num_steps
-    metrics = runs.Metrics(run.path / "metrics.csv",
-                           epochs if finished else state["epoch"])
+    metrics = runs.Metrics(
+        run.path / "metrics.csv", epochs if finished else state["epoch"]
+    )
     tensorboard = training.TensorBoard(run.path / "tensorboard")
     sparsity = train_lib.sparsity_callbacks(net, options)
     logger = callbacks.SparsityLogger(groups)
     progress = training.Progress(
-        plan.eval_period, epochs, groups, clock, state["batch"],
+        plan.eval_period,
+        epochs,
+        groups,
+        clock,
+        state["batch"],
         # Six counts of units follow, in the same 80 columns.
-        lambda logs: f"cost {float(logs['smoothed_cost']):.2f}, "
-                     f"{clock.words_per_second():.1f} q/s")
+        lambda logs: (
+            f"cost {float(logs['smoothed_cost']):.2f}, "
+            f"{clock.words_per_second():.1f} q/s"
+        ),
+    )
     judge = Judge(questions, plan, run, metrics, groups, clock, tensorboard)
     cutter = None
     if options.shrink_every_steps is not None:
-        _, held_out = next(sources.judged_batches(
-            questions, plan.batch_size, num_batches=1))
+        _, held_out = next(
+            sources.judged_batches(questions, plan.batch_size, num_batches=1)
+        )
         cutter = callbacks.ShrinkWhileTraining(
-            groups, held_out, options.shrink_every_steps, options.dead_below,
-            options.dead_checks, keep_one=True,
-            followers=shrinking.followers(
-                sparsity + [logger, progress, judge]),
-            epoch_steps=plan.eval_period, start_batch=state["batch"])
+            groups,
+            held_out,
+            options.shrink_every_steps,
+            options.dead_below,
+            options.dead_checks,
+            keep_one=True,
+            followers=shrinking.followers(sparsity + [logger, progress, judge]),
+            epoch_steps=plan.eval_period,
+            start_batch=state["batch"],
+        )
         cutter.restore(state.get("shrinking"))
     training.fit_batches(
         trainer,
         lambda epoch, batch: sources.training_batches(
-            questions, plan.batch_size, options.seed,
-            epoch * plan.eval_period + batch, options.num_steps,
-            plan.cluster),
-        plan.eval_period, epochs,
-        sparsity + [
+            questions,
+            plan.batch_size,
+            options.seed,
+            epoch * plan.eval_period + batch,
+            options.num_steps,
+            plan.cluster,
+        ),
+        plan.eval_period,
+        epochs,
+        sparsity
+        + [
             # Cutting is part of what training takes.
-            *([cutter] if cutter else []), clock,
-            _Scalars(tensorboard, plan.log_period), logger, progress, judge,
+            *([cutter] if cutter else []),
+            clock,
+            _Scalars(tensorboard, plan.log_period),
+            logger,
+            progress,
+            judge,
             training.SaveCheckpoints(
-                checkpoints, plan.save_period, plan.eval_period,
-                lambda: {**fixed, "sizes": dict(trainer.net.sizes),
-                         "designed_sizes": designed,
-                         "seconds": clock.seconds(),
-                         "shrinking": cutter and cutter.state()},
-                state["batch"]),
-        ], epoch=state["epoch"], batch=state["batch"],
-        max_steps=options.num_steps)
+                checkpoints,
+                plan.save_period,
+                plan.eval_period,
+                lambda: {
+                    **fixed,
+                    "sizes": dict(trainer.net.sizes),
+                    "designed_sizes": designed,
+                    "seconds": clock.seconds(),
+                    "shrinking": cutter and cutter.state(),
+                },
+                state["batch"],
+            ),
+        ],
+        epoch=state["epoch"],
+        batch=state["batch"],
+        max_steps=options.num_steps,
+    )
     if cutter:
         run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
     return trainer, metrics.rows
@@ -161,11 +210,17 @@ class Judge(tf.keras.callbacks.Callback):
         of exact zeros: dead units bounce a step's length around zero.
     """
 
-    def __init__(self, questions: sources.Questions, plan: Plan,
-                 run: runs.RunDirectory, metrics: runs.Metrics,
-                 groups: Sequence, clock: training.Clock,
-                 tensorboard: training.TensorBoard,
-                 alive_above: float = 0.05):
+    def __init__(
+        self,
+        questions: sources.Questions,
+        plan: Plan,
+        run: runs.RunDirectory,
+        metrics: runs.Metrics,
+        groups: Sequence,
+        clock: training.Clock,
+        tensorboard: training.TensorBoard,
+        alive_above: float = 0.05,
+    ):
         super().__init__()
         self.questions = questions
         self.plan = plan
@@ -184,36 +239,64 @@ class Judge(tf.keras.callbacks.Callback):
         if self._judged is not self.model.net:  # Cuts replace it.
             self._judged = self.model.net
             self._function = scoring.net_function(
-                self.model.net, self.model.vectors, self.model.wy)
+                self.model.net, self.model.vectors, self.model.wy
+            )
         scores = scoring.score(
-            self._function, self.questions, self.plan.batch_size,
-            self.plan.rules, self.plan.val_num_batches)
+            self._function,
+            self.questions,
+            self.plan.batch_size,
+            self.plan.rules,
+            self.plan.val_num_batches,
+        )
         row = {
-            "epoch": epoch + 1, "step": step,
+            "epoch": epoch + 1,
+            "step": step,
             "train_cost": float(logs["smoothed_cost"]),
             "regularization": float(logs["regularization"]),
-            "dev_cost": scores.cost, "dev_exact_match": scores.exact_match,
-            "dev_f1": scores.f1, "questions_per_second": speed,
-            "seconds": self.clock.seconds()}
-        row.update({key: value for key, value in logs.items()
-                    if "/" in key or key.endswith("_sparsity")})
+            "dev_cost": scores.cost,
+            "dev_exact_match": scores.exact_match,
+            "dev_f1": scores.f1,
+            "questions_per_second": speed,
+            "seconds": self.clock.seconds(),
+        }
+        row.update(
+            {
+                key: value
+                for key, value in logs.items()
+                if "/" in key or key.endswith("_sparsity")
+            }
+        )
         living = callbacks.alive_units(self.groups, self.alive_above)
-        row.update({f"units_above_{self.alive_above:g}/{name}": count
-                    for name, count in living.items()})
+        row.update(
+            {
+                f"units_above_{self.alive_above:g}/{name}": count
+                for name, count in living.items()
+            }
+        )
         self.metrics.append(row)
         self.tensorboard.write(step, row)
-        dump(scores, self.run.path, f"{self.questions.judged.name}-{step:06}",
-             self.plan)
+        dump(
+            scores,
+            self.run.path,
+            f"{self.questions.judged.name}-{step:06}",
+            self.plan,
+        )
         units = "/".join(map(str, living.values()))
-        print(f"step {step}  train cost {row['train_cost']:.3f}  "
-              f"{self.questions.judged.name}: {scores}  units above "
-              f"{self.alive_above:g}: {units}  {speed:.1f} questions/s",
-              flush=True)
+        print(
+            f"step {step}  train cost {row['train_cost']:.3f}  "
+            f"{self.questions.judged.name}: {scores}  units above "
+            f"{self.alive_above:g}: {units}  {speed:.1f} questions/s",
+            flush=True,
+        )
 
 
-def dump(scores: scoring.Scores, folder: pathlib.Path, name: str,
-         plan: Plan, answer_path: Optional[str] = None
-         ) -> List[pathlib.Path]:
+def dump(
+    scores: scoring.Scores,
+    folder: pathlib.Path,
+    name: str,
+    plan: Plan,
+    answer_path: Optional[str] = None,
+) -> list[pathlib.Path]:
     """Writes answers as the official script reads them, and their details.
 
     Args:
@@ -228,8 +311,9 @@ def dump(scores: scoring.Scores, folder: pathlib.Path, name: str,
     """
     written = []
     for wanted, place, content in (
-            (plan.dump_answer, ANSWERS, scores.answers),
-            (plan.dump_eval, EVAL, scores.details)):
+        (plan.dump_answer, ANSWERS, scores.answers),
+        (plan.dump_eval, EVAL, scores.details),
+    ):
         if not wanted:
             continue
         path = pathlib.Path(folder) / place / f"{name}.json"
@@ -239,7 +323,8 @@ def dump(scores: scoring.Scores, folder: pathlib.Path, name: str,
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise errors.UserError(
-                f"cannot write {path}: {error.strerror}") from None
+                f"cannot write {path}: {error.strerror}"
+            ) from None
         report.write_atomically(path, json.dumps(content))
         written.append(path)
     return written
@@ -256,5 +341,6 @@ class _Scalars(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.optimizer.iterations)
         if step % self.period == 0:
-            self.tensorboard.write(step, {
-                f"train/{key}": value for key, value in logs.items()})
+            self.tensorboard.write(
+                step, {f"train/{key}": value for key, value in logs.items()}
+            )

@@ -1,8 +1,9 @@
 """Answers of a net to all questions of a data set, and how good they are."""
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +30,20 @@ class Scores:
       questions: number of questions.
       details: of each question: `id`, `span`, `score`, and with `na` `na`.
     """
+
     exact_match: float
     f1: float
     cost: Optional[float]
-    answers: Dict[str, str]
+    answers: dict[str, str]
     questions: int
-    details: List[Dict]
+    details: list[dict]
 
     def __str__(self):
         cost = "" if self.cost is None else f", cost {self.cost:.4f}"
-        return (f"exact match {self.exact_match:.2f}, F1 {self.f1:.2f}"
-                f"{cost} ({self.questions:,} questions)")
+        return (
+            f"exact match {self.exact_match:.2f}, F1 {self.f1:.2f}"
+            f"{cost} ({self.questions:,} questions)"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Rules:
       blank_last_word: answers that end on a context's last word become "",
         as in the authors' code.
     """
+
     wy: bool = False
     threshold: float = 0.5
     blank_last_word: bool = True
@@ -67,11 +72,14 @@ def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
     @tf.function(autograph=False)
     def run(batch):
         outputs = net(batch, vectors, training=False)
-        kept = {name: outputs[name]
-                for name in ("start", "end", "words", "na_prob")
-                if name in outputs}
-        kept["cost"] = tf.add_n(penalties.answer_costs(outputs, batch, wy,
-                                                       net.na_bias))
+        kept = {
+            name: outputs[name]
+            for name in ("start", "end", "words", "na_prob")
+            if name in outputs
+        }
+        kept["cost"] = tf.add_n(
+            penalties.answer_costs(outputs, batch, wy, net.na_bias)
+        )
         return kept
 
     traced = []
@@ -85,9 +93,14 @@ def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
     return function
 
 
-def score(function: NetFunction, questions: sources.Questions,
-          batch_size: int, rules: Rules = Rules(), num_batches: int = 0,
-          title: str = "") -> Scores:
+def score(
+    function: NetFunction,
+    questions: sources.Questions,
+    batch_size: int,
+    rules: Rules = Rules(),
+    num_batches: int = 0,
+    title: str = "",
+) -> Scores:
     """Answers the questions that are judged, and scores the answers.
 
     Args:
@@ -102,48 +115,70 @@ def score(function: NetFunction, questions: sources.Questions,
     total = -(-data_set.num_examples // batch_size)
     answers, truths, details, costs = {}, {}, [], []
     batches = sources.judged_batches(questions, batch_size, num_batches)
-    with tqdm.tqdm(batches, total=min(total, num_batches or total),
-                   desc=title or data_set.name, disable=None, leave=False,
-                   unit="batch") as progress:
+    with tqdm.tqdm(
+        batches,
+        total=min(total, num_batches or total),
+        desc=title or data_set.name,
+        disable=None,
+        leave=False,
+        unit="batch",
+    ) as progress:
         for indices, batch in progress:
             outputs = function(batch)
-            outputs = {name: np.asarray(value)
-                       for name, value in outputs.items()}
+            outputs = {
+                name: np.asarray(value) for name, value in outputs.items()
+            }
             if "cost" in outputs:
                 costs.append(float(outputs["cost"]) * len(indices))
             found = read_off(outputs, rules)
             sentences = batch.get("sentence", np.zeros(len(indices), int))
-            for row, (index, (span, value)) in enumerate(
-                    zip(indices, found)):
+            for row, (index, (span, value)) in enumerate(zip(indices, found)):
                 id_ = data_set.part.ids[index]
                 answers[id_] = data_set.phrase(
-                    index, span, int(sentences[row]), rules.blank_last_word)
+                    index, span, int(sentences[row]), rules.blank_last_word
+                )
                 truths[id_] = data_set.answer_texts(index)
                 details.append({"id": id_, "span": span, "score": value})
                 if "na_prob" in outputs:
                     details[-1]["na"] = float(outputs["na_prob"][row])
     # Those without a right answer (not in SQuAD 1.1) cannot be scored.
     truths = {id_: texts for id_, texts in truths.items() if texts}
-    result = (evaluate.score(answers, truths) if truths
-              else {"exact_match": float("nan"), "f1": float("nan")})
-    return Scores(result["exact_match"], result["f1"],
-                  sum(costs) / len(answers) if costs else None, answers,
-                  len(answers), details)
+    result = (
+        evaluate.score(answers, truths)
+        if truths
+        else {"exact_match": float("nan"), "f1": float("nan")}
+    )
+    return Scores(
+        result["exact_match"],
+        result["f1"],
+        sum(costs) / len(answers) if costs else None,
+        answers,
+        len(answers),
+        details,
+    )
 
 
-def read_off(outputs: Mapping[str, np.ndarray], rules: Rules) -> List:
+def read_off(outputs: Mapping[str, np.ndarray], rules: Rules) -> list:
     """(span, score) of each row, spans as in `DataSet.answer_spans`."""
     if rules.wy:
-        return [evaluate.best_span_wy(words, rules.threshold)
-                for words in outputs["words"]]
+        return [
+            evaluate.best_span_wy(words, rules.threshold)
+            for words in outputs["words"]
+        ]
     spans, values = evaluate.best_spans(outputs["start"], outputs["end"])
-    return [(tuple(map(tuple, span)), value)
-            for span, value in zip(spans.tolist(), values.tolist())]
+    return [
+        (tuple(map(tuple, span)), value)
+        for span, value in zip(spans.tolist(), values.tolist())
+    ]
 
 
-def write_probabilities(function: NetFunction, questions: sources.Questions,
-                        batch_size: int, path: pathlib.Path,
-                        num_batches: int = 0) -> pathlib.Path:
+def write_probabilities(
+    function: NetFunction,
+    questions: sources.Questions,
+    batch_size: int,
+    path: pathlib.Path,
+    num_batches: int = 0,
+) -> pathlib.Path:
     """Writes every word's probabilities, question by question.
 
     Args:
@@ -160,17 +195,23 @@ def write_probabilities(function: NetFunction, questions: sources.Questions,
     """
     arrays = {}
     part = questions.judged.part
-    for indices, batch in sources.judged_batches(questions, batch_size,
-                                                 num_batches):
+    for indices, batch in sources.judged_batches(
+        questions, batch_size, num_batches
+    ):
         outputs = function(batch)
         for name in ("start", "end"):
-            arrays.update({f"{part.ids[index]}/{name}": row for index, row in
-                           zip(indices, np.asarray(outputs[name]))})
+            arrays.update(
+                {
+                    f"{part.ids[index]}/{name}": row
+                    for index, row in zip(indices, np.asarray(outputs[name]))
+                }
+            )
     path = path.with_name(path.name + ".npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from None
+            f"cannot write {path}: {error.strerror}"
+        ) from None
     array_files.write(path, arrays)
     return path

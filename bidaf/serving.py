@@ -1,8 +1,8 @@
 """BiDAF as a SavedModel that runs without this package."""
 
+from collections.abc import Mapping
 import json
 import pathlib
-from typing import Dict, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,21 @@ from bidaf import sources
 from iss_rnns import errors
 from iss_rnns import export
 
-INPUTS = {"x": "context", "cx": "context_characters", "q": "question",
-          "cq": "question_characters"}
+INPUTS = {
+    "x": "context",
+    "cx": "context_characters",
+    "q": "question",
+    "cq": "question_characters",
+}
 OUTPUTS = ("start", "end", "words", "na_prob")
 
 
-def save(net: model_lib.BiDAF, questions: sources.Questions,
-         path: pathlib.Path, card: Mapping) -> pathlib.Path:
+def save(
+    net: model_lib.BiDAF,
+    questions: sources.Questions,
+    path: pathlib.Path,
+    card: Mapping,
+) -> pathlib.Path:
     """Writes a net with all word vectors, its vocabulary and a card.
 
     `serving_default` takes padded ids (0 is padding): `context [N, M, JX]`
@@ -44,26 +52,39 @@ def save(net: model_lib.BiDAF, questions: sources.Questions,
     word_size = questions.sizes.max_word_size
 
     def serve(**inputs):
-        outputs = net({short: inputs[name] for short, name in INPUTS.items()},
-                      module.vectors, training=False)
+        outputs = net(
+            {short: inputs[name] for short, name in INPUTS.items()},
+            module.vectors,
+            training=False,
+        )
         return {name: outputs[name] for name in OUTPUTS if name in outputs}
 
     specs = sources.specs(word_size, labels=False)
-    signature = tf.function(serve, autograph=False).get_concrete_function(**{
-        name: tf.TensorSpec(specs[short].shape, tf.int32, name=name)
-        for short, name in INPUTS.items()})
+    signature = tf.function(serve, autograph=False).get_concrete_function(
+        **{
+            name: tf.TensorSpec(specs[short].shape, tf.int32, name=name)
+            for short, name in INPUTS.items()
+        }
+    )
     return export.write_saved_model(
-        module, signature, path,
-        {"vocabulary.json": json.dumps(vocabulary(questions))}, card)
+        module,
+        signature,
+        path,
+        {"vocabulary.json": json.dumps(vocabulary(questions))},
+        card,
+    )
 
 
-def vocabulary(questions: sources.Questions) -> Dict:
+def vocabulary(questions: sources.Questions) -> dict:
     """Ids of words and characters, and how many characters a word has."""
     words = dict(questions.vocabulary.word2idx)
     for word, row in questions.judged.new_word2idx.items():
         words[word] = row + len(questions.vocabulary.word2idx)
-    return {"words": words, "characters": questions.vocabulary.char2idx,
-            "characters_of_a_word": questions.sizes.max_word_size}
+    return {
+        "words": words,
+        "characters": questions.vocabulary.char2idx,
+        "characters_of_a_word": questions.sizes.max_word_size,
+    }
 
 
 class Served:
@@ -85,10 +106,13 @@ class Served:
                 raise KeyError(f"it takes {', '.join(specs)}")
         except (OSError, KeyError) as error:
             raise errors.UserError(
-                f"{path} is no exported BiDAF: {error}") from None
+                f"{path} is no exported BiDAF: {error}"
+            ) from None
 
-    def __call__(self, batch: Mapping[str, np.ndarray]
-                 ) -> Dict[str, tf.Tensor]:
-        return self._serve(**{
-            name: tf.convert_to_tensor(batch[short], tf.int32)
-            for short, name in INPUTS.items()})
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+        return self._serve(
+            **{
+                name: tf.convert_to_tensor(batch[short], tf.int32)
+                for short, name in INPUTS.items()
+            }
+        )

@@ -23,8 +23,15 @@ from iss_rnns.interop import group_json
 
 FLAGS = flags.FLAGS
 MODES = ("train", "test", "forward", "shrink", "export", "report")
-STRENGTHS = ("wd", "l1wd", "row_col_wd", "structure_wd", "zero_threshold",
-             "dead_below", "init_lr")
+STRENGTHS = (
+    "wd",
+    "l1wd",
+    "row_col_wd",
+    "structure_wd",
+    "zero_threshold",
+    "dead_below",
+    "init_lr",
+)
 
 
 def define_flags() -> None:
@@ -37,204 +44,403 @@ def define_flags() -> None:
 
 
 def _define_run_flags() -> None:
-    flags.DEFINE_enum("mode", "test", MODES, "train: train, then shrink, "
-                      "export and report. test: score. forward: answer only. "
-                      "The others do their part with --load_path.")
+    flags.DEFINE_enum(
+        "mode",
+        "test",
+        MODES,
+        "train: train, then shrink, "
+        "export and report. test: score. forward: answer only. "
+        "The others do their part with --load_path.",
+    )
     flags.DEFINE_bool("load", True, "Whether --load_path counts.")
-    flags.DEFINE_string("load_path", None, "Weights to start from: a run "
-                        "directory or .npz file of this program, or a "
-                        "checkpoint of the authors'.")
-    flags.DEFINE_integer("load_step", 0, "Of a run directory's checkpoint; "
-                         "0: the newest.", lower_bound=0)
+    flags.DEFINE_string(
+        "load_path",
+        None,
+        "Weights to start from: a run "
+        "directory or .npz file of this program, or a "
+        "checkpoint of the authors'.",
+    )
+    flags.DEFINE_integer(
+        "load_step",
+        0,
+        "Of a run directory's checkpoint; 0: the newest.",
+        lower_bound=0,
+    )
     flags.DEFINE_bool("load_ema", True, "Load the weights' moving averages.")
-    flags.DEFINE_string("shared_path", None, "Vocabulary of the weights' "
-                        "training. Default: the run directory's.")
-    flags.DEFINE_string("data_dir", "data/squad", "Folder that bidaf.prepro "
-                        "wrote; 'synthetic': questions that the project "
-                        "makes up itself, kept below --out_base_dir.")
+    flags.DEFINE_string(
+        "shared_path",
+        None,
+        "Vocabulary of the weights' training. Default: the run directory's.",
+    )
+    flags.DEFINE_string(
+        "data_dir",
+        "data/squad",
+        "Folder that bidaf.prepro "
+        "wrote; 'synthetic': questions that the project "
+        "makes up itself, kept below --out_base_dir.",
+    )
     flags.DEFINE_string("out_base_dir", "out", "Folder of the runs.")
-    flags.DEFINE_string("run_id", None, "The run's folder below "
-                        "--out_base_dir. Default: the time.")
+    flags.DEFINE_string(
+        "run_id",
+        None,
+        "The run's folder below --out_base_dir. Default: the time.",
+    )
     flags.DEFINE_alias("save_path", "out_base_dir")
     flags.DEFINE_alias("run_name", "run_id")
     flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
-    flags.DEFINE_integer("seed", 0, "Of weights, dropout, order of questions "
-                         "and made-up data.", lower_bound=0)
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of weights, dropout, order of questions and made-up data.",
+        lower_bound=0,
+    )
     program.define_compare_flag()
     program.define_machine_flags()
-    flags.DEFINE_integer("log_period", 100, "Steps between TensorBoard's "
-                         "scalars.", lower_bound=1)
-    flags.DEFINE_integer("eval_period", 1000, "Steps between evaluations.",
-                         lower_bound=1)
-    flags.DEFINE_integer("save_period", 1000, "Steps between checkpoints (and "
-                         "one at each evaluation).", lower_bound=1)
+    flags.DEFINE_integer(
+        "log_period", 100, "Steps between TensorBoard's scalars.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "eval_period", 1000, "Steps between evaluations.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "save_period",
+        1000,
+        "Steps between checkpoints (and one at each evaluation).",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("max_to_keep", 20, "Checkpoints.", lower_bound=1)
-    flags.DEFINE_bool("dump_answer", True, "Write answers, as the official "
-                      "script reads them.")
+    flags.DEFINE_bool(
+        "dump_answer", True, "Write answers, as the official script reads them."
+    )
     flags.DEFINE_bool("dump_eval", True, "Write spans and their scores.")
-    flags.DEFINE_string("answer_path", None, "With --mode=test or forward: "
-                        "file of the answers. Default: answers/ in the run "
-                        "directory of --load_path, else in --out_base_dir.")
-    flags.DEFINE_string("forward_name", "dev", "Part of the data that "
-                        "--mode=forward answers.")
-    flags.DEFINE_bool("plot_weights", False, "Write a picture of each "
-                      "matrix's zeros, before and after shrinking, into the "
-                      "run's plots/weights/ (not with --mode=test or "
-                      "forward).")
-    flags.DEFINE_bool("vis", False, "With --mode=test or forward: also write "
-                      "the probabilities of every word, as .npz files.")
-    flags.DEFINE_bool("debug", False, "Two steps and two batches of "
-                      "everything, to see whether all is well.")
+    flags.DEFINE_string(
+        "answer_path",
+        None,
+        "With --mode=test or forward: "
+        "file of the answers. Default: answers/ in the run "
+        "directory of --load_path, else in --out_base_dir.",
+    )
+    flags.DEFINE_string(
+        "forward_name", "dev", "Part of the data that --mode=forward answers."
+    )
+    flags.DEFINE_bool(
+        "plot_weights",
+        False,
+        "Write a picture of each "
+        "matrix's zeros, before and after shrinking, into the "
+        "run's plots/weights/ (not with --mode=test or "
+        "forward).",
+    )
+    flags.DEFINE_bool(
+        "vis",
+        False,
+        "With --mode=test or forward: also write "
+        "the probabilities of every word, as .npz files.",
+    )
+    flags.DEFINE_bool(
+        "debug",
+        False,
+        "Two steps and two batches of everything, to see whether all is well.",
+    )
 
 
 def _define_training_flags() -> None:
     preset = train_lib.Options()
-    flags.DEFINE_integer("batch_size", 60, "Questions of a batch.",
-                         lower_bound=1)
-    flags.DEFINE_integer("num_gpus", 1, "Multiplies --batch_size: the "
-                         "authors' program gives each GPU a batch and "
-                         "averages the gradients.", lower_bound=1)
-    flags.DEFINE_integer("num_steps", preset.num_steps, "Steps to train; 0: "
-                         "--num_epochs.", lower_bound=0)
-    flags.DEFINE_integer("num_epochs", 12, "With --num_steps=0: passes over "
-                         "the questions.", lower_bound=1)
-    flags.DEFINE_integer("val_num_batches", 0, "Batches of an evaluation "
-                         "while training; 0: all.", lower_bound=0)
-    flags.DEFINE_integer("test_num_batches", 0, "Batches of other "
-                         "evaluations; 0: all.", lower_bound=0)
-    flags.DEFINE_enum("optimizer", preset.optimizer, ["adam", "gd"],
-                      "gd: its rate falls by 10 after each third.")
+    flags.DEFINE_integer(
+        "batch_size", 60, "Questions of a batch.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "num_gpus",
+        1,
+        "Multiplies --batch_size: the "
+        "authors' program gives each GPU a batch and "
+        "averages the gradients.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "num_steps",
+        preset.num_steps,
+        "Steps to train; 0: --num_epochs.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "num_epochs",
+        12,
+        "With --num_steps=0: passes over the questions.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "val_num_batches",
+        0,
+        "Batches of an evaluation while training; 0: all.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "test_num_batches",
+        0,
+        "Batches of other evaluations; 0: all.",
+        lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "optimizer",
+        preset.optimizer,
+        ["adam", "gd"],
+        "gd: its rate falls by 10 after each third.",
+    )
     flags.DEFINE_float("init_lr", preset.init_lr, "Learning rate.")
-    flags.DEFINE_float("input_keep_prob", 0.8, "Of inputs of LSTMs and "
-                       "logits, while training.")
+    flags.DEFINE_float(
+        "input_keep_prob", 0.8, "Of inputs of LSTMs and logits, while training."
+    )
     flags.DEFINE_float("keep_prob", 0.8, "Of characters' embeddings.")
-    flags.DEFINE_float("wd", preset.wd, "Strength of L2 on highway and "
-                       "logits; some weights count several times, as in the "
-                       "authors' code.")
-    flags.DEFINE_float("l1wd", preset.l1wd, "Strength of L1 on LSTMs, "
-                       "attention and logits; with --structured_sparsity on "
-                       "vectors only.")
-    flags.DEFINE_float("row_col_wd", preset.row_col_wd, "Strength of the "
-                       "group lasso on rows and columns.")
-    flags.DEFINE_float("structure_wd", preset.structure_wd, "Strength of the "
-                       "group lasso on ISS components.")
-    flags.DEFINE_bool("structured_sparsity", preset.structured_sparsity,
-                      "Groups rather than single weights.")
-    flags.DEFINE_bool("coef_scaling", preset.coef_scaling, "Rows and columns "
-                      "weigh by the root of their length.")
-    flags.DEFINE_enum("freeze_mode", None, ["element", "group"],
-                      "Keep zeros: single weights, or whole dead units.")
-    flags.DEFINE_string("group_config", None, "What --structure_wd acts on: "
-                        "'iss', the model's own components; 'authors', those "
-                        "of their files, which leave out who reads the "
-                        "attended answer; or one of their JSON files.")
-    flags.DEFINE_string("finetuning_config", None, "JSON with the names of "
-                        "the only weights to train.")
-    flags.DEFINE_float("zero_threshold", preset.zero_threshold, "Smaller "
-                       "weights of LSTMs, attention and logits become exact "
-                       "zeros.")
-    flags.DEFINE_float("dead_below", 0., "Before shrinking: units whose "
-                       "component has a norm up to this are dead, too; with "
-                       "--shrink_every_steps at --dead_checks checks in a "
-                       "row.")
+    flags.DEFINE_float(
+        "wd",
+        preset.wd,
+        "Strength of L2 on highway and "
+        "logits; some weights count several times, as in the "
+        "authors' code.",
+    )
+    flags.DEFINE_float(
+        "l1wd",
+        preset.l1wd,
+        "Strength of L1 on LSTMs, "
+        "attention and logits; with --structured_sparsity on "
+        "vectors only.",
+    )
+    flags.DEFINE_float(
+        "row_col_wd",
+        preset.row_col_wd,
+        "Strength of the group lasso on rows and columns.",
+    )
+    flags.DEFINE_float(
+        "structure_wd",
+        preset.structure_wd,
+        "Strength of the group lasso on ISS components.",
+    )
+    flags.DEFINE_bool(
+        "structured_sparsity",
+        preset.structured_sparsity,
+        "Groups rather than single weights.",
+    )
+    flags.DEFINE_bool(
+        "coef_scaling",
+        preset.coef_scaling,
+        "Rows and columns weigh by the root of their length.",
+    )
+    flags.DEFINE_enum(
+        "freeze_mode",
+        None,
+        ["element", "group"],
+        "Keep zeros: single weights, or whole dead units.",
+    )
+    flags.DEFINE_string(
+        "group_config",
+        None,
+        "What --structure_wd acts on: "
+        "'iss', the model's own components; 'authors', those "
+        "of their files, which leave out who reads the "
+        "attended answer; or one of their JSON files.",
+    )
+    flags.DEFINE_string(
+        "finetuning_config",
+        None,
+        "JSON with the names of the only weights to train.",
+    )
+    flags.DEFINE_float(
+        "zero_threshold",
+        preset.zero_threshold,
+        "Smaller weights of LSTMs, attention and logits become exact zeros.",
+    )
+    flags.DEFINE_float(
+        "dead_below",
+        0.0,
+        "Before shrinking: units whose "
+        "component has a norm up to this are dead, too; with "
+        "--shrink_every_steps at --dead_checks checks in a "
+        "row.",
+    )
     program.define_shrinking_flags()
-    flags.DEFINE_float("var_decay", preset.var_decay, "Of the weights' "
-                       "moving averages.")
+    flags.DEFINE_float(
+        "var_decay", preset.var_decay, "Of the weights' moving averages."
+    )
     flags.DEFINE_float("decay", preset.decay, "Of the cost that is shown.")
-    flags.DEFINE_bool("wy", preset.wy, "Learn which words are in the answer, "
-                      "not its first and last.")
+    flags.DEFINE_bool(
+        "wy",
+        preset.wy,
+        "Learn which words are in the answer, not its first and last.",
+    )
     flags.DEFINE_float("th", 0.5, "With --wy: least probability of a word.")
-    flags.DEFINE_bool("blank_last_word", True, "As in the authors' program, "
-                      "an answer that ends on its context's last word is "
-                      "written as an empty one.")
+    flags.DEFINE_bool(
+        "blank_last_word",
+        True,
+        "As in the authors' program, "
+        "an answer that ends on its context's last word is "
+        "written as an empty one.",
+    )
 
 
 def _define_model_flags() -> None:
     preset = model_lib.ModelConfig(2, 2, 1)
-    flags.DEFINE_integer("hidden_size", preset.hidden_size, "Units of each "
-                         "direction of each LSTM.", lower_bound=1)
-    flags.DEFINE_integer("char_out_size", preset.char_out_size, "Features "
-                         "that a word gets from its characters.",
-                         lower_bound=1)
-    flags.DEFINE_integer("char_emb_size", preset.char_emb_size, "Of a "
-                         "character's embedding.", lower_bound=1)
-    flags.DEFINE_string("out_channel_dims", preset.out_channel_dims,
-                        "Channels of the character filters, between commas.")
-    flags.DEFINE_string("filter_heights", preset.filter_heights,
-                        "Characters that each of them sees.")
+    flags.DEFINE_integer(
+        "hidden_size",
+        preset.hidden_size,
+        "Units of each direction of each LSTM.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "char_out_size",
+        preset.char_out_size,
+        "Features that a word gets from its characters.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "char_emb_size",
+        preset.char_emb_size,
+        "Of a character's embedding.",
+        lower_bound=1,
+    )
+    flags.DEFINE_string(
+        "out_channel_dims",
+        preset.out_channel_dims,
+        "Channels of the character filters, between commas.",
+    )
+    flags.DEFINE_string(
+        "filter_heights",
+        preset.filter_heights,
+        "Characters that each of them sees.",
+    )
     flags.DEFINE_bool("highway", preset.highway, "Use the highway network.")
-    flags.DEFINE_integer("highway_num_layers", preset.highway_num_layers,
-                         "Its layers.", lower_bound=1)
-    flags.DEFINE_bool("share_cnn_weights", preset.share_cnn_weights,
-                      "One character CNN for context and question.")
-    flags.DEFINE_bool("share_lstm_weights", preset.share_lstm_weights,
-                      "One preprocessing LSTM for context and question.")
-    flags.DEFINE_enum("logit_func", preset.logit_func, attention.SIMILARITIES,
-                      "Likeness of a context and a question word.")
-    flags.DEFINE_enum("answer_func", preset.answer_func, attention.ANSWERS,
-                      "Logits of the answer's ends.")
-    flags.DEFINE_bool("use_char_emb", preset.use_char_emb, "Words have "
-                      "characters.")
-    flags.DEFINE_bool("use_word_emb", preset.use_word_emb, "Words have "
-                      "vectors.")
-    flags.DEFINE_bool("q2c_att", preset.q2c_att, "Attention from question to "
-                      "context.")
+    flags.DEFINE_integer(
+        "highway_num_layers",
+        preset.highway_num_layers,
+        "Its layers.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "share_cnn_weights",
+        preset.share_cnn_weights,
+        "One character CNN for context and question.",
+    )
+    flags.DEFINE_bool(
+        "share_lstm_weights",
+        preset.share_lstm_weights,
+        "One preprocessing LSTM for context and question.",
+    )
+    flags.DEFINE_enum(
+        "logit_func",
+        preset.logit_func,
+        attention.SIMILARITIES,
+        "Likeness of a context and a question word.",
+    )
+    flags.DEFINE_enum(
+        "answer_func",
+        preset.answer_func,
+        attention.ANSWERS,
+        "Logits of the answer's ends.",
+    )
+    flags.DEFINE_bool(
+        "use_char_emb", preset.use_char_emb, "Words have characters."
+    )
+    flags.DEFINE_bool(
+        "use_word_emb", preset.use_word_emb, "Words have vectors."
+    )
+    flags.DEFINE_bool(
+        "q2c_att", preset.q2c_att, "Attention from question to context."
+    )
     flags.DEFINE_bool("c2q_att", preset.c2q_att, "From context to question.")
-    flags.DEFINE_bool("dynamic_att", preset.dynamic_att, "Attention in every "
-                      "step of the modelling LSTMs instead.")
+    flags.DEFINE_bool(
+        "dynamic_att",
+        preset.dynamic_att,
+        "Attention in every step of the modelling LSTMs instead.",
+    )
     flags.DEFINE_bool("na", preset.na, "Learn a bias for having no answer.")
 
 
 def _define_data_flags() -> None:
     preset = read_data.DataConfig()
     for name, what in (
-            ("word_count_th", "Words without a vector must occur more often "
-             "to get one of their own"),
-            ("char_count_th", "Characters too")):
-        flags.DEFINE_integer(name, getattr(preset, name), f"{what}.",
-                             lower_bound=0)
+        (
+            "word_count_th",
+            "Words without a vector must occur more often "
+            "to get one of their own",
+        ),
+        ("char_count_th", "Characters too"),
+    ):
+        flags.DEFINE_integer(
+            name, getattr(preset, name), f"{what}.", lower_bound=0
+        )
     for name, what in (
-            ("sent_size_th", "words of a sentence"),
-            ("num_sents_th", "sentences of a context"),
-            ("ques_size_th", "words of a question"),
-            ("word_size_th", "characters of a word"),
-            ("para_size_th", "words of a context, with --squash")):
-        flags.DEFINE_integer(name, getattr(preset, name),
-                             f"At most so many {what}.", lower_bound=1)
+        ("sent_size_th", "words of a sentence"),
+        ("num_sents_th", "sentences of a context"),
+        ("ques_size_th", "words of a question"),
+        ("word_size_th", "characters of a word"),
+        ("para_size_th", "words of a context, with --squash"),
+    ):
+        flags.DEFINE_integer(
+            name,
+            getattr(preset, name),
+            f"At most so many {what}.",
+            lower_bound=1,
+        )
     flags.DEFINE_bool("lower_word", preset.lower_word, "In lower case.")
-    flags.DEFINE_bool("finetune", preset.finetune, "Words with a vector are "
-                      "trained, too.")
-    flags.DEFINE_bool("use_glove_for_unk", preset.use_glove_for_unk,
-                      "Words that are not trained keep their vector.")
-    flags.DEFINE_bool("known_if_glove", preset.known_if_glove, "With "
-                      "--finetune: even rare ones.")
+    flags.DEFINE_bool(
+        "finetune", preset.finetune, "Words with a vector are trained, too."
+    )
+    flags.DEFINE_bool(
+        "use_glove_for_unk",
+        preset.use_glove_for_unk,
+        "Words that are not trained keep their vector.",
+    )
+    flags.DEFINE_bool(
+        "known_if_glove",
+        preset.known_if_glove,
+        "With --finetune: even rare ones.",
+    )
     flags.DEFINE_bool("squash", preset.squash, "A context is one sentence.")
-    flags.DEFINE_bool("single", preset.single, "Only the answer's sentence "
-                      "is read.")
-    flags.DEFINE_enum("data_filter", preset.data_filter, read_data.FILTERS,
-                      "Which questions are trained on, see read_data.")
-    flags.DEFINE_bool("len_opt", preset.len_opt, "Batches as narrow as their "
-                      "longest sentence.")
-    flags.DEFINE_bool("cpu_opt", preset.cpu_opt, "And with as many sentences "
-                      "as needed.")
+    flags.DEFINE_bool(
+        "single", preset.single, "Only the answer's sentence is read."
+    )
+    flags.DEFINE_enum(
+        "data_filter",
+        preset.data_filter,
+        read_data.FILTERS,
+        "Which questions are trained on, see read_data.",
+    )
+    flags.DEFINE_bool(
+        "len_opt",
+        preset.len_opt,
+        "Batches as narrow as their longest sentence.",
+    )
+    flags.DEFINE_bool(
+        "cpu_opt", preset.cpu_opt, "And with as many sentences as needed."
+    )
     flags.DEFINE_bool("cluster", False, "Batches of like lengths.")
-    flags.DEFINE_integer("synthetic_train", 3000, "With "
-                         "--data_dir=synthetic: questions to train on.",
-                         lower_bound=1)
-    flags.DEFINE_integer("synthetic_dev", 500, "Questions to judge on.",
-                         lower_bound=1)
+    flags.DEFINE_integer(
+        "synthetic_train",
+        3000,
+        "With --data_dir=synthetic: questions to train on.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "synthetic_dev", 500, "Questions to judge on.", lower_bound=1
+    )
 
 
 def from_flags(kind, **values):
     """A dataclass whose fields are flags, but for those in `values`."""
-    return kind(**{**{field.name: FLAGS[field.name].value
-                      for field in dataclasses.fields(kind)
-                      if field.name in FLAGS}, **values})
+    return kind(
+        **{
+            **{
+                field.name: FLAGS[field.name].value
+                for field in dataclasses.fields(kind)
+                if field.name in FLAGS
+            },
+            **values,
+        }
+    )
 
 
-def options(questions: Optional[sources.Questions] = None
-            ) -> train_lib.Options:
+def options(questions: Optional[sources.Questions] = None) -> train_lib.Options:
     """What training needs, checked.
 
     Raises:
@@ -243,37 +449,46 @@ def options(questions: Optional[sources.Questions] = None
     for name in STRENGTHS:
         value = FLAGS[name].value
         if not (value >= 0 and math.isfinite(value)):
-            raise errors.UserError(f"--{name} must be a number >= 0, got "
-                                   f"{value}")
+            raise errors.UserError(
+                f"--{name} must be a number >= 0, got {value}"
+            )
     for name in ("var_decay", "decay", "th"):
         if not 0 <= FLAGS[name].value <= 1:
-            raise errors.UserError(f"--{name} must be in [0, 1], got "
-                                   f"{FLAGS[name].value}")
+            raise errors.UserError(
+                f"--{name} must be in [0, 1], got {FLAGS[name].value}"
+            )
     groups = FLAGS.group_config
     if groups not in (None, train_lib.ISS, train_lib.AUTHORS):
         groups = group_json.load(groups)
     if FLAGS.structure_wd and groups is None:
         raise errors.UserError(
             "--structure_wd needs --group_config: 'iss', 'authors', or a "
-            "JSON file of groups")
+            "JSON file of groups"
+        )
     if FLAGS.shrink_every_steps is not None and groups != train_lib.ISS:
         raise errors.UserError(
             "--shrink_every_steps needs --group_config=iss: a unit can only "
-            "be cut when all that reads it is in its group")
+            "be cut when all that reads it is in its group"
+        )
     if FLAGS.row_col_wd and not FLAGS.structured_sparsity:
         raise errors.UserError(
             "--row_col_wd and --nostructured_sparsity exclude each other: "
-            "without it, all that there is is L1")
+            "without it, all that there is is L1"
+        )
     finetuned = None
     if FLAGS.finetuning_config:
         finetuned = train_lib.load_finetuning(FLAGS.finetuning_config)
     steps = FLAGS.num_steps
     if questions is not None and questions.train is not None and not steps:
         steps = FLAGS.num_epochs * -(
-            -questions.train.num_examples // batch_size())
-    return from_flags(train_lib.Options, group_config=groups,
-                      finetuned=finetuned,
-                      num_steps=2 if FLAGS.debug else steps)
+            -questions.train.num_examples // batch_size()
+        )
+    return from_flags(
+        train_lib.Options,
+        group_config=groups,
+        finetuned=finetuned,
+        num_steps=2 if FLAGS.debug else steps,
+    )
 
 
 def batch_size() -> int:
@@ -285,10 +500,15 @@ def plan() -> run_lib.Plan:
     """How a run goes."""
     changes = {}
     if FLAGS.debug:
-        changes = dict(eval_period=1, save_period=1, log_period=1,
-                       val_num_batches=2)
-    return from_flags(run_lib.Plan, batch_size=batch_size(),
-                      rules=rules(), **changes)
+        changes = {
+            "eval_period": 1,
+            "save_period": 1,
+            "log_period": 1,
+            "val_num_batches": 2,
+        }
+    return from_flags(
+        run_lib.Plan, batch_size=batch_size(), rules=rules(), **changes
+    )
 
 
 def rules() -> scoring.Rules:
@@ -302,4 +522,5 @@ def model_config(questions: sources.Questions) -> model_lib.ModelConfig:
         model_lib.ModelConfig,
         word_vocab_size=questions.sizes.word_vocab_size,
         char_vocab_size=questions.sizes.char_vocab_size,
-        word_emb_size=questions.sizes.word_emb_size)
+        word_emb_size=questions.sizes.word_emb_size,
+    )

@@ -4,18 +4,21 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Union
 
 from iss_rnns.errors import UserError
 
 PathLike = Union[str, os.PathLike]
-_SHAPE = ("expected SQuAD v1.1: data > paragraphs > context, qas > id, "
-          "question, answers > text, answer_start")
+_SHAPE = (
+    "expected SQuAD v1.1: data > paragraphs > context, qas > id, "
+    "question, answers > text, answer_start"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """An answer's text, and the character of the context where it starts."""
+
     text: str
     start: int
 
@@ -23,39 +26,45 @@ class Answer:
 @dataclasses.dataclass(frozen=True)
 class Question:
     """A question; `where` says in a message which one it is."""
+
     id: str
     text: str
-    answers: Tuple[Answer, ...]
+    answers: tuple[Answer, ...]
     where: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
     """A context with its questions."""
+
     context: str
-    questions: Tuple[Question, ...]
+    questions: tuple[Question, ...]
     where: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Article:
     """A titled list of paragraphs."""
+
     title: str
-    paragraphs: Tuple[Paragraph, ...]
+    paragraphs: tuple[Paragraph, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Squad:
     """The content of one file."""
-    version: Any
-    articles: Tuple[Article, ...]
 
-    def answer_texts(self) -> Dict[str, List[str]]:
+    version: Any
+    articles: tuple[Article, ...]
+
+    def answer_texts(self) -> dict[str, list[str]]:
         """Right answers of each question, by its id, in the file's order."""
-        return {question.id: [answer.text for answer in question.answers]
-                for article in self.articles
-                for paragraph in article.paragraphs
-                for question in paragraph.questions}
+        return {
+            question.id: [answer.text for answer in question.answers]
+            for article in self.articles
+            for paragraph in article.paragraphs
+            for question in paragraph.questions
+        }
 
 
 def read(path: PathLike, spans: bool = True) -> Squad:
@@ -80,7 +89,8 @@ def read(path: PathLike, spans: bool = True) -> Squad:
         reader = _Reader(spans)
         read_articles = tuple(
             reader.article(article, f"{path}: article {number}")
-            for number, article in enumerate(articles, 1))
+            for number, article in enumerate(articles, 1)
+        )
     except _Shape as error:
         raise UserError(f"{error}; {_SHAPE}") from None
     if damage:
@@ -107,7 +117,7 @@ class _Shape(Exception):
     """The JSON has not the fields of SQuAD."""
 
 
-def _parse(path: PathLike, what: str = "SQuAD file") -> Tuple[Any, str]:
+def _parse(path: PathLike, what: str = "SQuAD file") -> tuple[Any, str]:
     """The JSON content, and what is to be said of its encoding at the end.
 
     Bytes that are not UTF-8 become lone surrogates, so that the text they
@@ -118,24 +128,32 @@ def _parse(path: PathLike, what: str = "SQuAD file") -> Tuple[Any, str]:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read {what} {path}: {error.strerror}") from error
+            f"cannot read {what} {path}: {error.strerror}"
+        ) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        damage = (f"{what} {path} is not UTF-8: byte "
-                  f"0x{data[error.start]:02x} at offset {error.start}, line "
-                  f"{line}; save it as UTF-8")
+        damage = (
+            f"{what} {path} is not UTF-8: byte "
+            f"0x{data[error.start]:02x} at offset {error.start}, line "
+            f"{line}; save it as UTF-8"
+        )
         text = data.decode("utf-8-sig", "surrogateescape")
     try:
         return json.loads(text), damage
     except json.JSONDecodeError as error:
-        raise UserError(damage or (
-            f"{what} {path} is no JSON: {error.msg} at line {error.lineno}, "
-            f"column {error.colno}")) from error
+        raise UserError(
+            damage
+            or (
+                f"{what} {path} is no JSON: {error.msg} at line {error.lineno}, "
+                f"column {error.colno}"
+            )
+        ) from error
     except RecursionError as error:
         raise UserError(
-            f"{what} {path} is nested too deeply; {_SHAPE}") from error
+            f"{what} {path} is nested too deeply; {_SHAPE}"
+        ) from error
 
 
 class _Reader:
@@ -148,17 +166,28 @@ class _Reader:
     def article(self, article: Any, where: str) -> Article:
         title = _get(article, "title", str, where, "")
         where += f" '{title}'" if title else ""
-        return Article(title, tuple(
-            self.paragraph(paragraph, f"{where}, paragraph {number}")
-            for number, paragraph in enumerate(
-                _list(article, "paragraphs", where), 1)))
+        return Article(
+            title,
+            tuple(
+                self.paragraph(paragraph, f"{where}, paragraph {number}")
+                for number, paragraph in enumerate(
+                    _list(article, "paragraphs", where), 1
+                )
+            ),
+        )
 
     def paragraph(self, paragraph: Any, where: str) -> Paragraph:
         context = _get(paragraph, "context", str, where)
-        return Paragraph(context, tuple(
-            self.question(question, context, f"{where}, question {number}")
-            for number, question in enumerate(
-                _list(paragraph, "qas", where), 1)), where)
+        return Paragraph(
+            context,
+            tuple(
+                self.question(question, context, f"{where}, question {number}")
+                for number, question in enumerate(
+                    _list(paragraph, "qas", where), 1
+                )
+            ),
+            where,
+        )
 
     def question(self, question: Any, context: str, where: str) -> Question:
         id_ = _get(question, "id", str, where)
@@ -166,12 +195,20 @@ class _Reader:
         if self.ids.setdefault(id_, where) != where:
             raise UserError(
                 f"{where}: its id was given before, to {self.ids[id_]}; "
-                "every question needs an id of its own")
+                "every question needs an id of its own"
+            )
         text = _get(question, "question", str, where)
-        return Question(id_, text, tuple(
-            self.answer(answer, context, f"{where}, answer {number}")
-            for number, answer in enumerate(
-                _list(question, "answers", where), 1)), where)
+        return Question(
+            id_,
+            text,
+            tuple(
+                self.answer(answer, context, f"{where}, answer {number}")
+                for number, answer in enumerate(
+                    _list(question, "answers", where), 1
+                )
+            ),
+            where,
+        )
 
     def answer(self, answer: Any, context: str, where: str) -> Answer:
         text = _get(answer, "text", str, where)
@@ -179,14 +216,16 @@ class _Reader:
             return Answer(text, 0)
         start = _get(answer, "answer_start", int, where)
         if not text.strip():
-            raise UserError(f"{where}: its text is empty; expected a passage "
-                            "of the context")
-        found = context[start:start + len(text)] if start >= 0 else ""
+            raise UserError(
+                f"{where}: its text is empty; expected a passage of the context"
+            )
+        found = context[start : start + len(text)] if start >= 0 else ""
         if found != text:
             raise UserError(
                 f"{where}: its text {_short(text)} is not at answer_start "
                 f"{start}, where the context has {_short(found)}; "
-                f"{_occurrences(text, context)}")
+                f"{_occurrences(text, context)}"
+            )
         return Answer(text, start)
 
 
@@ -207,8 +246,9 @@ def _short(value: Any, most: int = 40) -> str:
 _KINDS = {str: "a text", int: "a whole number", list: "a list"}
 
 
-def _get(mapping: Any, name: str, kind: type, where: str,
-         default: Any = None) -> Any:
+def _get(
+    mapping: Any, name: str, kind: type, where: str, default: Any = None
+) -> Any:
     """A field of a JSON object, checked."""
     if not isinstance(mapping, dict):
         raise _Shape(f"{where} is no object with fields")
@@ -218,8 +258,10 @@ def _get(mapping: Any, name: str, kind: type, where: str,
         raise _Shape(f"{where}: field '{name}' is missing")
     value = mapping[name]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise _Shape(f"{where}: field '{name}' is {_short(value)}, expected "
-                     f"{_KINDS[kind]}")
+        raise _Shape(
+            f"{where}: field '{name}' is {_short(value)}, expected "
+            f"{_KINDS[kind]}"
+        )
     if kind is str:
         _check_text(value, name, where)
     return value
@@ -234,9 +276,13 @@ def _check_text(text: str, name: str, where: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
-        sign = (f"byte 0x{code - 0xdc00:02x}" if 0xdc80 <= code <= 0xdcff
-                else f"lone surrogate \\u{code:04x}")
+        sign = (
+            f"byte 0x{code - 0xDC00:02x}"
+            if 0xDC80 <= code <= 0xDCFF
+            else f"lone surrogate \\u{code:04x}"
+        )
         raise UserError(
             f"{where}: field '{name}' is not UTF-8: {sign} after "
-            f"{_short(text[max(error.start - 20, 0):error.start])}; "
-            "save the file as UTF-8") from None
+            f"{_short(text[max(error.start - 20, 0) : error.start])}; "
+            "save the file as UTF-8"
+        ) from None

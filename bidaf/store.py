@@ -5,6 +5,7 @@ can use, and for each part (`train`, `dev`, ...) the texts as word ids. Every
 paragraph is kept once, whatever the number of its questions.
 """
 
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -12,12 +13,13 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
+from typing import Any, Union
 
 import numpy as np
 
 from iss_rnns import array_files
-from iss_rnns.errors import UserError, reason
+from iss_rnns.errors import reason
+from iss_rnns.errors import UserError
 
 FILE = "store.npz"
 FORMAT = 1  # To be raised with any change of the arrays.
@@ -59,21 +61,22 @@ class Part:
             their first occurrence.
         word_counts: `[K]` int64; a context counts once per question.
     """
+
     tokens: np.ndarray
     token_starts: np.ndarray
     sentence_offsets: np.ndarray
     paragraph_offsets: np.ndarray
     paragraph_articles: np.ndarray
-    titles: List[str]
-    contexts: List[str]
+    titles: list[str]
+    contexts: list[str]
     question_tokens: np.ndarray
     question_offsets: np.ndarray
     question_paragraphs: np.ndarray
-    ids: List[str]
+    ids: list[str]
     answer_offsets: np.ndarray
     answer_spans: np.ndarray
     answer_characters: np.ndarray
-    answer_texts: List[str]
+    answer_texts: list[str]
     counted_words: np.ndarray
     word_counts: np.ndarray
 
@@ -101,26 +104,28 @@ class Store:
             raise UserError(
                 f"no preprocessed data at {self.path}; make it with `python "
                 "-m bidaf.prepro --train FILE --dev FILE --glove FILE --out "
-                f"{path}`")
+                f"{path}`"
+            )
         with self._reading("meta"):
             self.meta = dict(json.loads(self._array("meta").tobytes()))
         if self.meta.get("format") != FORMAT:
             raise UserError(
                 f"{self.path} has format {self.meta.get('format')}, this "
-                f"version reads format {FORMAT}; preprocess it anew")
+                f"version reads format {FORMAT}; preprocess it anew"
+            )
 
     @property
-    def parts(self) -> Tuple[str, ...]:
+    def parts(self) -> tuple[str, ...]:
         """Names of the parts, in the order of preprocessing."""
         return tuple(self.meta["parts"])
 
     @functools.cached_property
-    def words(self) -> List[str]:
+    def words(self) -> list[str]:
         """All words, in id order."""
         return self._texts("words")
 
     @functools.cached_property
-    def glove_words(self) -> List[str]:
+    def glove_words(self) -> list[str]:
         """The word vectors' words, in the order of their file."""
         return self._texts("glove_words")
 
@@ -138,10 +143,11 @@ class Store:
         if name not in self.parts:
             raise UserError(
                 f"{self.path} has no part '{name}'; it has "
-                f"{', '.join(self.parts)}")
+                f"{', '.join(self.parts)}"
+            )
         fields = {}
         for field in dataclasses.fields(Part):
-            read = self._texts if field.type == List[str] else self._array
+            read = self._texts if field.type == list[str] else self._array
             fields[field.name] = read(f"{name}/{field.name}")
         return Part(**fields)
 
@@ -152,23 +158,30 @@ class Store:
         except _DAMAGED as error:
             raise UserError(
                 f"{self.path} is damaged or no preprocessed data (reading "
-                f"'{name}': {reason(error)}); preprocess it anew") from error
+                f"'{name}': {reason(error)}); preprocess it anew"
+            ) from error
 
     def _array(self, name: str) -> np.ndarray:
         with self._reading(name), np.load(self.path) as arrays:
             return arrays[name]
 
-    def _texts(self, name: str) -> List[str]:
+    def _texts(self, name: str) -> list[str]:
         data = self._array(name).tobytes()
         ends = np.cumsum(self._array(f"{name}/sizes"), dtype=np.int64).tolist()
         with self._reading(name):
-            return [data[start:end].decode()
-                    for start, end in zip([0] + ends, ends)]
+            return [
+                data[start:end].decode() for start, end in zip([0] + ends, ends)
+            ]
 
 
-def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
-          glove_words: Sequence[str], glove_vectors: np.ndarray,
-          parts: Dict[str, Part]) -> pathlib.Path:
+def write(
+    folder: PathLike,
+    meta: dict[str, Any],
+    words: Sequence[str],
+    glove_words: Sequence[str],
+    glove_vectors: np.ndarray,
+    parts: dict[str, Part],
+) -> pathlib.Path:
     """Writes a store; an older one is there until the new one is complete.
 
     Args:
@@ -193,7 +206,7 @@ def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
     for name, part in parts.items():
         for field in dataclasses.fields(Part):
             value = getattr(part, field.name)
-            if field.type == List[str]:
+            if field.type == list[str]:
                 _add_texts(arrays, f"{name}/{field.name}", value)
             else:
                 arrays[f"{name}/{field.name}"] = value
@@ -201,8 +214,7 @@ def write(folder: PathLike, meta: Dict[str, Any], words: Sequence[str],
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
     array_files.write(path, arrays)
     return path
 
@@ -219,17 +231,18 @@ def check_writable(folder: PathLike) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _bytes(data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.uint8)
 
 
-def _add_texts(arrays: Dict[str, np.ndarray], name: str,
-               texts: Sequence[str]) -> None:
+def _add_texts(
+    arrays: dict[str, np.ndarray], name: str, texts: Sequence[str]
+) -> None:
     encoded = [text.encode() for text in texts]
     arrays[name] = _bytes(b"".join(encoded))
     arrays[f"{name}/sizes"] = np.array(
-        [len(text) for text in encoded], np.int32)
+        [len(text) for text in encoded], np.int32
+    )

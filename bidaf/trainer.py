@@ -1,6 +1,7 @@
 """One training step of BiDAF, in the order of the authors' program."""
 
-from typing import Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -40,40 +41,51 @@ class Trainer(tf.keras.Model):
         outside of a step, its value.
     """
 
-    def __init__(self, net: model.BiDAF, vectors: np.ndarray,
-                 var_decay: float = 0.999, threshold: float = 0.,
-                 wy: bool = False,
-                 trained: Optional[Sequence[tf.Variable]] = None,
-                 decay: float = 0.9, seed: int = 0,
-                 product_dtype: Optional[tf.DType] = None, **kwargs):
+    def __init__(
+        self,
+        net: model.BiDAF,
+        vectors: np.ndarray,
+        var_decay: float = 0.999,
+        threshold: float = 0.0,
+        wy: bool = False,
+        trained: Optional[Sequence[tf.Variable]] = None,
+        decay: float = 0.9,
+        seed: int = 0,
+        product_dtype: Optional[tf.DType] = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.net = net
-        self.averages = addons.MovingAverages(net.trainable_variables,
-                                              var_decay)
+        self.averages = addons.MovingAverages(
+            net.trainable_variables, var_decay
+        )
         # A plain tensor: checkpoints need not hold what never changes.
         self.vectors = tf.constant(vectors, tf.float32)
         self.threshold = threshold
         self.wy = wy
-        self._trained = None if trained is None else [
-            v.ref() for v in trained]
+        self._trained = None if trained is None else [v.ref() for v in trained]
         self.decay = decay
         self.seed = seed
         self.product_dtype = product_dtype
         self.found = tf.convert_to_tensor
-        self.smoothed = tf.Variable(0., trainable=False, name="smoothed_cost")
+        self.smoothed = tf.Variable(0.0, trainable=False, name="smoothed_cost")
 
     @property
     def trained(self) -> Sequence[tf.Variable]:
         """The weights that gradients change."""
-        return [v for v in self.net.trainable_variables
-                if self._trained is None or v.ref() in self._trained]
+        return [
+            v
+            for v in self.net.trainable_variables
+            if self._trained is None or v.ref() in self._trained
+        ]
 
     def call(self, inputs, training=None):
         """See `model.BiDAF`."""
         return self.net(inputs, self.vectors, training=training)
 
-    def replace_net(self, net: model.BiDAF, cuts: Mapping, kept: Mapping
-                    ) -> None:
+    def replace_net(
+        self, net: model.BiDAF, cuts: Mapping, kept: Mapping
+    ) -> None:
         """Goes on with a smaller net; the averages are cut alike.
 
         Args:
@@ -82,32 +94,47 @@ class Trainer(tf.keras.Model):
           kept: which units stay; the cuts say all of it.
         """
         del kept
-        averages = addons.MovingAverages(net.trainable_variables,
-                                         self.averages.decay)
+        averages = addons.MovingAverages(
+            net.trainable_variables, self.averages.decay
+        )
         for reference, cut in cuts.items():
-            averages.of(cut.variable).assign(shrink.take(
-                self.averages.of(reference.deref()).numpy(), cut.keep))
+            averages.of(cut.variable).assign(
+                shrink.take(
+                    self.averages.of(reference.deref()).numpy(), cut.keep
+                )
+            )
         if self._trained is not None:
-            self._trained = [cuts[reference].variable.ref()
-                             for reference in self._trained]
+            self._trained = [
+                cuts[reference].variable.ref() for reference in self._trained
+            ]
         self.net, self.averages = net, averages
 
-    def cost_of(self, net: model.BiDAF, batch: Mapping[str, tf.Tensor]
-                ) -> float:
+    def cost_of(
+        self, net: model.BiDAF, batch: Mapping[str, tf.Tensor]
+    ) -> float:
         """Nats a question of a net on a batch of `feed.make_batch`."""
         outputs = net(batch, self.vectors, training=False)
-        return float(tf.add_n(penalties.answer_costs(
-            outputs, batch, self.wy, net.na_bias)))
+        return float(
+            tf.add_n(
+                penalties.answer_costs(outputs, batch, self.wy, net.na_bias)
+            )
+        )
 
     def clean(self) -> None:
         """Sets small weights to exact zeros."""
         if self.threshold:
             thresholding.zero_small(
-                [v for view in penalties.sparse_views(self.net).values()
-                 for v in view.variables], self.threshold)
+                [
+                    v
+                    for view in penalties.sparse_views(self.net).values()
+                    for v in view.variables
+                ],
+                self.threshold,
+            )
 
-    def gradients(self, batch: Mapping[str, tf.Tensor],
-                  seed: Optional[tf.Tensor] = None) -> dict:
+    def gradients(
+        self, batch: Mapping[str, tf.Tensor], seed: Optional[tf.Tensor] = None
+    ) -> dict:
         """Cost, penalty and gradients of one batch at the present weights.
 
         Args:
@@ -120,33 +147,49 @@ class Trainer(tf.keras.Model):
         """
         with tf.GradientTape() as tape:
             with precision.products_in(self.product_dtype):
-                outputs = self.net(batch, self.vectors, training=True,
-                                   seed=seed)
-            costs = penalties.answer_costs(outputs, batch, self.wy,
-                                           self.net.na_bias)
-            penalty = tf.add_n([0., *self.losses])
+                outputs = self.net(
+                    batch, self.vectors, training=True, seed=seed
+                )
+            costs = penalties.answer_costs(
+                outputs, batch, self.wy, self.net.na_bias
+            )
+            penalty = tf.add_n([0.0, *self.losses])
             total = tf.add_n(costs) + penalty
-        return {"costs": costs, "cost": tf.add_n(costs), "penalty": penalty,
-                "gradients": tape.gradient(total, self.trained)}
+        return {
+            "costs": costs,
+            "cost": tf.add_n(costs),
+            "penalty": penalty,
+            "gradients": tape.gradient(total, self.trained),
+        }
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data):
         """One step on a batch; see the class."""
         step = tf.cast(self.optimizer.iterations, tf.int32)
         self.averages.update()
-        found = {v.ref(): tf.convert_to_tensor(v)
-                 for v in self.net.trainable_variables}
+        found = {
+            v.ref(): tf.convert_to_tensor(v)
+            for v in self.net.trainable_variables
+        }
         self.found = lambda variable: found[variable.ref()]
         self.clean()
         result = self.gradients(
-            data, tf.stack([tf.constant(self.seed, tf.int32), step]))
+            data, tf.stack([tf.constant(self.seed, tf.int32), step])
+        )
         self.optimizer.apply_gradients(
-            [(g, v) for g, v in zip(result["gradients"], self.trained)
-             if g is not None])
+            [
+                (g, v)
+                for g, v in zip(result["gradients"], self.trained)
+                if g is not None
+            ]
+        )
         self.found = tf.convert_to_tensor
         cost = result["cost"]
         # The first value starts the average.
-        weight = tf.where(step == 0, 0., self.decay)
-        self.smoothed.assign(weight * self.smoothed + (1. - weight) * cost)
-        return {"cost": cost, "regularization": result["penalty"],
-                "smoothed_cost": self.smoothed}
+        weight = tf.where(step == 0, 0.0, self.decay)
+        self.smoothed.assign(weight * self.smoothed + (1.0 - weight) * cost)
+        return {
+            "cost": cost,
+            "regularization": result["penalty"],
+            "smoothed_cost": self.smoothed,
+        }

@@ -1,11 +1,12 @@
 """Which words and characters have ids, and which words have vectors."""
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
 import pathlib
 import tempfile
-from typing import Dict, List, Sequence, Union
+from typing import Union
 
 from bidaf import prepro
 from bidaf import squad
@@ -24,24 +25,36 @@ class Vocabulary:
         word2idx: word to id; 0 padding, 1 unknown.
         char2idx: character to id, likewise.
     """
-    word2idx: Dict[str, int]
-    char2idx: Dict[str, int]
+
+    word2idx: dict[str, int]
+    char2idx: dict[str, int]
 
     @classmethod
-    def number(cls, words: Sequence[str], characters: Sequence[str]
-               ) -> "Vocabulary":
+    def number(
+        cls, words: Sequence[str], characters: Sequence[str]
+    ) -> "Vocabulary":
         """Gives ids from 2 on, in the given order."""
-        return cls(*({**{key: i for i, key in enumerate(keys, 2)},
-                      NULL: 0, UNKNOWN: 1} for keys in (words, characters)))
+        return cls(
+            *(
+                {
+                    **{key: i for i, key in enumerate(keys, 2)},
+                    NULL: 0,
+                    UNKNOWN: 1,
+                }
+                for keys in (words, characters)
+            )
+        )
 
     def save(self, path: PathLike) -> None:
         """Writes the authors' `shared.json`, in one step."""
         path = pathlib.Path(path)
         with tempfile.TemporaryDirectory(
-                prefix=".new-", dir=path.parent) as scratch:
+            prefix=".new-", dir=path.parent
+        ) as scratch:
             new = pathlib.Path(scratch, path.name)
-            new.write_text(json.dumps(dataclasses.asdict(self)),
-                           encoding="utf-8")
+            new.write_text(
+                json.dumps(dataclasses.asdict(self)), encoding="utf-8"
+            )
             os.replace(new, path)
 
     @classmethod
@@ -60,12 +73,14 @@ class Vocabulary:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is no vocabulary ({error}); expected JSON with "
-                "word2idx and char2idx, as training writes it") from error
+                "word2idx and char2idx, as training writes it"
+            ) from error
         return loaded
 
 
-def word_counts(part: store.Part, words: List[str], lower: bool
-                ) -> Dict[str, int]:
+def word_counts(
+    part: store.Part, words: list[str], lower: bool
+) -> dict[str, int]:
     """How often each word occurs in a part, in the order of occurrence.
 
     Args:
@@ -73,25 +88,25 @@ def word_counts(part: store.Part, words: List[str], lower: bool
         words: the store's words.
         lower: whether words count in lower case.
     """
-    counts: Dict[str, int] = {}
-    for i, count in zip(part.counted_words.tolist(),
-                        part.word_counts.tolist()):
+    counts: dict[str, int] = {}
+    for i, count in zip(part.counted_words.tolist(), part.word_counts.tolist()):
         word = words[i].lower() if lower else words[i]
         counts[word] = counts.get(word, 0) + count
     return counts
 
 
-def character_counts(part: store.Part, words: List[str]) -> Dict[str, int]:
+def character_counts(part: store.Part, words: list[str]) -> dict[str, int]:
     """How often each character occurs, in the order of occurrence."""
-    counts: Dict[str, int] = {}
+    counts: dict[str, int] = {}
     for word, count in word_counts(part, words, lower=False).items():
         for character in word:
             counts[character] = counts.get(character, 0) + count
     return counts
 
 
-def vector_rows(glove_words: Sequence[str], counts: Dict[str, int]
-                ) -> Dict[str, int]:
+def vector_rows(
+    glove_words: Sequence[str], counts: dict[str, int]
+) -> dict[str, int]:
     """Which of the store's vectors a part's words have.
 
     Each vector goes to the first form of its word that occurs in the part;
@@ -104,7 +119,7 @@ def vector_rows(glove_words: Sequence[str], counts: Dict[str, int]
     Returns:
         Word to row, in the order of the vectors.
     """
-    rows: Dict[str, int] = {}
+    rows: dict[str, int] = {}
     for row, glove_word in enumerate(glove_words):
         for word in prepro.variants(glove_word):
             if word in counts:

@@ -10,7 +10,7 @@ only the sentence splitter `punkt` needs NLTK at all.
 """
 
 import re
-from typing import Callable, List, Tuple
+from typing import Callable
 
 from iss_rnns.errors import UserError
 
@@ -18,8 +18,9 @@ SPLITTERS = ("punkt", "simple", "none")
 _INSTEAD = "or choose --sentence_splitter simple"
 
 # The order matters: later rules see the blanks and quotes of earlier ones.
-_TREEBANK: Tuple[Tuple["re.Pattern", str], ...] = tuple(
-    (re.compile(pattern), replacement) for pattern, replacement in (
+_TREEBANK: tuple[tuple["re.Pattern", str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
         # Opening quotes; straight double ones become `` for now.
         (r"([«“‘„]|`+)", r" \1 "),
         (r'^"', "``"),
@@ -44,15 +45,17 @@ _TREEBANK: Tuple[Tuple["re.Pattern", str], ...] = tuple(
         (r"(\S)('')", r"\1 \2 "),
         (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
         (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
-    ))
+    )
+)
 _CONTRACTION = re.compile(
     r"(?i)\b(?:(can)(not)|(d)('ye)|(gim)(me)|(gon)(na)|(got)(ta)|(lem)(me)"
-    r"|(mor)('n)|(wan)(na)(?=\s))\b|(?<= )('t)(is|was)\b")
+    r"|(mor)('n)|(wan)(na)(?=\s))\b|(?<= )('t)(is|was)\b"
+)
 _INNER = re.compile("([-−—–/~\"'“’”‘°])")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z0-9])")
 
 
-def treebank_tokens(sentence: str) -> List[str]:
+def treebank_tokens(sentence: str) -> list[str]:
     """Cuts a sentence into Penn Treebank tokens.
 
     >>> treebank_tokens('He can\\'t sell it for "$4,500".')
@@ -68,7 +71,7 @@ def _halves(match: "re.Match") -> str:
     return f" {match[second - 1]} {match[second]} "
 
 
-def split_token(token: str) -> List[str]:
+def split_token(token: str) -> list[str]:
     """Cuts a token at dashes, quotes, slashes, tildes and degree signs.
 
     Every such sign becomes a word. Empty words stay where a sign begins or
@@ -106,40 +109,49 @@ class Tokenizer:
         if splitter not in SPLITTERS:
             raise UserError(
                 f"sentence splitter '{splitter}' is unknown; "
-                f"it is one of {', '.join(SPLITTERS)}")
+                f"it is one of {', '.join(SPLITTERS)}"
+            )
         self.splitter = splitter
         self.sentences = {
-            "punkt": _punkt, "simple": lambda: _SENTENCE_END.split,
-            "none": lambda: lambda text: [text]}[splitter]()
+            "punkt": _punkt,
+            "simple": lambda: _SENTENCE_END.split,
+            "none": lambda: lambda text: [text],
+        }[splitter]()
 
-    def words(self, text: str) -> List[str]:
+    def words(self, text: str) -> list[str]:
         """All words of a text, one sentence's after the other's.
 
         >>> Tokenizer("none").words("What's 3/4?")
         ['What', '', "'", 's', '3', '/', '4', '?']
         """
-        return [word for sentence in self.sentences(text)
-                for token in treebank_tokens(sentence)
-                for word in split_token(
-                    token.replace("''", '"').replace("``", '"'))]
+        return [
+            word
+            for sentence in self.sentences(text)
+            for token in treebank_tokens(sentence)
+            for word in split_token(token.replace("''", '"').replace("``", '"'))
+        ]
 
 
-def _punkt() -> Callable[[str], List[str]]:
+def _punkt() -> Callable[[str], list[str]]:
     """NLTK's sentence splitter for English."""
     try:
         from nltk.tokenize import punkt
+
         return punkt.PunktTokenizer("english").tokenize
     except ImportError as error:
         raise UserError(
             "NLTK, which finds the ends of sentences, is not installed; run "
-            f"`pip install nltk` (extra `bidaf`), {_INSTEAD}") from error
+            f"`pip install nltk` (extra `bidaf`), {_INSTEAD}"
+        ) from error
     except AttributeError as error:
         raise UserError(
             "the installed NLTK is older than 3.9 and cannot read punkt_tab; "
-            f"run `pip install --upgrade nltk`, {_INSTEAD}") from error
+            f"run `pip install --upgrade nltk`, {_INSTEAD}"
+        ) from error
     except LookupError as error:
         raise UserError(
             "NLTK's resource punkt_tab, which finds the ends of sentences, is "
             "missing; run `python -m nltk.downloader punkt_tab` or set "
             "NLTK_DATA to a folder with tokenizers/punkt_tab/english, "
-            f"{_INSTEAD}") from error
+            f"{_INSTEAD}"
+        ) from error

@@ -5,7 +5,7 @@ end-of-life and imports up to TensorFlow 2.15 only. Whatever is used of it has
 an equal here, so that nothing depends on it.
 """
 
-from typing import Iterable, List, Tuple
+from collections.abc import Iterable
 
 import tensorflow as tf
 
@@ -35,11 +35,18 @@ def sequence_loss(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     addons = _load()
     if addons is not None:
         weights = tf.ones(tf.shape(targets), logits.dtype)
-        return tf.reduce_sum(addons.seq2seq.sequence_loss(
-            logits, targets, weights, average_across_timesteps=False,
-            average_across_batch=True))
+        return tf.reduce_sum(
+            addons.seq2seq.sequence_loss(
+                logits,
+                targets,
+                weights,
+                average_across_timesteps=False,
+                average_across_batch=True,
+            )
+        )
     costs = tf.keras.losses.sparse_categorical_crossentropy(
-        targets, logits, from_logits=True)
+        targets, logits, from_logits=True
+    )
     return tf.reduce_sum(costs) / tf.cast(tf.shape(targets)[0], logits.dtype)
 
 
@@ -72,27 +79,31 @@ class MovingAverages(tf.Module):
 
     def __init__(self, variables: Iterable[tf.Variable], decay: float):
         super().__init__(name="averages")
-        if not 0. <= decay <= 1.:
+        if not 0.0 <= decay <= 1.0:
             raise ValueError(f"decay must be in [0, 1], got {decay}.")
         self.decay = decay
         variables = list(variables)
-        self.shadows: List[tf.Variable] = [
-            tf.Variable(v, trainable=False,
-                        name=v.name.split(":")[0] + "/average")
-            for v in variables]
+        self.shadows: list[tf.Variable] = [
+            tf.Variable(
+                v, trainable=False, name=v.name.split(":")[0] + "/average"
+            )
+            for v in variables
+        ]
         # References, not the variables: they belong to somebody else's
         # checkpoint.
         self._places = {v.ref(): i for i, v in enumerate(variables)}
 
     @property
-    def _pairs(self) -> List[Tuple[tf.Variable, tf.Variable]]:
-        return [(reference.deref(), self.shadows[i])
-                for reference, i in self._places.items()]
+    def _pairs(self) -> list[tuple[tf.Variable, tf.Variable]]:
+        return [
+            (reference.deref(), self.shadows[i])
+            for reference, i in self._places.items()
+        ]
 
     def update(self) -> None:
         """One step towards the variables' present values, in graph."""
         for variable, shadow in self._pairs:
-            rate = tf.constant(1. - self.decay, shadow.dtype)
+            rate = tf.constant(1.0 - self.decay, shadow.dtype)
             shadow.assign_sub((shadow - variable) * rate)
 
     def reset(self) -> None:

@@ -1,11 +1,12 @@
 """Arrays by name in `.npz` files, and one clear line if that fails."""
 
+from collections.abc import Mapping
 import contextlib
 import os
 import pathlib
+from typing import Union
 import zipfile
 import zlib
-from typing import Dict, Mapping, Union
 
 import numpy as np
 
@@ -13,12 +14,20 @@ from iss_rnns import errors
 
 # What NumPy raises on a damaged file; an empty one is an EOFError, an
 # encrypted one a RuntimeError.
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, KeyError,
-           zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
-def write(path: Union[str, os.PathLike], arrays: Mapping[str, np.ndarray]
-          ) -> None:
+def write(
+    path: Union[str, os.PathLike], arrays: Mapping[str, np.ndarray]
+) -> None:
     """Writes a file, compressed; an older one stays whole until it is done.
 
     Raises:
@@ -34,13 +43,14 @@ def write(path: Union[str, os.PathLike], arrays: Mapping[str, np.ndarray]
         os.replace(partial, path)
     except OSError as error:
         raise errors.UserError(
-            f"cannot write {path}: {error.strerror}") from error
+            f"cannot write {path}: {error.strerror}"
+        ) from error
     finally:  # of an interrupted one, too
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
-def read(path: Union[str, os.PathLike], what: str) -> Dict[str, np.ndarray]:
+def read(path: Union[str, os.PathLike], what: str) -> dict[str, np.ndarray]:
     """All arrays of a file that `np.savez` wrote; none is unpickled.
 
     Args:
@@ -53,8 +63,10 @@ def read(path: Union[str, os.PathLike], what: str) -> Dict[str, np.ndarray]:
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array; expected those of a model "
-                             "by name, as np.savez writes them")
+            raise ValueError(
+                "it holds one array; expected those of a model "
+                "by name, as np.savez writes them"
+            )
         with file:
             # Of what is no array NumPy gives the bytes.
             return {name: np.asarray(file[name]) for name in file.files}

@@ -9,9 +9,10 @@ run measured. `--papers` shows theirs below, with character error rates in the
 place of perplexities.
 """
 
+from collections.abc import Mapping, Sequence
 import json
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 from absl import flags
 
@@ -21,38 +22,59 @@ from iss_rnns import report
 from iss_rnns import results
 
 FLAGS = flags.FLAGS
-Points = List[Tuple[float, float]]  # (sparsity, measure)
+Points = list[tuple[float, float]]  # (sparsity, measure)
 DENSE = "dense"
 MEASURES = {
-    "lambda": "g", "units": "", "nonzero weights (M)": ".3f",
-    "sparsity %": ".1f", "valid perplexity": ".2f", "test perplexity": ".2f",
-    "relative %": "+.1f", "speedup, whole model": ".2f",
+    "lambda": "g",
+    "units": "",
+    "nonzero weights (M)": ".3f",
+    "sparsity %": ".1f",
+    "valid perplexity": ".2f",
+    "test perplexity": ".2f",
+    "relative %": "+.1f",
+    "speedup, whole model": ".2f",
     report.PACKED_SPEEDUP: ".2f",
-    **{report.packed_speedup(batch): ".2f"
-       for batch in report.PACKED_BATCHES},
+    **{report.packed_speedup(batch): ".2f" for batch in report.PACKED_BATCHES},
 }
-PAPERS = ("narang2017_results", "block_sparse_table2", "block_sparse_table3",
-          "block_sparse_table4", "block_sparse_table5", "anchors_ptb")
+PAPERS = (
+    "narang2017_results",
+    "block_sparse_table2",
+    "block_sparse_table3",
+    "block_sparse_table4",
+    "block_sparse_table5",
+    "anchors_ptb",
+)
 # Their figures under the names of ours. What perplexity is here, the error
 # rate is in the papers on pruning; others pruned on Penn TreeBank, too.
 PAPER_MEASURES = {
-    "params_M": "nonzero weights (M)", "sparsity_percent": "sparsity %",
-    "valid": "valid perplexity", "test": "test perplexity",
-    "CER": "character error rate %", "relative_percent": "relative %",
+    "params_M": "nonzero weights (M)",
+    "sparsity_percent": "sparsity %",
+    "valid": "valid perplexity",
+    "test": "test perplexity",
+    "CER": "character error rate %",
+    "relative_percent": "relative %",
 }
 
 
 def define_flags() -> None:
     """Flags of the command."""
-    flags.DEFINE_string("out", None, "Folder for the pictures and the table "
-                        "as Markdown. Default: none are written.")
-    flags.DEFINE_string("sparse_json", None, "File of `python -m "
-                        "benchmarks.sparse_infer --sweep --json=FILE`, for "
-                        "the pictures of speedup against sparsity.")
+    flags.DEFINE_string(
+        "out",
+        None,
+        "Folder for the pictures and the table "
+        "as Markdown. Default: none are written.",
+    )
+    flags.DEFINE_string(
+        "sparse_json",
+        None,
+        "File of `python -m "
+        "benchmarks.sparse_infer --sweep --json=FILE`, for "
+        "the pictures of speedup against sparsity.",
+    )
     flags.DEFINE_bool("papers", False, "Also show the papers' tables.")
 
 
-def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
+def read_run(path: str) -> tuple[str, dict[str, Any]]:
     """Method and measures of a finished run.
 
     Args:
@@ -71,29 +93,35 @@ def read_run(path: str) -> Tuple[str, Dict[str, Any]]:
         large = data["table"].get(report.TRAINED, {})
         test = float(small["test perplexity"])
         units = tuple(small.get("units") or ())
-    except (OSError, KeyError, TypeError, AttributeError, ValueError
-            ) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise errors.UserError(
             f"cannot compare {folder}: {file} is no finished report of a "
-            f"language model ({type(error).__name__}: {error})") from None
+            f"language model ({type(error).__name__}: {error})"
+        ) from None
     values = {measure: small.get(measure) for measure in MEASURES}
-    values.update({"units": units, "test perplexity": test,
-                   "sparsity": small.get("sparsity"),
-                   "speedup, whole model": small.get("speedup")})
+    values.update(
+        {
+            "units": units,
+            "test perplexity": test,
+            "sparsity": small.get("sparsity"),
+            "speedup, whole model": small.get("speedup"),
+        }
+    )
     if values["sparsity"] is None:  # A report of an older version.
-        values.update(_by_weights(small, large or data["table"].get(
-            report.DESIGNED, {})))
+        values.update(
+            _by_weights(small, large or data["table"].get(report.DESIGNED, {}))
+        )
     return name or data.get("method") or pathlib.Path(folder).name, values
 
 
-def _by_weights(small: Mapping, large: Mapping) -> Dict[str, Any]:
+def _by_weights(small: Mapping, large: Mapping) -> dict[str, Any]:
     weights, whole = small.get("weights (M)"), large.get("weights (M)")
     if not (weights and whole):
         return {}
-    return {"nonzero weights (M)": weights, "sparsity": 1. - weights / whole}
+    return {"nonzero weights (M)": weights, "sparsity": 1.0 - weights / whole}
 
 
-def compare(runs: Sequence[Tuple[str, Mapping[str, Any]]]) -> report.Table:
+def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> report.Table:
     """The table; the relative loss is that of the first dense run.
 
     Args:
@@ -104,23 +132,27 @@ def compare(runs: Sequence[Tuple[str, Mapping[str, Any]]]) -> report.Table:
     for name, values in runs:
         values = dict(values)
         if values["sparsity"] is not None:
-            values["sparsity %"] = 100. * values["sparsity"]
+            values["sparsity %"] = 100.0 * values["sparsity"]
         if base:
             # As in the papers: worse is negative.
-            values["relative %"] = 100. * (
-                base - values["test perplexity"]) / base
+            values["relative %"] = (
+                100.0 * (base - values["test perplexity"]) / base
+            )
         columns.append(report.Column(report.unique(name, columns), values))
     return report.Table(columns, MEASURES, "runs")
 
 
-def dense_perplexity(runs: Sequence[Tuple[str, Mapping[str, Any]]]
-                     ) -> Optional[float]:
+def dense_perplexity(
+    runs: Sequence[tuple[str, Mapping[str, Any]]],
+) -> Optional[float]:
     """Test perplexity of the first run called dense; None without one."""
-    return next((values["test perplexity"] for name, values in runs
-                 if name == DENSE), None)
+    return next(
+        (values["test perplexity"] for name, values in runs if name == DENSE),
+        None,
+    )
 
 
-def speedups(path: str) -> Dict[str, Dict[str, Points]]:
+def speedups(path: str) -> dict[str, dict[str, Points]]:
     """Product -> pattern of zeros -> (sparsity, speedup), out of a sweep.
 
     A product is e.g. `1500x6000, batch1`, or `1500x6000, batch1, threads_2`.
@@ -130,7 +162,7 @@ def speedups(path: str) -> Dict[str, Dict[str, Points]]:
     """
     try:
         numbers = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        found: Dict[str, Dict[str, Points]] = {}
+        found: dict[str, dict[str, Points]] = {}
         for key, value in numbers.items():
             parts = key.split("/")
             if parts[1] == "sweep" and parts[-1] == "chosen_ratio":
@@ -138,21 +170,32 @@ def speedups(path: str) -> Dict[str, Dict[str, Points]]:
                 product = f"{shape}, {batch}"
                 if threads != "threads_1":
                     product += f", {threads}"
-                found.setdefault(product, {}).setdefault(
-                    pattern, []).append((float(sparsity), float(value)))
-    except (OSError, ValueError, AttributeError, TypeError,
-            IndexError) as error:
+                found.setdefault(product, {}).setdefault(pattern, []).append(
+                    (float(sparsity), float(value))
+                )
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        IndexError,
+    ) as error:
         raise errors.UserError(
-            f"cannot read speedups from {path}: {error}") from None
+            f"cannot read speedups from {path}: {error}"
+        ) from None
     if not found:
         raise errors.UserError(
             f"{path} holds no speedups against sparsity; make it with "
-            "python -m benchmarks.sparse_infer --sweep --json=FILE")
+            "python -m benchmarks.sparse_infer --sweep --json=FILE"
+        )
     return found
 
 
-def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
-         sparse_json: Optional[str]) -> List[pathlib.Path]:
+def draw(
+    folder: str,
+    runs: Sequence[tuple[str, Mapping[str, Any]]],
+    sparse_json: Optional[str],
+) -> list[pathlib.Path]:
     """Writes the pictures; returns their paths.
 
     Raises:
@@ -164,56 +207,83 @@ def draw(folder: str, runs: Sequence[Tuple[str, Mapping[str, Any]]],
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise errors.UserError(
-            f"cannot write {folder}: {error.strerror}") from None
+            f"cannot write {folder}: {error.strerror}"
+        ) from None
     base = dense_perplexity(runs)
-    points: Dict[str, Points] = {}
+    points: dict[str, Points] = {}
     for name, values in runs:
         if values.get("sparsity") is not None and name != DENSE:
             points.setdefault(name, []).append(
-                (values["sparsity"], values["test perplexity"]))
+                (values["sparsity"], values["test perplexity"])
+            )
     written = []
     if points:
         written.append(target / "perplexity_vs_sparsity.png")
-        plots.against_sparsity(written[-1], points, "test perplexity",
-                               reference=base and (DENSE, base))
+        plots.against_sparsity(
+            written[-1],
+            points,
+            "test perplexity",
+            reference=base and (DENSE, base),
+        )
     for product, series in products.items():
         name = product.replace(", ", "_")
         written.append(target / f"speedup_vs_sparsity_{name}.png")
         plots.against_sparsity(
-            written[-1], series, "times faster than dense", product,
-            log=True, reference=(DENSE, 1.))
+            written[-1],
+            series,
+            "times faster than dense",
+            product,
+            log=True,
+            reference=(DENSE, 1.0),
+        )
     return written
 
 
-def paper_tables() -> List[report.Table]:
+def paper_tables() -> list[report.Table]:
     """The papers' tables, a line for each model."""
     tables = []
     for name in PAPERS:
-        columns: List[report.Column] = []
+        columns: list[report.Column] = []
         for row in results.paper_rows(name):
-            label = " ".join(str(row[key]) for key in (
-                "method", "model", "block", "algorithm")
-                             if row.get(key, "-") != "-")
-            columns.append(report.Column(report.unique(label, columns), {
-                measure: row[key] for key, measure in PAPER_MEASURES.items()
-                if key in row}))
-        measures = [each for each in PAPER_MEASURES.values()
-                    if any(each in column.values for column in columns)]
-        tables.append(report.Table(columns, measures,
-                                   results.describe(name)["title"]))
+            label = " ".join(
+                str(row[key])
+                for key in ("method", "model", "block", "algorithm")
+                if row.get(key, "-") != "-"
+            )
+            columns.append(
+                report.Column(
+                    report.unique(label, columns),
+                    {
+                        measure: row[key]
+                        for key, measure in PAPER_MEASURES.items()
+                        if key in row
+                    },
+                )
+            )
+        measures = [
+            each
+            for each in PAPER_MEASURES.values()
+            if any(each in column.values for column in columns)
+        ]
+        tables.append(
+            report.Table(columns, measures, results.describe(name)["title"])
+        )
     return tables
 
 
 def main(argv):
     """Prints the tables and draws."""
     if len(argv) < 2:
-        raise errors.UserError("name the directories of finished runs: "
-                               "python -m iss_rnns.compare RUN...")
+        raise errors.UserError(
+            "name the directories of finished runs: "
+            "python -m iss_rnns.compare RUN..."
+        )
     runs = [read_run(path) for path in argv[1:]]
     if FLAGS.sparse_json:
         if not FLAGS.out:
-            raise errors.UserError("--sparse_json needs --out, the folder "
-                                   "for the picture")
+            raise errors.UserError(
+                "--sparse_json needs --out, the folder for the picture"
+            )
         speedups(FLAGS.sparse_json)
     tables = [compare(runs)] + (paper_tables() if FLAGS.papers else [])
     for table in tables:
@@ -222,9 +292,13 @@ def main(argv):
         for path in draw(FLAGS.out, runs, FLAGS.sparse_json):
             print(f"wrote {path}")
         path = pathlib.Path(FLAGS.out) / "comparison.md"
-        report.write_atomically(path, "\n\n".join(
-            f"## {table.title}\n\n{table.markdown()}" for table in tables)
-            + "\n")
+        report.write_atomically(
+            path,
+            "\n\n".join(
+                f"## {table.title}\n\n{table.markdown()}" for table in tables
+            )
+            + "\n",
+        )
         print(f"wrote {path}")
 
 

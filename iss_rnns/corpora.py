@@ -19,8 +19,10 @@ import numpy as np
 from iss_rnns import corpora_embedded
 from iss_rnns.errors import UserError
 
-EMPTY_PATH = ("--data_path is empty; give the folder of the texts, or leave "
-              "the flag out for the prose that comes with Python")
+EMPTY_PATH = (
+    "--data_path is empty; give the folder of the texts, or leave "
+    "the flag out for the prose that comes with Python"
+)
 PARTS = ("train", "valid", "test")
 PathLike = Union[str, os.PathLike]
 
@@ -38,6 +40,7 @@ class Corpus:
         description: one line saying which data this is, with its counts.
         fingerprint: equal for equal texts, wherever they lie.
     """
+
     name: str
     unit: str
     train: np.ndarray
@@ -86,13 +89,17 @@ def read_words(folder: PathLike) -> Corpus:
     missing = [name for name in names if not os.path.exists(folder / name)]
     if missing:
         raise UserError(
-            f"text folder {folder} has no {', '.join(missing)}; {expected}")
+            f"text folder {folder} has no {', '.join(missing)}; {expected}"
+        )
     texts = [_read_text(folder / name) for name in names]
     return _word_corpus(folder.resolve().name, f"words of {folder}", texts)
 
 
-def read_characters(path: PathLike, num_test_symbols: int = 5_000_000,
-                    name: Optional[str] = None) -> Corpus:
+def read_characters(
+    path: PathLike,
+    num_test_symbols: int = 5_000_000,
+    name: Optional[str] = None,
+) -> Corpus:
     """Reads a file such as enwik8 or text8 byte by byte.
 
     The bytes that occur in the file are its classes, in rising order. The
@@ -114,12 +121,17 @@ def read_characters(path: PathLike, num_test_symbols: int = 5_000_000,
     path = pathlib.Path(path)
     if name and path.is_dir():
         path = path / name
-    return _character_corpus(name or path.name, f"bytes of {path}",
-                             _read_bytes(path), num_test_symbols)
+    return _character_corpus(
+        name or path.name,
+        f"bytes of {path}",
+        _read_bytes(path),
+        num_test_symbols,
+    )
 
 
-def embedded(unit: str = "word", cache_dir: Optional[PathLike] = None
-             ) -> Corpus:
+def embedded(
+    unit: str = "word", cache_dir: Optional[PathLike] = None
+) -> Corpus:
     """The default text: Python's own documentation, on every machine.
 
     See `corpora_embedded` for what it is, and for its cache.
@@ -138,19 +150,22 @@ def embedded(unit: str = "word", cache_dir: Optional[PathLike] = None
     if unit not in ("word", "character"):
         raise UserError(
             f"unit '{unit}' of the embedded text is unknown; "
-            "it is 'word' or 'character'")
+            "it is 'word' or 'character'"
+        )
     texts = corpora_embedded.load(cache_dir)
-    source = ("embedded text (documentation inside Python "
-              f"{platform.python_version()}), {unit}s")
+    source = (
+        "embedded text (documentation inside Python "
+        f"{platform.python_version()}), {unit}s"
+    )
     if unit == "word":
-        return _word_corpus("embedded", source,
-                            [texts[part] for part in PARTS])
+        return _word_corpus("embedded", source, [texts[part] for part in PARTS])
     data = texts["characters"].encode()
     return _character_corpus("embedded", source, data, len(data) // 20)
 
 
-def batches(ids: np.ndarray, batch_size: int, num_steps: int,
-            what: str = "text") -> tuple[np.ndarray, np.ndarray]:
+def batches(
+    ids: np.ndarray, batch_size: int, num_steps: int, what: str = "text"
+) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a text into `batch_size` contiguous streams of short stretches.
 
     Row b of batch n + 1 goes on where row b of batch n ended, so that a
@@ -184,11 +199,12 @@ def batches(ids: np.ndarray, batch_size: int, num_steps: int,
             f"batch too large for the {what}: batch_size {batch_size} x "
             f"num_steps {num_steps} needs {batch_size * (num_steps + 1):,} "
             f"tokens, the {what} has {len(ids):,}; "
-            + _what_fits(len(ids), batch_size, num_steps))
-    streams = ids[:batch_size * length].reshape(batch_size, length)
+            + _what_fits(len(ids), batch_size, num_steps)
+        )
+    streams = ids[: batch_size * length].reshape(batch_size, length)
 
     def cut(start):
-        stretch = streams[:, start:start + count * num_steps]
+        stretch = streams[:, start : start + count * num_steps]
         stretch = stretch.reshape(batch_size, count, num_steps)
         return np.ascontiguousarray(stretch.transpose(1, 0, 2))
 
@@ -209,7 +225,8 @@ def _read_bytes(path: pathlib.Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read text file {path}: {error.strerror}") from error
+            f"cannot read text file {path}: {error.strerror}"
+        ) from error
     if not data:
         raise UserError(f"text file {path} is empty; expected text")
     return data
@@ -233,43 +250,63 @@ def _word_corpus(name: str, source: str, texts: list) -> Corpus:
     counts = collections.Counter(words[0])
     symbols = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
     word_to_id = {word: i for i, word in enumerate(symbols)}
-    ids = [np.fromiter((word_to_id[word] for word in part
-                        if word in word_to_id), np.int32) for part in words]
+    ids = [
+        np.fromiter(
+            (word_to_id[word] for word in part if word in word_to_id), np.int32
+        )
+        for part in words
+    ]
     for part, part_words in zip(PARTS, words):
         if not (word_to_id.keys() - {"<eos>"}) & set(part_words):
             of = "" if part == "train" else " of ptb.train.txt"
             raise UserError(
                 f"ptb.{part}.txt has no word{of} ({source}); "
-                "expected sentences in words, one per line")
+                "expected sentences in words, one per line"
+            )
     dropped = sum(map(len, words)) - sum(map(len, ids))
     if dropped:
         source += f" ({dropped:,} not in the training text left out)"
     return _corpus(name, "word", source, ids, symbols)
 
 
-def _character_corpus(name: str, source: str, data: bytes,
-                      num_test_symbols: int) -> Corpus:
+def _character_corpus(
+    name: str, source: str, data: bytes, num_test_symbols: int
+) -> Corpus:
     """The byte classes and the ids of one text."""
     most = (len(data) - 1) // 2
     if not 1 <= num_test_symbols <= most:
-        right = (f"num_test_symbols between 1 and {most:,}" if most
-                 else "a longer file")
+        right = (
+            f"num_test_symbols between 1 and {most:,}"
+            if most
+            else "a longer file"
+        )
         raise UserError(
             f"num_test_symbols {num_test_symbols:,} does not suit the "
             f"{len(data):,} {source}: the valid and the test text take that "
-            f"many each and leave nothing to train on; give {right}")
+            f"many each and leave nothing to train on; give {right}"
+        )
     classes = bytes(value for value in range(256) if value in data)
     table = bytes.maketrans(classes, bytes(range(len(classes))))
     ids = np.frombuffer(data.translate(table), np.uint8).astype(np.int32)
-    parts = np.split(ids, [len(ids) - 2 * num_test_symbols,
-                           len(ids) - num_test_symbols])
-    return _corpus(name, "character", source, parts,
-                   tuple(classes.decode("latin-1")))
+    parts = np.split(
+        ids, [len(ids) - 2 * num_test_symbols, len(ids) - num_test_symbols]
+    )
+    return _corpus(
+        name, "character", source, parts, tuple(classes.decode("latin-1"))
+    )
 
 
-def _corpus(name: str, unit: str, source: str, parts: list,
-            symbols: tuple[str, ...]) -> Corpus:
+def _corpus(
+    name: str, unit: str, source: str, parts: list, symbols: tuple[str, ...]
+) -> Corpus:
     sizes = " / ".join(f"{len(part):,}" for part in parts)
-    return Corpus(name, unit, *parts, symbols=symbols, description=(
-        f"{source}: {sizes} train / valid / test, "
-        f"vocabulary {len(symbols):,}"))
+    return Corpus(
+        name,
+        unit,
+        *parts,
+        symbols=symbols,
+        description=(
+            f"{source}: {sizes} train / valid / test, "
+            f"vocabulary {len(symbols):,}"
+        ),
+    )

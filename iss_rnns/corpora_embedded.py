@@ -12,6 +12,7 @@ that `corpora.read_words` reads like any other corpus.
 
 import ast
 import collections
+from collections.abc import Iterator
 import os
 import pathlib
 import platform
@@ -20,8 +21,8 @@ import re
 import sysconfig
 import tempfile
 import textwrap
+from typing import Optional, Union
 import warnings
-from typing import Iterator, Optional, Union
 
 from iss_rnns.errors import UserError
 
@@ -29,22 +30,43 @@ CACHE_FORMAT = 1  # To be raised with any change of the texts.
 PASSAGE_WORDS = 200
 MIN_COUNT = 3
 MAX_VOCABULARY = 10_000
-_FILES = {"train": "ptb.train.txt", "valid": "ptb.valid.txt",
-          "test": "ptb.test.txt", "characters": "characters.txt"}
+_FILES = {
+    "train": "ptb.train.txt",
+    "valid": "ptb.valid.txt",
+    "test": "ptb.test.txt",
+    "characters": "characters.txt",
+}
 _SEED = 0
 _MIN_SENTENCES = 1000
 
-_SKIPPED_FOLDERS = frozenset((
-    "__pycache__", "dist-packages", "idle_test", "site-packages", "test",
-    "tests"))
+_SKIPPED_FOLDERS = frozenset(
+    (
+        "__pycache__",
+        "dist-packages",
+        "idle_test",
+        "site-packages",
+        "test",
+        "tests",
+    )
+)
 _FUNCTION_WORDS = frozenset(
     "a an and are as at be been by can do does for from has have if in into "
     "is it its may must no not of on or should that the their then there "
-    "these this to used was were when which will with you".split())
+    "these this to used was were when which will with you".split()
+)
 
-_ASCII = str.maketrans({
-    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"',
-    "\u2013": "-", "\u2014": " - ", "\u2026": "...", "\u00a0": " "})
+_ASCII = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2013": "-",
+        "\u2014": " - ",
+        "\u2026": "...",
+        "\u00a0": " ",
+    }
+)
 _BULLET = re.compile(r"(?:[-*+\u2022]|\(?\d+[.)]|:\w+[^:]*:)\s+")
 _TABLE_ROW = re.compile(r"[^\s.!?]+(?:\s{2,}|\s+--?\s)")
 _MARKUP = (
@@ -56,18 +78,20 @@ _MARKUP = (
 _NOT_PROSE = re.compile(
     r"[={}\\|<>~^@]|::|https?:|--[->]|\*\*|__\w+__ *\.|[#$%]\w|\w\[| # "
     r"|(?:\. ){2}|^print\(|^(?:async|class|def|elif|except|for|from|if|import"
-    r"|while|with)\b[^.]*(?::$|: |\bimport\b)")
+    r"|while|with)\b[^.]*(?::$|: |\bimport\b)"
+)
 _SENTENCE_END = re.compile(
     r"(?:(?<=[.!?])|(?<=[.!?][)\"']))"
-    r"(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)\s+(?=[\"'(]?[A-Z])")
+    r"(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)\s+(?=[\"'(]?[A-Z])"
+)
 _CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
 _TOKEN = re.compile(
     r"n't|'(?:s|re|ve|ll|d|m)\b(?!')|[$%&]|\b(?:[a-z]\.){2,}"
-    r"|[a-z0-9_]+(?:(?:[-./]|(?<=[0-9]),(?=[0-9]))[a-z0-9_]+)*")
+    r"|[a-z0-9_]+(?:(?:[-./]|(?<=[0-9]),(?=[0-9]))[a-z0-9_]+)*"
+)
 
 
-def load(cache_dir: Optional[Union[str, os.PathLike]] = None
-         ) -> dict[str, str]:
+def load(cache_dir: Optional[Union[str, os.PathLike]] = None) -> dict[str, str]:
     """Returns the texts of `extract`, out of the cache if they are there.
 
     The cache is a folder named after the Python version and `CACHE_FORMAT`.
@@ -83,14 +107,17 @@ def load(cache_dir: Optional[Union[str, os.PathLike]] = None
     """
     if cache_dir is None:
         cache_dir = os.path.join(
-            os.environ.get("XDG_CACHE_HOME")
-            or os.path.expanduser("~/.cache"), "iss_rnns")
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+            "iss_rnns",
+        )
     folder = pathlib.Path(
-        cache_dir,
-        f"embedded-{CACHE_FORMAT}-python-{platform.python_version()}")
+        cache_dir, f"embedded-{CACHE_FORMAT}-python-{platform.python_version()}"
+    )
     try:
-        texts = {name: (folder / file).read_bytes().decode("ascii")
-                 for name, file in _FILES.items()}
+        texts = {
+            name: (folder / file).read_bytes().decode("ascii")
+            for name, file in _FILES.items()
+        }
         if all(texts.values()):
             return texts
     except (OSError, UnicodeDecodeError):
@@ -136,27 +163,33 @@ def extract() -> dict[str, str]:
         raise UserError(
             "this Python has no documentation to learn from: neither "
             f"pydoc_data nor sources in {sysconfig.get_path('stdlib')}; "
-            "give a folder with ptb.{train,valid,test}.txt")
+            "give a folder with ptb.{train,valid,test}.txt"
+        )
     random.Random(_SEED).shuffle(passages)
     parts = {"train": [], "valid": [], "test": []}
     for i, passage in enumerate(passages):
         part = {0: "valid", 10: "test"}.get(i % 20, "train")
         parts[part].extend(words for _, words in passage)
     known = _vocabulary(parts["train"])
-    texts = {part: "".join(_line(words, known) for words in sentences)
-             for part, sentences in parts.items()}
+    texts = {
+        part: "".join(_line(words, known) for words in sentences)
+        for part, sentences in parts.items()
+    }
     texts["characters"] = "".join(
-        sentence + "\n" for passage in passages for sentence, _ in passage)
+        sentence + "\n" for passage in passages for sentence, _ in passage
+    )
     return texts
 
 
 def _vocabulary(sentences: list) -> set:
-    counts = collections.Counter(
-        word for words in sentences for word in words)
+    counts = collections.Counter(word for words in sentences for word in words)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     # Two places are for <unk> and <eos>.
-    return {word for word in ranked[:MAX_VOCABULARY - 2]
-            if counts[word] >= MIN_COUNT}
+    return {
+        word
+        for word in ranked[: MAX_VOCABULARY - 2]
+        if counts[word] >= MIN_COUNT
+    }
 
 
 def _line(words: list, known: set) -> str:
@@ -210,8 +243,10 @@ def _docstrings(path: str) -> Iterator[str]:
         return
     while stack:
         node = stack.pop()
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef,
-                             ast.AsyncFunctionDef)):
+        if isinstance(
+            node,
+            (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef),
+        ):
             yield ast.get_docstring(node) or ""
         for field in "orelse", "body":
             stack.extend(reversed(getattr(node, field, ())))
@@ -237,13 +272,14 @@ def _units(paragraph: str) -> Iterator[str]:
         indent = len(line) - len(line.lstrip())
         bullet = _BULLET.match(stripped)
         opens = unit and unit[-1].endswith(":") and indent > previous
-        if unit and (bullet or opens or indent < previous
-                     or _TABLE_ROW.match(stripped)):
+        if unit and (
+            bullet or opens or indent < previous or _TABLE_ROW.match(stripped)
+        ):
             yield " ".join(unit)
             unit = []
         if stripped.startswith((">>>", "$ ", ".. ")):
             break  # What follows up to the blank line is output.
-        unit.append(stripped[bullet.end():] if bullet else stripped)
+        unit.append(stripped[bullet.end() :] if bullet else stripped)
         previous = indent
     yield " ".join(unit)
 
@@ -252,15 +288,21 @@ def _is_prose(sentence: str) -> bool:
     if not sentence.isascii() or _NOT_PROSE.search(sentence):
         return False
     words = re.findall(r"[a-z]+", sentence.lower())
-    plain = re.findall(r"(?<!\S)[\"'(]*[A-Za-z][a-z'-]*[\"').,;:!?]*(?!\S)",
-                       sentence)
+    plain = re.findall(
+        r"(?<!\S)[\"'(]*[A-Za-z][a-z'-]*[\"').,;:!?]*(?!\S)", sentence
+    )
     common = sum(word in _FUNCTION_WORDS for word in words)
-    return (len(words) >= 4 and common >= 0.15 * len(words)
-            and len(plain) >= 0.6 * len(sentence.split()))
+    return (
+        len(words) >= 4
+        and common >= 0.15 * len(words)
+        and len(plain) >= 0.6 * len(sentence.split())
+    )
 
 
 def tokenize(sentence: str) -> list[str]:
     """Splits a sentence into words as in PTB: `"He's 5."` -> he, 's, N."""
     text = _CLITIC.sub(r" \1", sentence.lower())
-    return ["N" if re.fullmatch(r"[0-9][\w.,/-]*", word) else word
-            for word in _TOKEN.findall(text)]
+    return [
+        "N" if re.fullmatch(r"[0-9][\w.,/-]*", word) else word
+        for word in _TOKEN.findall(text)
+    ]

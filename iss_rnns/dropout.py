@@ -23,12 +23,13 @@ def drop(x: tf.Tensor, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
       >>> drop(tf.ones([2]), 1., [0, 0]).numpy()
       array([1., 1.], dtype=float32)
     """
-    if keep_prob >= 1.:
+    if keep_prob >= 1.0:
         return x
     kept = max(round(keep_prob * (1 << _BITS)), 1)
     size = tf.size(x)
-    pairs = tf.random.stateless_uniform([(size + 1) // 2], seed, minval=None,
-                                        maxval=None, dtype=tf.int32)
+    pairs = tf.random.stateless_uniform(
+        [(size + 1) // 2], seed, minval=None, maxval=None, dtype=tf.int32
+    )
     drawn = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size]
     mask = tf.cast(tf.reshape(drawn, tf.shape(x)) < kept, x.dtype)
     return x * (mask * ((1 << _BITS) / kept))

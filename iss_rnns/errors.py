@@ -47,16 +47,24 @@ def run_main(main: Callable) -> None:
             return 2
         except Exception as error:  # pylint: disable=broad-except
             # By name, so that programs without TensorFlow start without it.
-            if type(error).__name__ not in ("ResourceExhaustedError",
-                                            "MemoryError"):
+            if type(error).__name__ not in (
+                "ResourceExhaustedError",
+                "MemoryError",
+            ):
                 raise
             reason = str(error).strip().partition("\n")[0]
-            print(f"error: not enough memory: {reason}; smaller layers, "
-                  "batches or fewer time steps need less", file=sys.stderr)
+            print(
+                f"error: not enough memory: {reason}; smaller layers, "
+                "batches or fewer time steps need less",
+                file=sys.stderr,
+            )
             return 2
         except KeyboardInterrupt:
-            print("interrupted; a training run goes on with --resume from "
-                  "its last checkpoint", file=sys.stderr)
+            print(
+                "interrupted; a training run goes on with --resume from "
+                "its last checkpoint",
+                file=sys.stderr,
+            )
             return 130
 
     def parse(argv):
@@ -65,17 +73,22 @@ def run_main(main: Callable) -> None:
             # Comparisons with bounds let a NaN through.
             for name, value in flags.FLAGS.flag_values_dict().items():
                 if isinstance(value, float) and not math.isfinite(value):
-                    raise flags.Error(f"--{name} must be a finite number, "
-                                      f"got {value}")
+                    raise flags.Error(
+                        f"--{name} must be a finite number, got {value}"
+                    )
             return rest
         except flags.Error as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             sys.exit(2)
         except UnicodeDecodeError as error:
-            file = next((part for part in argv if "flagfile" in part),
-                        "--flagfile")
-            print(f"error: {file} is not UTF-8 (byte {error.start}); expected"
-                  " text with a flag on each line", file=sys.stderr)
+            file = next(
+                (part for part in argv if "flagfile" in part), "--flagfile"
+            )
+            print(
+                f"error: {file} is not UTF-8 (byte {error.start}); expected"
+                " text with a flag on each line",
+                file=sys.stderr,
+            )
             sys.exit(2)
 
     # TensorFlow tells of every file that it writes.

@@ -1,12 +1,13 @@
 """Compressed models that load without this package."""
 
+from collections.abc import Mapping, Sequence
 import contextlib
 import json
 import os
 import pathlib
 import shutil
 import sys
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +20,9 @@ from iss_rnns.interop import tf1
 _ONE_THREAD_BYTES = 1 << 27
 
 
-def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
-                    card: Dict) -> pathlib.Path:
+def save_compressed(
+    net, path: pathlib.Path, symbols: Sequence[str], card: dict
+) -> pathlib.Path:
     """Writes a language model as a SavedModel with its vocabulary and card.
 
     `serving_default` takes `tokens [B, T]` int32 and the hidden states (named
@@ -50,43 +52,63 @@ def save_compressed(net, path: pathlib.Path, symbols: Sequence[str],
 
     def serve(tokens, **states):
         features, finals = net.features(
-            tokens, [states[name] for name in net.state_names],
-            training=False, table=table)
+            tokens,
+            [states[name] for name in net.state_names],
+            training=False,
+            table=table,
+        )
         # Turned around before the softmax: the logits are far wider.
         features = tf.transpose(features, [1, 0, 2])
         logits = tf.reshape(
             net.project(features),
-            tf.concat([tf.shape(tokens), [len(symbols)]], 0))
+            tf.concat([tf.shape(tokens), [len(symbols)]], 0),
+        )
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
     with precision.fixed_weights():
         signature = tf.function(serve).get_concrete_function(
             tf.TensorSpec([None, None], tf.int32, name="tokens"),
-            **{name: tf.TensorSpec([None, size], tf.float32, name=name)
-               for name, size in zip(net.state_names, net.state_sizes)})
+            **{
+                name: tf.TensorSpec([None, size], tf.float32, name=name)
+                for name, size in zip(net.state_names, net.state_sizes)
+            },
+        )
     module.weights = _variables_of(signature)
     # A line each: line ends, which characters have, are written out.
-    lines = [{"\n": "\\n", "\r": "\\r"}.get(symbol, symbol)
-             for symbol in symbols]
-    return write_saved_model(module, signature, path,
-                             {"vocabulary.txt": "\n".join(lines) + "\n"}, card)
+    lines = [
+        {"\n": "\\n", "\r": "\\r"}.get(symbol, symbol) for symbol in symbols
+    ]
+    return write_saved_model(
+        module,
+        signature,
+        path,
+        {"vocabulary.txt": "\n".join(lines) + "\n"},
+        card,
+    )
 
 
 def _input_table(net) -> Optional[tf.Variable]:
     table = net.input_table()
-    return None if table is None else tf.Variable(table, trainable=False,
-                                                  name="input_table")
+    return (
+        None
+        if table is None
+        else tf.Variable(table, trainable=False, name="input_table")
+    )
 
 
-def _variables_of(function) -> List[tf.Variable]:
+def _variables_of(function) -> list[tf.Variable]:
     # Those that it holds as constants count among its `variables` too.
     captured = {id(tensor) for tensor in function.captured_inputs}
     return [v for v in function.variables if id(v.handle) in captured]
 
 
-def write_saved_model(module: tf.Module, signature, path: pathlib.Path,
-                      files: Mapping[str, str], card: Mapping
-                      ) -> pathlib.Path:
+def write_saved_model(
+    module: tf.Module,
+    signature,
+    path: pathlib.Path,
+    files: Mapping[str, str],
+    card: Mapping,
+) -> pathlib.Path:
     """Writes a SavedModel and the files beside it, whole or not at all.
 
     Args:
@@ -107,21 +129,27 @@ def write_saved_model(module: tf.Module, signature, path: pathlib.Path,
         shutil.rmtree(partial, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(
-            module, str(partial), signatures=signature,
+            module,
+            str(partial),
+            signatures=signature,
             options=tf.saved_model.SaveOptions(
-                experimental_custom_gradients=False))
+                experimental_custom_gradients=False
+            ),
+        )
         for name, text in files.items():
             report.write_atomically(partial / name, text)
         report.write_atomically(
             partial / "model_card.json",
-            json.dumps(report.plain(card), indent=1, ensure_ascii=False))
+            json.dumps(report.plain(card), indent=1, ensure_ascii=False),
+        )
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise errors.UserError(
-            f"cannot write SavedModel {path}: {tf1.reason(error)}") from None
+            f"cannot write SavedModel {path}: {tf1.reason(error)}"
+        ) from None
     return path
 
 
@@ -147,17 +175,18 @@ class Served:
             specs.pop("tokens")
         except (OSError, KeyError) as error:
             raise errors.UserError(
-                f"{path} is no exported language model: {error}") from None
+                f"{path} is no exported language model: {error}"
+            ) from None
         self.state_names = sorted(specs)
-        self.state_sizes = [specs[name].shape[-1]
-                            for name in self.state_names]
+        self.state_sizes = [specs[name].shape[-1] for name in self.state_names]
 
-    def run(self, tokens, states) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def run(self, tokens, states) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """`[B, T]` ids -> (logits `[B, T, V]`, new states)."""
-        outputs = self._serve(tokens=tf.convert_to_tensor(tokens, tf.int32),
-                              **dict(zip(self.state_names, states)))
-        return (outputs["logits"],
-                [outputs[name] for name in self.state_names])
+        outputs = self._serve(
+            tokens=tf.convert_to_tensor(tokens, tf.int32),
+            **dict(zip(self.state_names, states)),
+        )
+        return (outputs["logits"], [outputs[name] for name in self.state_names])
 
     def __call__(self, tokens, states=None, training=None):
         if states is None:
@@ -166,7 +195,7 @@ class Served:
         logits = tf.transpose(logits, [1, 0, 2])
         return tf.reshape(logits, [-1, tf.shape(logits)[-1]]), states
 
-    def zero_states(self, batch: int) -> List[tf.Tensor]:
+    def zero_states(self, batch: int) -> list[tf.Tensor]:
         """States of a text's start."""
         return [tf.zeros([batch, n]) for n in self.state_sizes]
 
@@ -191,13 +220,17 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
 
     def step(token, **states):
         logits, finals = net.step(
-            token, [states[n] for n in net.state_names], table)
+            token, [states[n] for n in net.state_names], table
+        )
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
     module.step = tf.function(step).get_concrete_function(
         tf.TensorSpec([1], tf.int32, name="token"),
-        **{name: tf.TensorSpec([1, size], tf.float32, name=name)
-           for name, size in zip(net.state_names, net.state_sizes)})
+        **{
+            name: tf.TensorSpec([1, size], tf.float32, name=name)
+            for name, size in zip(net.state_names, net.state_sizes)
+        },
+    )
     module.weights = _variables_of(module.step)
     # By way of a SavedModel: only then do the names of inputs and outputs
     # survive as a signature.
@@ -211,7 +244,8 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
         (folder / path.name).replace(path)
     except (OSError, tf.errors.OpError) as error:
         raise errors.UserError(
-            f"cannot write {path}: {tf1.reason(error)}") from None
+            f"cannot write {path}: {tf1.reason(error)}"
+        ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
@@ -247,9 +281,11 @@ class LatencyRunner:
         interpreter.allocate_tensors()
         self._step = interpreter.get_signature_runner()
         details = self._step.get_input_details()
-        self.states = {name: np.zeros(detail["shape"], np.float32)
-                       for name, detail in details.items()
-                       if name != "token"}
+        self.states = {
+            name: np.zeros(detail["shape"], np.float32)
+            for name, detail in details.items()
+            if name != "token"
+        }
 
     def step(self, token: int) -> np.ndarray:
         """Logits `[1, V]` of the next symbol; the state is kept."""

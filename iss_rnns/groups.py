@@ -4,13 +4,14 @@ Penalties, thresholds, freezing, reports and shrinking all read the same
 `Group`, so they cannot disagree about what a unit is.
 """
 
+from collections.abc import Iterable, Sequence
 import dataclasses
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
-Values = Dict[object, tf.Tensor]  # variable.ref() -> its value
+Values = dict[object, tf.Tensor]  # variable.ref() -> its value
 _PIECE = 1 << 19  # weights whose squares, 2 MB, stay in the cache
 
 
@@ -26,6 +27,7 @@ class Slice:
       multiplier: weight of this slice inside the square root (the authors'
         `multi` in their RHN and BiDAF settings).
     """
+
     variable: tf.Variable
     axis: int
     start: int
@@ -37,12 +39,14 @@ class Slice:
         if not 0 <= self.axis < len(shape):
             raise ValueError(
                 f"Slice of {self.variable.name} with shape {tuple(shape)} has "
-                f"no axis {self.axis}.")
+                f"no axis {self.axis}."
+            )
         if not 0 <= self.start < self.stop <= shape[self.axis]:
             raise ValueError(
                 f"Slice {self.start}:{self.stop} does not fit axis "
                 f"{self.axis} of {self.variable.name}, which has "
-                f"{shape[self.axis]} entries.")
+                f"{shape[self.axis]} entries."
+            )
 
     @property
     def size(self) -> int:
@@ -55,11 +59,12 @@ def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
     return Slice(variable, axis, 0, variable.shape[axis], multiplier)
 
 
-def blocks(variable: tf.Variable, axis: int, count: int) -> List[Slice]:
+def blocks(variable: tf.Variable, axis: int, count: int) -> list[Slice]:
     """`count` equal neighbouring slices of an axis (the gates of an LSTM)."""
     size = variable.shape[axis] // count
-    return [Slice(variable, axis, i * size, (i + 1) * size)
-            for i in range(count)]
+    return [
+        Slice(variable, axis, i * size, (i + 1) * size) for i in range(count)
+    ]
 
 
 def read(variables: Iterable[tf.Variable]) -> Values:
@@ -67,7 +72,7 @@ def read(variables: Iterable[tf.Variable]) -> Values:
     return {v.ref(): tf.convert_to_tensor(v) for v in variables}
 
 
-def unique_variables(groups: Iterable["Group"]) -> List[tf.Variable]:
+def unique_variables(groups: Iterable["Group"]) -> list[tf.Variable]:
     """Variables that the groups' norms read, each once, in order."""
     seen = {v.ref(): v for group in groups for v in group.variables}
     return list(seen.values())
@@ -90,15 +95,21 @@ class Group:
         `*_decay_multi`).
     """
 
-    def __init__(self, name: str, slices: Sequence[Slice],
-                 companions: Sequence[Slice] = (), multiplier: float = 1.0):
+    def __init__(
+        self,
+        name: str,
+        slices: Sequence[Slice],
+        companions: Sequence[Slice] = (),
+        multiplier: float = 1.0,
+    ):
         if not slices:
             raise ValueError(f"Group '{name}' needs at least one slice.")
         sizes = {s.size for s in (*slices, *companions)}
         if len(sizes) != 1:
             raise ValueError(
                 f"Slices of group '{name}' must have one entry per unit, got "
-                f"{sorted(sizes)} entries.")
+                f"{sorted(sizes)} entries."
+            )
         self.name = name
         self.slices = list(slices)
         self.companions = list(companions)
@@ -113,16 +124,19 @@ class Group:
         return self.slices[0].size
 
     @property
-    def variables(self) -> List[tf.Variable]:
+    def variables(self) -> list[tf.Variable]:
         """Variables the norm reads, each once."""
-        return list({s.variable.ref(): s.variable
-                     for s in self.slices}.values())
+        return list(
+            {s.variable.ref(): s.variable for s in self.slices}.values()
+        )
 
     @property
     def weights_per_unit(self) -> int:
         """Number of weights in one unit's slices."""
-        return sum(int(np.prod(s.variable.shape)) // s.variable.shape[s.axis]
-                   for s in self.slices)
+        return sum(
+            int(np.prod(s.variable.shape)) // s.variable.shape[s.axis]
+            for s in self.slices
+        )
 
     def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
         """`[n]`: sum over the slices of the squares of unit k's weights.
@@ -135,20 +149,23 @@ class Group:
         axes = {}
         for s in self.slices:
             axes.setdefault(s.variable.ref(), set()).add(s.axis)
-        sums = {reference: _sums_of_squares(values[reference], which)
-                for reference, which in axes.items()}
-        total = 0.
+        sums = {
+            reference: _sums_of_squares(values[reference], which)
+            for reference, which in axes.items()
+        }
+        total = 0.0
         for s in self.slices:
-            part = sums[s.variable.ref()][s.axis][s.start:s.stop]
-            total += part if s.multiplier == 1. else s.multiplier * part
+            part = sums[s.variable.ref()][s.axis][s.start : s.stop]
+            total += part if s.multiplier == 1.0 else s.multiplier * part
         return total
 
-    def alive(self, threshold: float = 0.) -> tf.Tensor:
+    def alive(self, threshold: float = 0.0) -> tf.Tensor:
         """`[n]` bool: units whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold ** 2
+        return self.squared_norms() > threshold**2
 
-    def spread(self, per_unit: tf.Tensor,
-               companions: bool = False) -> List[Tuple[tf.Variable, tf.Tensor]]:
+    def spread(
+        self, per_unit: tf.Tensor, companions: bool = False
+    ) -> list[tuple[tf.Variable, tf.Tensor]]:
         """Lays a number per unit over the variables.
 
         Args:
@@ -162,14 +179,13 @@ class Group:
         result = []
         for s in self.slices + (self.companions if companions else []):
             length = s.variable.shape[s.axis]
-            line = tf.pad(per_unit * s.multiplier,
-                          [[s.start, length - s.stop]])
+            line = tf.pad(per_unit * s.multiplier, [[s.start, length - s.stop]])
             if s.variable.shape.rank == 2:
                 line = tf.expand_dims(line, 1 - s.axis)
             result.append((s.variable, line))
         return result
 
-    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+    def rebind(self, cuts: dict[object, "Cut"]) -> None:
         """Follows its variables into their smaller versions, in place."""
         self.slices = [_rebind_slice(s, cuts) for s in self.slices]
         self.companions = [_rebind_slice(s, cuts) for s in self.companions]
@@ -187,14 +203,20 @@ class BlockGrid:
       column_sizes: widths of the C columns of blocks.
     """
 
-    def __init__(self, variable: tf.Variable, row_sizes: Sequence[int],
-                 column_sizes: Sequence[int], multiplier: float = 1.0):
+    def __init__(
+        self,
+        variable: tf.Variable,
+        row_sizes: Sequence[int],
+        column_sizes: Sequence[int],
+        multiplier: float = 1.0,
+    ):
         for axis, sizes in enumerate((row_sizes, column_sizes)):
             if min(sizes, default=0) < 1 or sum(sizes) != variable.shape[axis]:
                 raise ValueError(
                     f"Block sizes along axis {axis} of {variable.name} must "
                     f"be positive and add up to {variable.shape[axis]}, got a "
-                    f"sum of {sum(sizes)}.")
+                    f"sum of {sum(sizes)}."
+                )
         self.name = variable.name
         self.variable = variable
         self.row_sizes = np.asarray(row_sizes, np.int32)
@@ -202,18 +224,26 @@ class BlockGrid:
         self.multiplier = multiplier
 
     @classmethod
-    def uniform(cls, variable: tf.Variable, height: int, width: int,
-                multiplier: float = 1.0) -> "BlockGrid":
+    def uniform(
+        cls,
+        variable: tf.Variable,
+        height: int,
+        width: int,
+        multiplier: float = 1.0,
+    ) -> "BlockGrid":
         """Blocks of one size; the last row and column may be smaller."""
         if height < 1 or width < 1:
-            raise ValueError(f"Block size must be positive, got "
-                             f"{height}x{width}.")
-        sizes = [_equal_sizes(variable.shape[0], height),
-                 _equal_sizes(variable.shape[1], width)]
+            raise ValueError(
+                f"Block size must be positive, got {height}x{width}."
+            )
+        sizes = [
+            _equal_sizes(variable.shape[0], height),
+            _equal_sizes(variable.shape[1], width),
+        ]
         return cls(variable, *sizes, multiplier=multiplier)
 
     @property
-    def variables(self) -> List[tf.Variable]:
+    def variables(self) -> list[tf.Variable]:
         """The matrix."""
         return [self.variable]
 
@@ -224,8 +254,11 @@ class BlockGrid:
 
     def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
         """`[R, C]`: sum of squares of each block."""
-        value = (tf.convert_to_tensor(self.variable) if values is None
-                 else values[self.variable.ref()])
+        value = (
+            tf.convert_to_tensor(self.variable)
+            if values is None
+            else values[self.variable.ref()]
+        )
         return self._reduce(tf.square(value), tf.math.segment_sum)
 
     def max_magnitudes(self, value: Optional[tf.Tensor] = None) -> tf.Tensor:
@@ -237,27 +270,30 @@ class BlockGrid:
         value = self.variable if value is None else value
         return self._reduce(tf.abs(value), tf.math.segment_max)
 
-    def alive(self, threshold: float = 0.) -> tf.Tensor:
+    def alive(self, threshold: float = 0.0) -> tf.Tensor:
         """`[R, C]` bool: blocks whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold ** 2
+        return self.squared_norms() > threshold**2
 
-    def spread(self, per_block: tf.Tensor, companions: bool = False
-               ) -> List[Tuple[tf.Variable, tf.Tensor]]:
+    def spread(
+        self, per_block: tf.Tensor, companions: bool = False
+    ) -> list[tuple[tf.Variable, tf.Tensor]]:
         """See `Group.spread`; the tensor has the matrix's full shape."""
         del companions  # a block has none
         rows = tf.repeat(per_block, self.row_sizes, axis=0)
         return [(self.variable, tf.repeat(rows, self.column_sizes, axis=1))]
 
-    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+    def rebind(self, cuts: dict[object, "Cut"]) -> None:
         """See `Group.rebind`; blocks left empty disappear."""
         cut = cuts.get(self.variable.ref())
         if cut is None:
             return
-        kept = [np.add.reduceat(k, np.cumsum(sizes) - sizes)
-                for k, sizes in zip(cut.keep,
-                                    (self.row_sizes, self.column_sizes))]
+        kept = [
+            np.add.reduceat(k, np.cumsum(sizes) - sizes)
+            for k, sizes in zip(cut.keep, (self.row_sizes, self.column_sizes))
+        ]
         self.row_sizes, self.column_sizes = (
-            k[k > 0].astype(np.int32) for k in kept)
+            k[k > 0].astype(np.int32) for k in kept
+        )
         self.variable = cut.variable
 
     def _reduce(self, matrix: tf.Tensor, segment) -> tf.Tensor:
@@ -279,25 +315,35 @@ class JoinedGrid:
         columns), both counted from 0 in the whole matrix.
     """
 
-    def __init__(self, name: str, parts: Sequence[
-            Tuple[tf.Variable, Sequence[int], Sequence[int]]],
-                 multiplier: float = 1.0):
+    def __init__(
+        self,
+        name: str,
+        parts: Sequence[tuple[tf.Variable, Sequence[int], Sequence[int]]],
+        multiplier: float = 1.0,
+    ):
         self.name = name
-        self.parts = [(variable, np.asarray(rows, np.int32),
-                       np.asarray(columns, np.int32))
-                      for variable, rows, columns in parts]
+        self.parts = [
+            (
+                variable,
+                np.asarray(rows, np.int32),
+                np.asarray(columns, np.int32),
+            )
+            for variable, rows, columns in parts
+        ]
         self.multiplier = multiplier
 
     @property
-    def variables(self) -> List[tf.Variable]:
+    def variables(self) -> list[tf.Variable]:
         """Those that make up the matrix."""
         return [variable for variable, _, _ in self.parts]
 
     @property
-    def shape(self) -> Tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """(R, C): number of rows and columns of blocks."""
-        return tuple(1 + max(int(part[axis].max()) for part in self.parts)
-                     for axis in (1, 2))
+        return tuple(
+            1 + max(int(part[axis].max()) for part in self.parts)
+            for axis in (1, 2)
+        )
 
     @property
     def size(self) -> int:
@@ -307,44 +353,59 @@ class JoinedGrid:
     def squared_norms(self, values: Optional[Values] = None) -> tf.Tensor:
         """`[R, C]`: sum of squares of each block."""
         values = read(self.variables) if values is None else values
-        total = 0.
+        total = 0.0
         for variable, *ids in self.parts:
             squares = tf.square(values[variable.ref()])
             for blocks_, count in zip(ids, self.shape):
-                squares = tf.transpose(tf.math.unsorted_segment_sum(
-                    squares, blocks_, count))
+                squares = tf.transpose(
+                    tf.math.unsorted_segment_sum(squares, blocks_, count)
+                )
             total += squares
         return total
 
-    def alive(self, threshold: float = 0.) -> tf.Tensor:
+    def alive(self, threshold: float = 0.0) -> tf.Tensor:
         """`[R, C]` bool: blocks whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold ** 2
+        return self.squared_norms() > threshold**2
 
-    def spread(self, per_block: tf.Tensor, companions: bool = False
-               ) -> List[Tuple[tf.Variable, tf.Tensor]]:
+    def spread(
+        self, per_block: tf.Tensor, companions: bool = False
+    ) -> list[tuple[tf.Variable, tf.Tensor]]:
         """See `Group.spread`; the tensors have the variables' shapes."""
         del companions  # a block has none
-        return [(variable, tf.gather(tf.gather(per_block, rows), columns,
-                                     axis=1))
-                for variable, rows, columns in self.parts]
+        return [
+            (variable, tf.gather(tf.gather(per_block, rows), columns, axis=1))
+            for variable, rows, columns in self.parts
+        ]
 
-    def rebind(self, cuts: Dict[object, "Cut"]) -> None:
+    def rebind(self, cuts: dict[object, "Cut"]) -> None:
         """See `Group.rebind`; blocks left empty disappear."""
         parts = []
         for variable, rows, columns in self.parts:
             cut = cuts.get(variable.ref())
-            parts.append((variable, rows, columns) if cut is None else (
-                cut.variable, rows[cut.keep[0]], columns[cut.keep[1]]))
-        left = [np.unique(np.concatenate([part[axis] for part in parts]))
-                for axis in (1, 2)]
+            parts.append(
+                (variable, rows, columns)
+                if cut is None
+                else (cut.variable, rows[cut.keep[0]], columns[cut.keep[1]])
+            )
+        left = [
+            np.unique(np.concatenate([part[axis] for part in parts]))
+            for axis in (1, 2)
+        ]
         self.parts = [
-            (variable, *(np.searchsorted(kept, ids).astype(np.int32)
-                         for kept, ids in zip(left, both)))
-            for variable, *both in parts]
+            (
+                variable,
+                *(
+                    np.searchsorted(kept, ids).astype(np.int32)
+                    for kept, ids in zip(left, both)
+                ),
+            )
+            for variable, *both in parts
+        ]
 
 
-def _sums_of_squares(value: tf.Tensor, axes: Iterable[int]
-                     ) -> Dict[int, tf.Tensor]:
+def _sums_of_squares(
+    value: tf.Tensor, axes: Iterable[int]
+) -> dict[int, tf.Tensor]:
     """Of each row (axis 0), each column (axis 1): by the axis that stays.
 
     In pieces whose squares stay in the cache: twice as fast as the squares of
@@ -363,19 +424,23 @@ def _sums_of_squares(value: tf.Tensor, axes: Iterable[int]
         summed = [tf.reduce_sum(squares, axis=1 - axis) for axis in sums]
         for parts, part in zip(sums.values(), summed):
             parts.append(part)
-    return {axis: tf.concat(parts, 0) if axis == 0 else tf.add_n(parts)
-            for axis, parts in sums.items()}
+    return {
+        axis: tf.concat(parts, 0) if axis == 0 else tf.add_n(parts)
+        for axis, parts in sums.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """A variable's smaller version and what was kept of each axis (bool)."""
+
     variable: tf.Variable
-    keep: Tuple[np.ndarray, ...]
+    keep: tuple[np.ndarray, ...]
 
 
-def keep_masks(groups: Sequence[Group],
-               alive: Sequence[np.ndarray]) -> Dict[object, List[np.ndarray]]:
+def keep_masks(
+    groups: Sequence[Group], alive: Sequence[np.ndarray]
+) -> dict[object, list[np.ndarray]]:
     """What remains of each axis of each variable when dead units go.
 
     Args:
@@ -391,21 +456,25 @@ def keep_masks(groups: Sequence[Group],
         for s in group.slices + group.companions:
             axes = masks.setdefault(
                 s.variable.ref(),
-                [np.ones(length, bool) for length in s.variable.shape])
-            axes[s.axis][s.start:s.stop] &= np.asarray(units)
+                [np.ones(length, bool) for length in s.variable.shape],
+            )
+            axes[s.axis][s.start : s.stop] &= np.asarray(units)
     return masks
 
 
-def _equal_sizes(total: int, size: int) -> List[int]:
+def _equal_sizes(total: int, size: int) -> list[int]:
     full, rest = divmod(total, size)
     return [size] * full + ([rest] if rest else [])
 
 
-def _rebind_slice(s: Slice, cuts: Dict[object, Cut]) -> Slice:
+def _rebind_slice(s: Slice, cuts: dict[object, Cut]) -> Slice:
     cut = cuts.get(s.variable.ref())
     if cut is None:
         return s
     keep = cut.keep[s.axis]
-    return dataclasses.replace(s, variable=cut.variable,
-                               start=int(keep[:s.start].sum()),
-                               stop=int(keep[:s.stop].sum()))
+    return dataclasses.replace(
+        s,
+        variable=cut.variable,
+        start=int(keep[: s.start].sum()),
+        stop=int(keep[: s.stop].sum()),
+    )

@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 
-def sequence_cost(logits: tf.Tensor, labels: tf.Tensor,
-                  batch_size: tf.Tensor) -> tf.Tensor:
+def sequence_cost(
+    logits: tf.Tensor, labels: tf.Tensor, batch_size: tf.Tensor
+) -> tf.Tensor:
     """Sum of cross entropies over all positions, divided by the batch size.
 
     The authors' cost: a sum over time steps, a mean over the batch, so that
@@ -23,7 +24,7 @@ def sequence_cost(logits: tf.Tensor, labels: tf.Tensor,
       A scalar, in nats.
     """
     labels = tf.cast(labels, tf.int32)
-    scale = 1. / tf.cast(batch_size, logits.dtype)
+    scale = 1.0 / tf.cast(batch_size, logits.dtype)
     positions = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
 
     @tf.custom_gradient
@@ -36,8 +37,7 @@ def sequence_cost(logits: tf.Tensor, labels: tf.Tensor,
 
         def gradient(upstream):
             share = upstream * scale
-            return _softmax_gradient(exponentials, share / sums, labels,
-                                     share)
+            return _softmax_gradient(exponentials, share / sums, labels, share)
 
         return total * scale, gradient
 
@@ -51,8 +51,12 @@ def _exponentials(logits: tf.Tensor, top: tf.Tensor) -> tf.Tensor:
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _softmax_gradient(exponentials: tf.Tensor, factors: tf.Tensor,
-                      labels: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+def _softmax_gradient(
+    exponentials: tf.Tensor,
+    factors: tf.Tensor,
+    labels: tf.Tensor,
+    share: tf.Tensor,
+) -> tf.Tensor:
     classes = tf.range(tf.shape(exponentials)[1])
     chosen = tf.equal(classes, labels[:, tf.newaxis])
-    return exponentials * factors - tf.where(chosen, share, 0.)
+    return exponentials * factors - tf.where(chosen, share, 0.0)

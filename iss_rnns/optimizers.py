@@ -26,15 +26,15 @@ class GradientDescent(tf.keras.optimizers.SGD):
 
     def __init__(self, learning_rate=0.01, name: str = "SGD", **kwargs):
         super().__init__(learning_rate, name=name, **kwargs)
-        self.zero_below = 0.
-        self._scale = 1.
+        self.zero_below = 0.0
+        self._scale = 1.0
 
     def build(self, var_list):
         """See base class; without slots for a momentum."""
         super(tf.keras.optimizers.SGD, self).build(var_list)
         self.momentums = []
 
-    def apply_gradients(self, grads_and_vars, *args, scale=1., **kwargs):
+    def apply_gradients(self, grads_and_vars, *args, scale=1.0, **kwargs):
         """See base class.
 
         Args:
@@ -48,22 +48,28 @@ class GradientDescent(tf.keras.optimizers.SGD):
         try:
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
         finally:
-            self._scale = 1.
+            self._scale = 1.0
 
     def update_step(self, gradient, variable):
         """See base class."""
         rate = tf.cast(self.learning_rate * self._scale, variable.dtype)
         if isinstance(gradient, tf.IndexedSlices):
-            variable.scatter_sub(tf.IndexedSlices(
-                gradient.values * rate, gradient.indices))
+            variable.scatter_sub(
+                tf.IndexedSlices(gradient.values * rate, gradient.indices)
+            )
             if self.zero_below:
                 thresholding.zero_small([variable], self.zero_below)
         elif self.zero_below:
-            thresholding.descend(variable, gradient, rate,
-                                 tf.cast(self.zero_below, variable.dtype))
+            thresholding.descend(
+                variable,
+                gradient,
+                rate,
+                tf.cast(self.zero_below, variable.dtype),
+            )
         else:
             tf.raw_ops.ResourceApplyGradientDescent(
-                var=variable.handle, alpha=rate, delta=gradient)
+                var=variable.handle, alpha=rate, delta=gradient
+            )
 
     def get_config(self):
         config = super().get_config()

@@ -1,9 +1,10 @@
 """Packs a sparse net beside its SavedModel, proves it equal, measures it."""
 
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ from iss_rnns import report
 
 # A net is packed if at least this fraction of some matrix is zero; with less
 # a dense product wins everywhere.
-LEAST_SPARSITY = .5
+LEAST_SPARSITY = 0.5
 FOLDER = "packed"
 MODEL_FILE = "language_model.npz"
 
@@ -39,53 +40,78 @@ class Packed:
         one, relative to the largest output.
       matrices: by name: shape, sparsity, and what was chosen.
     """
+
     folder: pathlib.Path
-    parts: Dict[str, object]
+    parts: dict[str, object]
     dense_bytes: int
     packed_bytes: int
-    seconds: Dict[int, Sequence[float]]
+    seconds: dict[int, Sequence[float]]
     max_difference: float
-    matrices: Dict[str, str]
+    matrices: dict[str, str]
 
-    def measures(self) -> Dict[str, float]:
+    def measures(self) -> dict[str, float]:
         """For a column of the report."""
-        return {"packed bytes": self.packed_bytes, **{
-            report.packed_speedup(batch): dense / chosen
-            for batch, (dense, chosen) in self.seconds.items()}}
+        return {
+            "packed bytes": self.packed_bytes,
+            **{
+                report.packed_speedup(batch): dense / chosen
+                for batch, (dense, chosen) in self.seconds.items()
+            },
+        }
 
-    def table(self) -> Dict[str, str]:
+    def table(self) -> dict[str, str]:
         """For a section of the report."""
-        return {**self.matrices, "largest relative difference of a product":
-                f"{self.max_difference:.2g}"}
+        return {
+            **self.matrices,
+            "largest relative difference of a product": f"{self.max_difference:.2g}",
+        }
 
 
-def matrices(packable: Packable) -> Dict[str, np.ndarray]:
+def matrices(packable: Packable) -> dict[str, np.ndarray]:
     """Every matrix by name."""
     found = {}
     for name, part in packable.items():
         if isinstance(part, tf.Variable):
             found[name] = part.numpy()
         else:
-            found.update({f"{name}.{each}": array for each, array in
-                          cell_weights(part)[0].items()})
+            found.update(
+                {
+                    f"{name}.{each}": array
+                    for each, array in cell_weights(part)[0].items()
+                }
+            )
     return found
 
 
-def cell_weights(cell) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+def cell_weights(cell) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(matrices, biases) of a cell, by the names of its packed layer."""
     if isinstance(cell, cells.RHNCell):
-        each = [(f"{gate}_{d}", gate, d) for d in range(cell.depth)
-                for gate in "ht"]
-        return ({"kernel_h": cell.kernel_h.numpy(),
-                 "kernel_t": cell.kernel_t.numpy(),
-                 **{f"recurrent_{name}": getattr(
-                     cell, f"recurrent_{gate}")[d].numpy()
-                    for name, gate, d in each}},
-                {f"bias_{name}": getattr(cell, f"bias_{gate}")[d].numpy()
-                 for name, gate, d in each})
-    return ({"kernel": cell.kernel.numpy(),
-             "recurrent_kernel": cell.recurrent_kernel.numpy()},
-            {"bias": cell.bias.numpy()})
+        each = [
+            (f"{gate}_{d}", gate, d) for d in range(cell.depth) for gate in "ht"
+        ]
+        return (
+            {
+                "kernel_h": cell.kernel_h.numpy(),
+                "kernel_t": cell.kernel_t.numpy(),
+                **{
+                    f"recurrent_{name}": getattr(cell, f"recurrent_{gate}")[
+                        d
+                    ].numpy()
+                    for name, gate, d in each
+                },
+            },
+            {
+                f"bias_{name}": getattr(cell, f"bias_{gate}")[d].numpy()
+                for name, gate, d in each
+            },
+        )
+    return (
+        {
+            "kernel": cell.kernel.numpy(),
+            "recurrent_kernel": cell.recurrent_kernel.numpy(),
+        },
+        {"bias": cell.bias.numpy()},
+    )
 
 
 def pack_cell(cell, batch_sizes: Sequence[int] = report.PACKED_BATCHES):
@@ -95,18 +121,25 @@ def pack_cell(cell, batch_sizes: Sequence[int] = report.PACKED_BATCHES):
       UserError: if a packed product or the layer differs from the dense one.
     """
     from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
     if isinstance(cell, cells.LSTMCell):
         return sparse.pack_lstm(
-            cell.kernel.numpy(), cell.recurrent_kernel.numpy(),
-            cell.bias.numpy(), cell.forget_bias, batch_sizes=batch_sizes)
+            cell.kernel.numpy(),
+            cell.recurrent_kernel.numpy(),
+            cell.bias.numpy(),
+            cell.forget_bias,
+            batch_sizes=batch_sizes,
+        )
     if isinstance(cell, cells.SimpleRNNCell):
-        kind = {"tanh": sparse.PackedSimpleRNN,
-                "relu": sparse.PackedReLURNN}[cell.activation]
+        kind = {"tanh": sparse.PackedSimpleRNN, "relu": sparse.PackedReLURNN}[
+            cell.activation
+        ]
     else:
-        kind = {cells.GRUCell: sparse.PackedGRU,
-                cells.RHNCell: sparse.PackedRHN}[type(cell)]
-    return sparse.pack_layer(kind, *cell_weights(cell),
-                             batch_sizes=batch_sizes)
+        kind = {
+            cells.GRUCell: sparse.PackedGRU,
+            cells.RHNCell: sparse.PackedRHN,
+        }[type(cell)]
+    return sparse.pack_layer(kind, *cell_weights(cell), batch_sizes=batch_sizes)
 
 
 def highest_sparsity(packable: Packable) -> float:
@@ -116,14 +149,18 @@ def highest_sparsity(packable: Packable) -> float:
     though most of the net's weights are left. A unit that stands for a layer
     that died has zeros only.
     """
-    found = (report.matrix_sparsity(matrix)["element"]
-             for matrix in matrices(packable).values())
-    return max((sparsity for sparsity in found if sparsity < 1.), default=0.)
+    found = (
+        report.matrix_sparsity(matrix)["element"]
+        for matrix in matrices(packable).values()
+    )
+    return max((sparsity for sparsity in found if sparsity < 1.0), default=0.0)
 
 
-def pack(packable: Packable, parent: pathlib.Path,
-         batch_sizes: Sequence[int] = report.PACKED_BATCHES
-         ) -> Optional[Packed]:
+def pack(
+    packable: Packable,
+    parent: pathlib.Path,
+    batch_sizes: Sequence[int] = report.PACKED_BATCHES,
+) -> Optional[Packed]:
     """Packs, proves layers and products equal, writes files, and measures.
 
     Args:
@@ -154,9 +191,10 @@ def pack(packable: Packable, parent: pathlib.Path,
             old.unlink()
     except OSError as error:
         raise errors.UserError(
-            f"cannot write {folder}: {error.strerror}") from None
+            f"cannot write {folder}: {error.strerror}"
+        ) from None
     parts, products = {}, {}
-    differences: List[float] = []
+    differences: list[float] = []
     with _one_blas_thread():
         for name, part in packable.items():
             if isinstance(part, tf.Variable):
@@ -164,24 +202,36 @@ def pack(packable: Packable, parent: pathlib.Path,
                 products[name] = packed
             else:
                 packed = pack_cell(part, batch_sizes)
-                products.update({f"{name}.{each}": product for each, product
-                                 in packed.matrices.items()})
+                products.update(
+                    {
+                        f"{name}.{each}": product
+                        for each, product in packed.matrices.items()
+                    }
+                )
                 differences.append(packed.max_difference)
             packed.save(str(folder / f"{name}.npz"))
             parts[name] = packed
     dense = matrices(packable)
     return Packed(
-        folder, parts, sum(m.nbytes for m in dense.values()),
+        folder,
+        parts,
+        sum(m.nbytes for m in dense.values()),
         _bytes_in(folder),
         {batch: _seconds(products.values(), batch) for batch in batch_sizes},
         max([*differences, *(p.max_difference for p in products.values())]),
-        {name: _describe(product, dense[name], batch_sizes)
-         for name, product in products.items()})
+        {
+            name: _describe(product, dense[name], batch_sizes)
+            for name, product in products.items()
+        },
+    )
 
 
-def pack_language_model(net, parent: pathlib.Path,
-                        batch_sizes: Sequence[int] = report.PACKED_BATCHES,
-                        tolerance: float = 1e-4) -> Optional[Packed]:
+def pack_language_model(
+    net,
+    parent: pathlib.Path,
+    batch_sizes: Sequence[int] = report.PACKED_BATCHES,
+    tolerance: float = 1e-4,
+) -> Optional[Packed]:
     """As `pack`, and the whole is a `sparse.PackedLanguageModel`.
 
     Args:
@@ -201,27 +251,29 @@ def pack_language_model(net, parent: pathlib.Path,
     if packed is None:
         return None
     from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
     rest = net.embedding.numpy(), net.softmax_b.numpy()
     model = sparse.PackedLanguageModel(rest[0], packed.parts, rest[1])
     ids = np.random.default_rng(0).integers(0, len(rest[1]), (3, 12))
     logits, _ = model(ids)
     expected = net(tf.constant(ids, tf.int32))[0].numpy()  # time-major
     expected = expected.reshape(12, 3, -1).swapaxes(0, 1)
-    difference = float(np.abs(logits - expected).max()
-                       / np.abs(expected).max())
+    difference = float(np.abs(logits - expected).max() / np.abs(expected).max())
     if not difference <= tolerance:
         raise errors.UserError(
             f"the packed model's logits differ from the net's by "
-            f"{difference:.2g} of the largest; allowed are {tolerance:.2g}")
+            f"{difference:.2g} of the largest; allowed are {tolerance:.2g}"
+        )
     model.save(str(packed.folder / MODEL_FILE))
     return dataclasses.replace(
-        packed, dense_bytes=sum(v.numpy().nbytes
-                                for v in net.trainable_variables),
+        packed,
+        dense_bytes=sum(v.numpy().nbytes for v in net.trainable_variables),
         packed_bytes=_bytes_in(packed.folder),
-        max_difference=max(packed.max_difference, difference))
+        max_difference=max(packed.max_difference, difference),
+    )
 
 
-def load(folder: pathlib.Path) -> Dict[str, object]:
+def load(folder: pathlib.Path) -> dict[str, object]:
     """Reads what `pack` wrote: `PackedLayer` and `PackedMatrix` by name.
 
     Raises:
@@ -230,19 +282,24 @@ def load(folder: pathlib.Path) -> Dict[str, object]:
     # pylint: disable=import-outside-toplevel
     from iss_rnns.sparse import language_model as packed_model
     from iss_rnns.sparse import matrix
-    paths = [path for path in sorted(pathlib.Path(folder).glob("*.npz"))
-             if path.name != MODEL_FILE]
+
+    paths = [
+        path
+        for path in sorted(pathlib.Path(folder).glob("*.npz"))
+        if path.name != MODEL_FILE
+    ]
     if not paths:
         raise errors.UserError(f"{folder} holds no packed weights")
-    makers = {**packed_model.MAKERS,
-              "matrix": matrix.PackedMatrix.from_arrays}
+    makers = {**packed_model.MAKERS, "matrix": matrix.PackedMatrix.from_arrays}
     return {path.stem: matrix.read(str(path), makers) for path in paths}
 
 
 def is_language_model(path: Union[str, pathlib.Path]) -> bool:
     """Whether a path is what `pack_language_model` wrote, or its folder."""
-    return (pathlib.Path(path).name == MODEL_FILE
-            or (pathlib.Path(path) / MODEL_FILE).exists())
+    return (
+        pathlib.Path(path).name == MODEL_FILE
+        or (pathlib.Path(path) / MODEL_FILE).exists()
+    )
 
 
 def load_language_model(path: Union[str, pathlib.Path]):
@@ -252,6 +309,7 @@ def load_language_model(path: Union[str, pathlib.Path]):
       UserError: see `sparse.PackedLanguageModel.load`; or numba is missing.
     """
     from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
     folder = pathlib.Path(path)
     folder = folder.parent if folder.name == MODEL_FILE else folder
     with _one_blas_thread():
@@ -282,6 +340,7 @@ def _one_blas_thread():
     """
     # pylint: disable=import-outside-toplevel
     from iss_rnns.sparse import backends
+
     before = backends.set_numpy_threads(1)
     try:
         yield
@@ -291,7 +350,7 @@ def _one_blas_thread():
 
 
 def _seconds(products, batch: int) -> Sequence[float]:
-    dense = chosen = 0.
+    dense = chosen = 0.0
     for product in products:
         choice = product.choice(batch)
         dense += choice.seconds[("dense", 1)]
@@ -302,6 +361,7 @@ def _seconds(products, batch: int) -> Sequence[float]:
 def _describe(product, matrix: np.ndarray, batch_sizes) -> str:
     shape = "x".join(map(str, matrix.shape))
     zeros = report.matrix_sparsity(matrix)["element"]
-    choices = ", ".join(f"{product.choice(b).name} at batch {b}"
-                        for b in batch_sizes)
+    choices = ", ".join(
+        f"{product.choice(b).name} at batch {b}" for b in batch_sizes
+    )
     return f"{shape}, {zeros:.3f} zeros, {choices}"

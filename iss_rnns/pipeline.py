@@ -5,10 +5,11 @@ shrink it and prove the outputs equal, export, reload and evaluate again,
 measure, and report.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import pathlib
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Optional
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from iss_rnns import sections
 from iss_rnns import shrink
 from iss_rnns import training
 
-Windows = Tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
+Windows = tuple[np.ndarray, np.ndarray]  # ids [N, B, T] and the next ids
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 
@@ -46,8 +47,7 @@ MEASURES = {
     "ms per step, batch 1": ".3f",
     "packed bytes": ",d",
     report.PACKED_SPEEDUP: ".2f",
-    **{report.packed_speedup(batch): ".2f"
-       for batch in report.PACKED_BATCHES},
+    **{report.packed_speedup(batch): ".2f" for batch in report.PACKED_BATCHES},
 }
 
 
@@ -60,56 +60,74 @@ class Texts:
       valid: windows at the training batch and steps, as the authors do.
       test: windows at batch 1 and 1 step, as the authors do.
     """
+
     corpus: corpora.Corpus
     valid: Windows
     test: Windows
 
     @classmethod
-    def of(cls, corpus: corpora.Corpus, batch_size: int, num_steps: int
-           ) -> "Texts":
+    def of(
+        cls, corpus: corpora.Corpus, batch_size: int, num_steps: int
+    ) -> "Texts":
         """The authors' windows of a corpus."""
-        return cls(corpus, corpora.batches(corpus.valid, batch_size,
-                                           num_steps, "valid text"),
-                   corpora.batches(corpus.test, 1, 1, "test text"))
+        return cls(
+            corpus,
+            corpora.batches(corpus.valid, batch_size, num_steps, "valid text"),
+            corpora.batches(corpus.test, 1, 1, "test text"),
+        )
 
 
-def evaluate(net, texts: Texts, evaluator=language_model.Evaluator
-             ) -> Dict[str, float]:
+def evaluate(
+    net, texts: Texts, evaluator=language_model.Evaluator
+) -> dict[str, float]:
     """Valid and test perplexity of a net, or of what an evaluator takes."""
     evaluator = evaluator(net)
     result = {}
     for name in ("valid", "test"):
         with training.progress_bar(f"{name} perplexity") as progress:
             result[f"{name} perplexity"] = evaluator.perplexity(
-                *getattr(texts, name), progress=progress)
+                *getattr(texts, name), progress=progress
+            )
     return result
 
 
-def with_bits(scores: Mapping[str, float], texts: Texts) -> Dict[str, float]:
+def with_bits(scores: Mapping[str, float], texts: Texts) -> dict[str, float]:
     """Perplexities, of characters also in bits a character."""
-    bits = {name.replace("perplexity", "bits"): math.log2(value)
-            for name, value in scores.items()}
+    bits = {
+        name.replace("perplexity", "bits"): math.log2(value)
+        for name, value in scores.items()
+    }
     return {**scores, **(bits if texts.corpus.unit == "character" else {})}
 
 
-def shrink_proved(net, texts: Texts, batches: int = 3
-                  ) -> Tuple[object, shrink.ShrinkReport]:
+def shrink_proved(
+    net, texts: Texts, batches: int = 3
+) -> tuple[object, shrink.ShrinkReport]:
     """Shrinks a net's dead units; proves it on the first valid windows.
 
     Raises:
       UserError: if a layer lost every unit or the outputs differ.
     """
-    small, proof = shrink.shrink(net, net.iss_groups(),
-                                 list(texts.valid[0][:batches]))
-    print(f"shrunk {_sizes(proof.before)} -> {_sizes(proof.after)} units, "
-          f"{proof.weights_before:,} -> {proof.weights_after:,} weights; "
-          f"largest difference of a logit on {batches} batches "
-          f"{proof.max_difference:.2g}", flush=True)
+    small, proof = shrink.shrink(
+        net, net.iss_groups(), list(texts.valid[0][:batches])
+    )
+    print(
+        f"shrunk {_sizes(proof.before)} -> {_sizes(proof.after)} units, "
+        f"{proof.weights_before:,} -> {proof.weights_after:,} weights; "
+        f"largest difference of a logit on {batches} batches "
+        f"{proof.max_difference:.2g}",
+        flush=True,
+    )
     return small, proof
 
 
-def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
-               scores: Mapping[str, float], command: str) -> Dict:
+def model_card(
+    designed,
+    proof: shrink.ShrinkReport,
+    texts: Texts,
+    scores: Mapping[str, float],
+    command: str,
+) -> dict:
     """What stands beside an exported model: where it is from, what it can.
 
     Args:
@@ -121,19 +139,27 @@ def model_card(designed, proof: shrink.ShrinkReport, texts: Texts,
     """
     return {
         "data": texts.corpus.description,
-        "units before": _unit_counts(designed), "units after": proof.after,
+        "units before": _unit_counts(designed),
+        "units after": proof.after,
         "weights before": shrink.count_weights(designed),
-        "weights after": proof.weights_after, **with_bits(scores, texts),
+        "weights after": proof.weights_after,
+        **with_bits(scores, texts),
         "command": command,
         "intended use": "predicting the next symbol of text like the data",
         "limits": "knows only the words of vocabulary.txt; the states of a "
-                  "text's start are zeros",
+        "text's start are zeros",
     }
 
 
-def export_both(net, small, run: runs.RunDirectory, texts: Texts,
-                card: Mapping, latency: bool, trained: bool = True
-                ) -> Dict[str, pathlib.Path]:
+def export_both(
+    net,
+    small,
+    run: runs.RunDirectory,
+    texts: Texts,
+    card: Mapping,
+    latency: bool,
+    trained: bool = True,
+) -> dict[str, pathlib.Path]:
     """Writes the dense and the compressed SavedModel and plain weights.
 
     Args:
@@ -153,42 +179,61 @@ def export_both(net, small, run: runs.RunDirectory, texts: Texts,
     paths = {}
     for name, model in (("dense", net), ("compressed", small)):
         paths[name] = export.save_compressed(
-            model, folder / name, symbols,
-            {**(card if trained or model is small
-                else sections.untrained(card)),
-             "units": list(_unit_counts(model).values())})
+            model,
+            folder / name,
+            symbols,
+            {
+                **(
+                    card
+                    if trained or model is small
+                    else sections.untrained(card)
+                ),
+                "units": list(_unit_counts(model).values()),
+            },
+        )
         if latency:
             paths[f"{name}_latency"] = export.save_latency(
-                model, folder / f"{name}_1x1.tflite")
+                model, folder / f"{name}_1x1.tflite"
+            )
     restoring.save_weights(small, folder / "compressed.npz")
     return paths
 
 
-def check_reloaded(path: pathlib.Path, masked_test: float, texts: Texts,
-                   tolerance: float = 1e-4) -> float:
+def check_reloaded(
+    path: pathlib.Path,
+    masked_test: float,
+    texts: Texts,
+    tolerance: float = 1e-4,
+) -> float:
     """Test perplexity of the reloaded export, equal to the masked model's.
 
     Raises:
       UserError: if they differ by more than `tolerance`, relative.
     """
-    reloaded = language_model.Evaluator(
-        export.Served(path)).perplexity(*texts.test)
+    reloaded = language_model.Evaluator(export.Served(path)).perplexity(
+        *texts.test
+    )
     if abs(reloaded / masked_test - 1) > tolerance:
         raise errors.UserError(
             f"the exported model {path} has test perplexity {reloaded:.4f}, "
-            f"the masked one {masked_test:.4f}: the export is not faithful")
+            f"the masked one {masked_test:.4f}: the export is not faithful"
+        )
     return reloaded
 
 
-def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
-            rounds: int = 7) -> Dict[str, float]:
+def measure(
+    paths: Mapping[str, pathlib.Path], vocab_size: int, rounds: int = 7
+) -> dict[str, float]:
     """Median seconds of each export.
 
     A batch of 10 x 30 through a SavedModel or a packed model, one step of one
     sequence through a TensorFlow Lite model.
     """
-    tokens = np.random.default_rng(0).integers(
-        0, vocab_size, (LATENCY_BATCH, LATENCY_STEPS)).astype(np.int32)
+    tokens = (
+        np.random.default_rng(0)
+        .integers(0, vocab_size, (LATENCY_BATCH, LATENCY_STEPS))
+        .astype(np.int32)
+    )
 
     def runner(path):
         if packing.is_language_model(path):
@@ -202,16 +247,25 @@ def measure(paths: Mapping[str, pathlib.Path], vocab_size: int,
         return lambda: served.run(tokens, states)[0].numpy().shape
 
     return report.measure_latency(
-        {name: runner(path) for name, path in paths.items()}, rounds,
-        warmup=2)
+        {name: runner(path) for name, path in paths.items()}, rounds, warmup=2
+    )
 
 
-def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
-           paper: Sequence[report.Column] = (), rows: Sequence[Mapping] = (),
-           designed=None, compare_with: Sequence[str] = (),
-           latency: bool = False, title: str = "", method: str = "",
-           strength: Optional[float] = None,
-           display_weights: bool = False) -> Dict:
+def finish(
+    run: runs.RunDirectory,
+    net,
+    texts: Texts,
+    command: str,
+    paper: Sequence[report.Column] = (),
+    rows: Sequence[Mapping] = (),
+    designed=None,
+    compare_with: Sequence[str] = (),
+    latency: bool = False,
+    title: str = "",
+    method: str = "",
+    strength: Optional[float] = None,
+    display_weights: bool = False,
+) -> dict:
     """Everything after training; writes the report last.
 
     Args:
@@ -240,63 +294,105 @@ def finish(run: runs.RunDirectory, net, texts: Texts, command: str,
     masked = evaluate(net, texts)
     small, proof = shrink_proved(net, texts)
     card = model_card(designed, proof, texts, masked, command)
-    paths = export_both(designed, small, run, texts, card, latency,
-                        trained=designed is net)
+    paths = export_both(
+        designed, small, run, texts, card, latency, trained=designed is net
+    )
     packed = packing.pack_language_model(small, run.path / "saved_model")
     if packed:
         paths["packed"] = packed.folder / packing.MODEL_FILE
-    reloaded = check_reloaded(paths["compressed"],
-                              masked["test perplexity"], texts)
+    reloaded = check_reloaded(
+        paths["compressed"], masked["test perplexity"], texts
+    )
     seconds = measure(paths, len(texts.corpus.symbols))
     columns = []
-    scores = (masked if designed is net else {},
-              {"valid perplexity": masked["valid perplexity"],
-               "test perplexity": reloaded})
-    titles = (report.TRAINED if designed is net else report.DESIGNED,
-              report.SHRUNK)
+    scores = (
+        masked if designed is net else {},
+        {
+            "valid perplexity": masked["valid perplexity"],
+            "test perplexity": reloaded,
+        },
+    )
+    titles = (
+        report.TRAINED if designed is net else report.DESIGNED,
+        report.SHRUNK,
+    )
     for heading, name, model, score in zip(
-            titles, ("dense", "compressed"), (designed, small), scores):
-        columns.append(report.Column(heading, {
-            "lambda": strength, "units": tuple(_unit_counts(model).values()),
-            "weights (M)": shrink.count_weights(model) / 1e6,
-            **sections.nonzero_weights(model, designed),
-            "mult-adds per token": model.mult_adds(),
-            "mult-add reduction": designed.mult_adds() / model.mult_adds(),
-            "SavedModel bytes": export.bytes_of(paths[name]),
-            **with_bits(score, texts),
-            "ms per batch": 1e3 * seconds[name],
-            "speedup": seconds["dense"] / seconds[name],
-            "ms per step, batch 1": 1e3 * seconds[f"{name}_latency"]
-            if latency else None,
-            **({report.PACKED_SPEEDUP: seconds["dense"] / seconds["packed"],
-                **packed.measures()} if packed and model is small else {}),
-        }))
+        titles, ("dense", "compressed"), (designed, small), scores
+    ):
+        columns.append(
+            report.Column(
+                heading,
+                {
+                    "lambda": strength,
+                    "units": tuple(_unit_counts(model).values()),
+                    "weights (M)": shrink.count_weights(model) / 1e6,
+                    **sections.nonzero_weights(model, designed),
+                    "mult-adds per token": model.mult_adds(),
+                    "mult-add reduction": designed.mult_adds()
+                    / model.mult_adds(),
+                    "SavedModel bytes": export.bytes_of(paths[name]),
+                    **with_bits(score, texts),
+                    "ms per batch": 1e3 * seconds[name],
+                    "speedup": seconds["dense"] / seconds[name],
+                    "ms per step, batch 1": 1e3 * seconds[f"{name}_latency"]
+                    if latency
+                    else None,
+                    **(
+                        {
+                            report.PACKED_SPEEDUP: seconds["dense"]
+                            / seconds["packed"],
+                            **packed.measures(),
+                        }
+                        if packed and model is small
+                        else {}
+                    ),
+                },
+            )
+        )
     columns += paper
     columns = sections.beside(sections.other_runs(compare_with), columns)
     table = report.Table(
-        columns, sections.known_measures(columns, MEASURES), title)
+        columns, sections.known_measures(columns, MEASURES), title
+    )
     sparsity = sections.sparsity_table(small, designed)
     epochs = sections.epochs_table(rows)
     data = {
-        "title": title, "command": command, "method": method,
-        "data": texts.corpus.description, "table": table,
-        "sparsity": sparsity, **({"epochs": epochs} if rows else {}),
-        **sections.cuts_section(run), **sections.packed_section(packed),
+        "title": title,
+        "command": command,
+        "method": method,
+        "data": texts.corpus.description,
+        "table": table,
+        "sparsity": sparsity,
+        **({"epochs": epochs} if rows else {}),
+        **sections.cuts_section(run),
+        **sections.packed_section(packed),
         "largest logit difference when shrunk": proof.max_difference,
         "ms per batch is for": f"batch {LATENCY_BATCH} x {LATENCY_STEPS} "
-                               "steps, whole model from the SavedModel",
-        "plots": sections.draw(run, net, small, rows, designed,
-                               display_weights, **sections.curves_of(rows)),
+        "steps, whole model from the SavedModel",
+        "plots": sections.draw(
+            run,
+            net,
+            small,
+            rows,
+            designed,
+            display_weights,
+            **sections.curves_of(rows),
+        ),
     }
     path = report.write_report(run.path, data)
-    print(table.text(), sparsity.text(),
-          # Of interest where it shows how training got faster.
-          *([epochs.text()] if rows and designed is not net else []),
-          f"report: {path}", sep="\n\n", flush=True)
+    print(
+        table.text(),
+        sparsity.text(),
+        # Of interest where it shows how training got faster.
+        *([epochs.text()] if rows and designed is not net else []),
+        f"report: {path}",
+        sep="\n\n",
+        flush=True,
+    )
     return data
 
 
-def _unit_counts(net) -> Dict[str, int]:
+def _unit_counts(net) -> dict[str, int]:
     return {group.name: group.size for group in net.iss_groups()}
 
 

@@ -7,9 +7,10 @@ the result is rounded to 8 bits of mantissa, as each operand is.
 And how a finished model multiplies by large weights: see `fixed_weights`.
 """
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
-from typing import Callable, Iterator, List, Optional, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -74,8 +75,9 @@ def fixed_weights() -> Iterator[None]:
         _fixed = before
 
 
-def loop_weights(read: Callable[[], List[tf.Tensor]]
-                 ) -> List[Union[tf.Tensor, np.ndarray]]:
+def loop_weights(
+    read: Callable[[], list[tf.Tensor]],
+) -> list[Union[tf.Tensor, np.ndarray]]:
     """What `read` gives; arrays within `fixed_weights`, if any is large."""
     if _fixed:
         with tf.init_scope():
@@ -112,8 +114,11 @@ def under_policy(net, name: str):
 
 def product_dtype(compute_dtype: str) -> Optional[tf.DType]:
     """What `products_in` takes for one of `COMPUTE_DTYPES`."""
-    return None if compute_dtype == "float32" else tf.dtypes.as_dtype(
-        compute_dtype)
+    return (
+        None
+        if compute_dtype == "float32"
+        else tf.dtypes.as_dtype(compute_dtype)
+    )
 
 
 def reduced() -> bool:
@@ -126,16 +131,18 @@ def operand(weight: tf.Tensor) -> tf.Tensor:
     return tf.cast(weight, _products) if reduced() else weight
 
 
-def product(x: tf.Tensor, weight: Union[tf.Tensor, np.ndarray], **kwargs
-            ) -> tf.Tensor:
+def product(
+    x: tf.Tensor, weight: Union[tf.Tensor, np.ndarray], **kwargs
+) -> tf.Tensor:
     """`tf.matmul(x, weight)` in the weight's dtype, returned in x's.
 
     An array, of `loop_weights`, is the filter of a convolution.
     """
     if isinstance(weight, np.ndarray):
         return _convolved(x, weight)
-    return tf.cast(tf.matmul(tf.cast(x, weight.dtype), weight, **kwargs),
-                   x.dtype)
+    return tf.cast(
+        tf.matmul(tf.cast(x, weight.dtype), weight, **kwargs), x.dtype
+    )
 
 
 def _convolved(x: tf.Tensor, weight: np.ndarray) -> tf.Tensor:

@@ -4,9 +4,10 @@ A program defines its own flags beside these, builds a `Task` and `Choices`
 from all of them, and calls `run`.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
-from typing import Callable, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Optional
 
 from absl import flags
 import numpy as np
@@ -29,68 +30,115 @@ MODES = ("train", "eval", "shrink", "export", "report")
 
 def define_flags(modes: Sequence[str] = MODES) -> None:
     """The flags that are the same in every language-model program."""
-    flags.DEFINE_enum("mode", "train", list(modes), "train: train, then "
-                      "shrink, export and report. The others do their part "
-                      "with --restore_path.")
-    flags.DEFINE_string("restore_path", None, "Start from these weights: a "
-                        "checkpoint of the authors' code (folder or prefix), "
-                        "or a run directory or .npz file of this program; "
-                        "with --mode=eval also saved_model/packed of a pruned "
-                        "run, which then computes sparsely.")
-    flags.DEFINE_string("save_path", None, "Folder of the runs; 'runs' if "
-                        "nothing else says so.")
-    flags.DEFINE_string("run_name", None, "The run's folder below "
-                        "--save_path. Defaults to the time.")
+    flags.DEFINE_enum(
+        "mode",
+        "train",
+        list(modes),
+        "train: train, then "
+        "shrink, export and report. The others do their part "
+        "with --restore_path.",
+    )
+    flags.DEFINE_string(
+        "restore_path",
+        None,
+        "Start from these weights: a "
+        "checkpoint of the authors' code (folder or prefix), "
+        "or a run directory or .npz file of this program; "
+        "with --mode=eval also saved_model/packed of a pruned "
+        "run, which then computes sparsely.",
+    )
+    flags.DEFINE_string(
+        "save_path", None, "Folder of the runs; 'runs' if nothing else says so."
+    )
+    flags.DEFINE_string(
+        "run_name",
+        None,
+        "The run's folder below --save_path. Defaults to the time.",
+    )
     flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
     flags.DEFINE_integer("seed", 0, "Of weights and noise.", lower_bound=0)
-    flags.DEFINE_integer("epochs", None, "Instead of the model's.",
-                         lower_bound=0)
-    flags.DEFINE_integer("max_train_steps", None, "Stop after so many steps.",
-                         lower_bound=0)
-    flags.DEFINE_integer("checkpoint_every", 500, "Steps between checkpoints "
-                         "(one more at each epoch's end).", lower_bound=0)
+    flags.DEFINE_integer(
+        "epochs", None, "Instead of the model's.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "max_train_steps", None, "Stop after so many steps.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every",
+        500,
+        "Steps between checkpoints (one more at each epoch's end).",
+        lower_bound=0,
+    )
     define_shrinking_flags()
-    flags.DEFINE_float("dead_below", 0., "With --shrink_every_steps: a unit "
-                       "is dead when its norm was below this at --dead_checks "
-                       "checks in a row; 0: when it is exactly zero.",
-                       lower_bound=0.)
-    flags.DEFINE_bool("display_weights", False, "Write a picture of each "
-                      "matrix's zeros, before and after shrinking, into the "
-                      "run's plots/weights/ (in all modes but eval): a pixel "
-                      "a weight, up to 2,000 a side.")
+    flags.DEFINE_float(
+        "dead_below",
+        0.0,
+        "With --shrink_every_steps: a unit "
+        "is dead when its norm was below this at --dead_checks "
+        "checks in a row; 0: when it is exactly zero.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_bool(
+        "display_weights",
+        False,
+        "Write a picture of each "
+        "matrix's zeros, before and after shrinking, into the "
+        "run's plots/weights/ (in all modes but eval): a pixel "
+        "a weight, up to 2,000 a side.",
+    )
     define_compare_flag()
-    flags.DEFINE_bool("export_latency", False, "Also export TensorFlow Lite "
-                      "models for batch 1 and 1 step.")
+    flags.DEFINE_bool(
+        "export_latency",
+        False,
+        "Also export TensorFlow Lite models for batch 1 and 1 step.",
+    )
     define_machine_flags()
 
 
 def define_shrinking_flags() -> None:
     """When dead units are cut while training goes on, in every program."""
-    flags.DEFINE_integer("shrink_every_steps", None, "Cut dead units out "
-                         "while training goes on, every so many steps; 0 "
-                         "means at each epoch's end. Default: never.",
-                         lower_bound=0)
+    flags.DEFINE_integer(
+        "shrink_every_steps",
+        None,
+        "Cut dead units out "
+        "while training goes on, every so many steps; 0 "
+        "means at each epoch's end. Default: never.",
+        lower_bound=0,
+    )
     flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
 
 
 def define_compare_flag() -> None:
     """Which other runs a report shows, of every program."""
-    flags.DEFINE_list("compare_with", [], "Directories of finished runs to "
-                      "show beside this one, between commas, e.g. the dense "
-                      "baseline.")
+    flags.DEFINE_list(
+        "compare_with",
+        [],
+        "Directories of finished runs to "
+        "show beside this one, between commas, e.g. the dense "
+        "baseline.",
+    )
 
 
 def define_machine_flags() -> None:
     """How every program uses the machine."""
-    flags.DEFINE_enum("compute_dtype", "float32",
-                      list(precision.COMPUTE_DTYPES), "What the matrix "
-                      "products of training are computed in; weights, sums "
-                      "and everything else stay float32. bfloat16 makes a "
-                      "step of a large language model 1.4 to 1.6 times as "
-                      "fast on a CPU with instructions for it.")
-    flags.DEFINE_integer("threads", 0, "CPU threads; 0 means all.",
-                         lower_bound=0, upper_bound=1024)
+    flags.DEFINE_enum(
+        "compute_dtype",
+        "float32",
+        list(precision.COMPUTE_DTYPES),
+        "What the matrix "
+        "products of training are computed in; weights, sums "
+        "and everything else stay float32. bfloat16 makes a "
+        "step of a large language model 1.4 to 1.6 times as "
+        "fast on a CPU with instructions for it.",
+    )
+    flags.DEFINE_integer(
+        "threads",
+        0,
+        "CPU threads; 0 means all.",
+        lower_bound=0,
+        upper_bound=1024,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +149,7 @@ class Choices:
       UserError: if the mode needs weights and none are given, or there is
         nothing to compare with.
     """
+
     mode: str
     restore_path: Optional[str]
     save_path: Optional[str]
@@ -116,14 +165,19 @@ class Choices:
         if self.mode != "train" and not self.restore_path:
             raise errors.UserError(
                 f"--mode={self.mode} needs --restore_path: a checkpoint, a "
-                "run directory or a .npz file")
+                "run directory or a .npz file"
+            )
         sections.other_runs(self.compare_with)  # not only after training
 
     @classmethod
     def of(cls, values: Mapping) -> "Choices":
         """Out of the values of all flags, by name."""
-        return cls(**{field.name: values[field.name]
-                      for field in dataclasses.fields(cls)})
+        return cls(
+            **{
+                field.name: values[field.name]
+                for field in dataclasses.fields(cls)
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,14 +202,16 @@ class Task:
       asked_sizes: see `restoring.restore`.
       reads: paths of further files that it reads; --overwrite spares them.
     """
+
     module: str
     title: str
     texts: pipeline.Texts
     new_net: Callable[[Optional[Sequence[int]]], object]
     sizes_of: Callable[[Mapping[str, np.ndarray]], Sequence[int]]
     check: Callable[[Optional[object]], None]
-    train: Callable[[runs.RunDirectory, Optional[object]],
-                    Tuple[object, runs.Metrics]]
+    train: Callable[
+        [runs.RunDirectory, Optional[object]], tuple[object, runs.Metrics]
+    ]
     clean: Callable[[object], None]
     paper: Sequence[report.Column] = ()
     method: str = ""
@@ -176,11 +232,13 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
       UserError: on any mistake of the user's.
     """
     if choices.mode == "eval" and packing.is_language_model(
-            choices.restore_path):
+        choices.restore_path
+    ):
         packed = packing.load_language_model(choices.restore_path)
         check_vocabulary(packed, task.texts, choices.restore_path)
-        print_scores(pipeline.evaluate(packed, task.texts, packing.Evaluator),
-                     task.texts)
+        print_scores(
+            pipeline.evaluate(packed, task.texts, packing.Evaluator), task.texts
+        )
         return
     # A resumed run has its own weights and may have outlived the others.
     resumed = choices.mode == "train" and choices.resume
@@ -194,20 +252,30 @@ def run(task: Task, choices: Choices, flags_text: str) -> None:
         task.clean(net)
         shrink.check_alive(net.iss_groups())
     directory = runs.RunDirectory(
-        choices.save_path or RUNS, choices.run_name, choices.resume,
+        choices.save_path or RUNS,
+        choices.run_name,
+        choices.resume,
         choices.overwrite,
-        keep=[choices.restore_path, choices.dense_checkpoint,
-              *choices.compare_with, *task.reads])
+        keep=[
+            choices.restore_path,
+            choices.dense_checkpoint,
+            *choices.compare_with,
+            *task.reads,
+        ],
+    )
     if not choices.resume:
         directory.write_text("flags.txt", resumable(flags_text, directory))
     if choices.mode == "train":
         net, metrics = task.train(directory, net)
         rows = metrics.rows
         if (directory.path / runs.BEST).exists():
-            net = restoring.restore(task.new_net, str(directory.path),
-                                    task.sizes_of)
-            print("the weights of the epoch that validated best are taken",
-                  flush=True)
+            net = restoring.restore(
+                task.new_net, str(directory.path), task.sizes_of
+            )
+            print(
+                "the weights of the epoch that validated best are taken",
+                flush=True,
+            )
     else:
         rows = restoring.past_rows(choices.restore_path)
     _finish(task, choices, directory, net, rows)
@@ -223,13 +291,19 @@ def check_vocabulary(model, texts: pipeline.Texts, path: str) -> None:
     if ours != theirs:
         raise errors.UserError(
             f"{path} knows {theirs:,} symbols, the data has {ours:,}: give "
-            "the data that it was trained on")
+            "the data that it was trained on"
+        )
 
 
-def pruning_plan(settings: pruning_flags.Settings, choices: Choices,
-                 model_lib, new_net: Callable, sizes_of: Callable,
-                 epochs: int, steps_per_epoch: int
-                 ) -> Optional[pruning_flags.Plan]:
+def pruning_plan(
+    settings: pruning_flags.Settings,
+    choices: Choices,
+    model_lib,
+    new_net: Callable,
+    sizes_of: Callable,
+    epochs: int,
+    steps_per_epoch: int,
+) -> Optional[pruning_flags.Plan]:
     """How a run is pruned, by its flags; None if it is not.
 
     Args:
@@ -249,15 +323,22 @@ def pruning_plan(settings: pruning_flags.Settings, choices: Choices,
 
     def dense(path):
         return pruning_flags.arrays(
-            restoring.restore(new_net, path, sizes_of).layer_types())
+            restoring.restore(new_net, path, sizes_of).layer_types()
+        )
 
     recorded = None
     if choices.resume and choices.run_name:
         folder = pathlib.Path(choices.save_path or RUNS) / choices.run_name
         if runs.checkpoint_steps(folder / "checkpoints"):
             recorded = restoring.find_checkpoint(folder)[1].get("pruning")
-    return settings.plan(epochs, steps_per_epoch, new_net(None).layer_types(),
-                         model_lib.PRUNED_TYPES, dense, recorded)
+    return settings.plan(
+        epochs,
+        steps_per_epoch,
+        new_net(None).layer_types(),
+        model_lib.PRUNED_TYPES,
+        dense,
+        recorded,
+    )
 
 
 def restored(task: Task, choices: Choices) -> Optional[object]:
@@ -268,24 +349,35 @@ def restored(task: Task, choices: Choices) -> Optional[object]:
     """
     if not choices.restore_path:
         return None
-    return restoring.restore(task.new_net, choices.restore_path,
-                            task.sizes_of, asked=task.asked_sizes)
+    return restoring.restore(
+        task.new_net,
+        choices.restore_path,
+        task.sizes_of,
+        asked=task.asked_sizes,
+    )
 
 
 def resumable(flags_text: str, directory: runs.RunDirectory) -> str:
     """Flags that together with --resume go on with a run."""
-    once = ("--overwrite", "--nooverwrite", "--resume", "--noresume",
-            "--run_name")
-    lines = [line for line in flags_text.splitlines()
-             if not line.startswith(once)]
+    once = (
+        "--overwrite",
+        "--nooverwrite",
+        "--resume",
+        "--noresume",
+        "--run_name",
+    )
+    lines = [
+        line for line in flags_text.splitlines() if not line.startswith(once)
+    ]
     return "\n".join(lines + [f"--run_name={directory.path.name}"]) + "\n"
 
 
 def print_scores(scores: Mapping[str, float], texts: pipeline.Texts) -> None:
     """One line a score; perplexities of characters also in bits."""
     for name, value in pipeline.with_bits(scores, texts).items():
-        print(f"{name} {value:{'.4f' if 'bits' in name else '.3f'}}",
-              flush=True)
+        print(
+            f"{name} {value:{'.4f' if 'bits' in name else '.3f'}}", flush=True
+        )
 
 
 def _finish(task, choices, directory, net, rows) -> None:
@@ -293,14 +385,25 @@ def _finish(task, choices, directory, net, rows) -> None:
     command = training.command_line(task.module)
     texts = task.texts
     sizes = restoring.designed_sizes(
-        directory.path if choices.mode == "train" else choices.restore_path)
+        directory.path if choices.mode == "train" else choices.restore_path
+    )
     designed = task.new_net(sizes) if sizes else net
     if choices.mode in ("train", "report"):
-        pipeline.finish(directory, net, texts, command, task.paper, rows,
-                        designed, choices.compare_with,
-                        choices.export_latency, title=task.title,
-                        method=task.method, strength=task.strength,
-                        display_weights=choices.display_weights)
+        pipeline.finish(
+            directory,
+            net,
+            texts,
+            command,
+            task.paper,
+            rows,
+            designed,
+            choices.compare_with,
+            choices.export_latency,
+            title=task.title,
+            method=task.method,
+            strength=task.strength,
+            display_weights=choices.display_weights,
+        )
         return
     small, proof = pipeline.shrink_proved(net, texts)
     if choices.display_weights:
@@ -313,6 +416,7 @@ def _finish(task, choices, directory, net, rows) -> None:
         scores = pipeline.evaluate(net, texts)
         print_scores(scores, texts)
         card = pipeline.model_card(designed, proof, texts, scores, command)
-        pipeline.export_both(net, small, directory, texts, card,
-                             choices.export_latency)
+        pipeline.export_both(
+            net, small, directory, texts, card, choices.export_latency
+        )
         print(f"exported to {directory.path / 'saved_model'}")

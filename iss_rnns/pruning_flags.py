@@ -4,11 +4,11 @@ A program calls `define_flags`, `Settings.of` on the flags' values, and, when
 its data is read, `Settings.plan`; the plan makes the callbacks.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import re
-from typing import (Any, Callable, Dict, List, Mapping, Optional, Sequence,
-                    Tuple)
+from typing import Any, Callable, Optional
 
 from absl import flags
 import numpy as np
@@ -38,8 +38,7 @@ _FLAGS = {
     "pruning_lasso": ("lasso", ("glp",)),
     "pruning_layers": ("layers", METHODS),
 }
-_OF_THRESHOLDS = ("pruning_percentile", "pruning_ramp",
-                  "pruning_ramp_multiple")
+_OF_THRESHOLDS = ("pruning_percentile", "pruning_ramp", "pruning_ramp_multiple")
 
 
 def define_flags(layers: Sequence[str], default: Sequence[str]) -> None:
@@ -49,41 +48,79 @@ def define_flags(layers: Sequence[str], default: Sequence[str]) -> None:
       layers: the types of layers that the program's nets have.
       default: those that are pruned if nothing else is said.
     """
-    flags.DEFINE_enum("pruning", None, list(METHODS), "Prune while training: "
-                      "single weights gradually, blocks gradually, blocks "
-                      "with a group lasso on them (glp), or all at once "
-                      "(hard), to compare with.")
-    flags.DEFINE_string("block_size", None, "Height and width of the blocks, "
-                        "e.g. 16x16. Default: 4x4; with hard: single "
-                        "weights.")
-    flags.DEFINE_float("target_sparsity", None, "Prune to this fraction of "
-                       "each matrix, along a cubic schedule (Zhu & Gupta).")
-    flags.DEFINE_string("dense_checkpoint", None, "Instead of "
-                        "--target_sparsity: weights of a trained dense model "
-                        "(as --restore_path takes); a percentile of |w| of "
-                        "each type of layer sets its threshold (Narang et "
-                        "al.).")
-    flags.DEFINE_float("pruning_percentile", None, "See --dense_checkpoint. "
-                       "Default: 90.")
+    flags.DEFINE_enum(
+        "pruning",
+        None,
+        list(METHODS),
+        "Prune while training: "
+        "single weights gradually, blocks gradually, blocks "
+        "with a group lasso on them (glp), or all at once "
+        "(hard), to compare with.",
+    )
+    flags.DEFINE_string(
+        "block_size",
+        None,
+        "Height and width of the blocks, "
+        "e.g. 16x16. Default: 4x4; with hard: single "
+        "weights.",
+    )
+    flags.DEFINE_float(
+        "target_sparsity",
+        None,
+        "Prune to this fraction of "
+        "each matrix, along a cubic schedule (Zhu & Gupta).",
+    )
+    flags.DEFINE_string(
+        "dense_checkpoint",
+        None,
+        "Instead of "
+        "--target_sparsity: weights of a trained dense model "
+        "(as --restore_path takes); a percentile of |w| of "
+        "each type of layer sets its threshold (Narang et "
+        "al.).",
+    )
+    flags.DEFINE_float(
+        "pruning_percentile", None, "See --dense_checkpoint. Default: 90."
+    )
     for name, what in (
-            ("start", "before pruning starts. Default: those of the first "
-                      "epoch; with hard: where gradual pruning would end"),
-            ("ramp", "from which the threshold rises faster. Default: 25 % "
-                     "of all (blocks: 20 %)"),
-            ("end", "after which masks are frozen. Default: 50 % of all "
-                    "(blocks: 40 %)"),
-            ("frequency", "between new masks. Default: 100, fewer in a short "
-                          "run")):
-        flags.DEFINE_integer(f"pruning_{name}", None, f"Steps {what}.",
-                             lower_bound=0)
-    flags.DEFINE_float("pruning_ramp_multiple", None, "How much faster the "
-                       "threshold rises from --pruning_ramp on; papers: 1.2 "
-                       "to 2. Default: 1.5.")
-    flags.DEFINE_float("pruning_lasso", None, "With glp: strength of the "
-                       "group lasso on blocks, until pruning ends.")
-    flags.DEFINE_list("pruning_layers", None, "Types of layers to prune, of "
-                      f"{', '.join(layers)}. Default: "
-                      f"{','.join(default)}.")
+        (
+            "start",
+            "before pruning starts. Default: those of the first "
+            "epoch; with hard: where gradual pruning would end",
+        ),
+        (
+            "ramp",
+            "from which the threshold rises faster. Default: 25 % "
+            "of all (blocks: 20 %)",
+        ),
+        (
+            "end",
+            "after which masks are frozen. Default: 50 % of all (blocks: 40 %)",
+        ),
+        ("frequency", "between new masks. Default: 100, fewer in a short run"),
+    ):
+        flags.DEFINE_integer(
+            f"pruning_{name}", None, f"Steps {what}.", lower_bound=0
+        )
+    flags.DEFINE_float(
+        "pruning_ramp_multiple",
+        None,
+        "How much faster the "
+        "threshold rises from --pruning_ramp on; papers: 1.2 "
+        "to 2. Default: 1.5.",
+    )
+    flags.DEFINE_float(
+        "pruning_lasso",
+        None,
+        "With glp: strength of the group lasso on blocks, until pruning ends.",
+    )
+    flags.DEFINE_list(
+        "pruning_layers",
+        None,
+        "Types of layers to prune, of "
+        f"{', '.join(layers)}. Default: "
+        f"{','.join(default)}.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +130,9 @@ class Settings:
     Attributes:
       method: one of `METHODS`, None for no pruning.
     """
+
     method: Optional[str] = None
-    block_size: Tuple[int, int] = (1, 1)
+    block_size: tuple[int, int] = (1, 1)
     target_sparsity: Optional[float] = None
     dense_checkpoint: Optional[str] = None
     percentile: Optional[float] = None
@@ -114,24 +152,30 @@ class Settings:
           UserError: if flags contradict each other or are out of range.
         """
         method = values["pruning"]
-        given = {name: values[name] for name in _FLAGS
-                 if values.get(name) is not None}
+        given = {
+            name: values[name]
+            for name in _FLAGS
+            if values.get(name) is not None
+        }
         for name in given:
             if method is None:
                 raise errors.UserError(
-                    f"--{name} needs --pruning, one of {', '.join(METHODS)}")
+                    f"--{name} needs --pruning, one of {', '.join(METHODS)}"
+                )
             if method not in _FLAGS[name][1]:
                 raise errors.UserError(
                     f"--{name} has no meaning with --pruning={method}; leave "
                     "it out, or choose --pruning of "
-                    f"{', '.join(_FLAGS[name][1])}")
+                    f"{', '.join(_FLAGS[name][1])}"
+                )
         if method is None:
             return cls()
         if values.get("shrink_every_steps") is not None:
             raise errors.UserError(
                 "--pruning and --shrink_every_steps exclude each other: masks "
                 "belong to matrices of one size; dead units are cut when "
-                "training is over")
+                "training is over"
+            )
         fields = {_FLAGS[name][0]: value for name, value in given.items()}
         if "block_size" in fields:
             fields["block_size"] = _block_size(fields["block_size"])
@@ -142,31 +186,47 @@ class Settings:
         return settings
 
     def _check(self, given: Mapping[str, Any]) -> None:
-        ways = [name for name in ("target_sparsity", "dense_checkpoint")
-                if name in given]
+        ways = [
+            name
+            for name in ("target_sparsity", "dense_checkpoint")
+            if name in given
+        ]
         if len(ways) != 1:
-            choice = ("--target_sparsity" if self.method == "hard" else
-                      "either --target_sparsity or --dense_checkpoint")
+            choice = (
+                "--target_sparsity"
+                if self.method == "hard"
+                else "either --target_sparsity or --dense_checkpoint"
+            )
             raise errors.UserError(
                 f"--pruning={self.method} needs {choice}, to know how much "
-                f"to prune; got {' and '.join(ways) or 'none'}")
+                f"to prune; got {' and '.join(ways) or 'none'}"
+            )
         for name in _OF_THRESHOLDS:
             if name in given and self.dense_checkpoint is None:
                 raise errors.UserError(
                     f"--{name} belongs to the thresholds of "
                     "--dense_checkpoint and has no meaning with "
-                    "--target_sparsity")
+                    "--target_sparsity"
+                )
         if self.method == "glp" and not (
-                self.lasso is not None and self.lasso > 0
-                and math.isfinite(self.lasso)):
+            self.lasso is not None
+            and self.lasso > 0
+            and math.isfinite(self.lasso)
+        ):
             raise errors.UserError(
                 "--pruning=glp needs --pruning_lasso, a number above 0, got "
-                f"{self.lasso}")
+                f"{self.lasso}"
+            )
 
-    def plan(self, epochs: float, steps_per_epoch: int, layers: Layers,
-             default: Sequence[str], dense: Callable[[str], Weights],
-             recorded: Optional[Mapping[str, Any]] = None
-             ) -> Optional["Plan"]:
+    def plan(
+        self,
+        epochs: float,
+        steps_per_epoch: int,
+        layers: Layers,
+        default: Sequence[str],
+        dense: Callable[[str], Weights],
+        recorded: Optional[Mapping[str, Any]] = None,
+    ) -> Optional["Plan"]:
         """How a run is pruned; None if it is not.
 
         Args:
@@ -186,19 +246,28 @@ class Settings:
         """
         if self.method is None:
             return None
-        chosen = list(dict.fromkeys(
-            self.layers or [name for name in default if layers.get(name)]))
+        chosen = list(
+            dict.fromkeys(
+                self.layers or [name for name in default if layers.get(name)]
+            )
+        )
         for name in chosen:
             if not layers.get(name):
                 raise errors.UserError(
                     f"--pruning_layers must be of "
                     f"{', '.join(n for n in layers if layers[n])}, got "
-                    f"'{name}'")
+                    f"'{name}'"
+                )
         variables = [v for name in chosen for v in layers[name]]
         for variable in variables:
             _check_fits(self.block_size, variable)
-        made = self._schedules(epochs, steps_per_epoch, chosen, dense,
-                               (recorded or {}).get("schedules", {}))
+        made = self._schedules(
+            epochs,
+            steps_per_epoch,
+            chosen,
+            dense,
+            (recorded or {}).get("schedules", {}),
+        )
         for variable in variables:
             self._check_leaves_some(variable)
         # Steps count from 0.
@@ -207,64 +276,96 @@ class Settings:
             raise errors.UserError(
                 f"pruning would start at step {first.start}, but the last "
                 f"step of training is {last}; give a smaller --pruning_start "
-                "or train longer")
+                "or train longer"
+            )
         if first.last_update > last:
             raise errors.UserError(
                 f"pruning would go on to step {first.last_update}, but the "
                 f"last step of training is {last}: less than asked would be "
-                "pruned; give a smaller --pruning_end or train longer")
+                "pruned; give a smaller --pruning_end or train longer"
+            )
         return Plan(self.method, self.block_size, made, self.lasso)
 
     def _check_leaves_some(self, variable: tf.Variable) -> None:
-        blocks = math.prod(-(-n // b) for n, b in
-                           zip(variable.shape, self.block_size))
+        blocks = math.prod(
+            -(-n // b) for n, b in zip(variable.shape, self.block_size)
+        )
         if self.target_sparsity is not None and (
-                round(self.target_sparsity * blocks) >= blocks):
+            round(self.target_sparsity * blocks) >= blocks
+        ):
             raise errors.UserError(
                 f"--target_sparsity={self.target_sparsity:g} of the {blocks} "
                 f"blocks of {_size(self.block_size)} of "
                 f"{variable.name.split(':')[0]} ({_size(variable.shape)}) are "
-                "all of them: give smaller blocks or prune less")
+                "all of them: give smaller blocks or prune less"
+            )
 
-    def _schedules(self, epochs, steps_per_epoch, chosen, dense, recorded
-                   ) -> Dict[str, schedules.Schedule]:
+    def _schedules(
+        self, epochs, steps_per_epoch, chosen, dense, recorded
+    ) -> dict[str, schedules.Schedule]:
         times = self._times(epochs, steps_per_epoch)
         if self.method == "hard":
             one = schedules.ConstantSparsity(
-                self.target_sparsity, times["end"] if self.start is None
-                else self.start)
+                self.target_sparsity,
+                times["end"] if self.start is None else self.start,
+            )
             return dict.fromkeys(chosen, one)
         if self.dense_checkpoint is None:
             one = schedules.CubicSparsity(
-                self.target_sparsity, times["start"], times["end"],
-                times["frequency"])
+                self.target_sparsity,
+                times["start"],
+                times["end"],
+                times["frequency"],
+            )
             return dict.fromkeys(chosen, one)
-        percentile = 90. if self.percentile is None else self.percentile
-        found = {name: recorded[name]["q"] for name in chosen
-                 if "q" in recorded.get(name, {})}
+        percentile = 90.0 if self.percentile is None else self.percentile
+        found = {
+            name: recorded[name]["q"]
+            for name in chosen
+            if "q" in recorded.get(name, {})
+        }
         if set(found) != set(chosen):
             weights = dense(self.dense_checkpoint)
-            found = {name: schedules.magnitude_percentile(
-                weights[name], percentile, name) for name in chosen}
-        return {name: schedules.NarangThreshold(
-            found[name], **times, block_elements=math.prod(self.block_size),
-            name=name) for name in chosen}
+            found = {
+                name: schedules.magnitude_percentile(
+                    weights[name], percentile, name
+                )
+                for name in chosen
+            }
+        return {
+            name: schedules.NarangThreshold(
+                found[name],
+                **times,
+                block_elements=math.prod(self.block_size),
+                name=name,
+            )
+            for name in chosen
+        }
 
-    def _times(self, epochs, steps_per_epoch) -> Dict[str, Any]:
+    def _times(self, epochs, steps_per_epoch) -> dict[str, Any]:
         """Arguments of a schedule: the user's, else the papers'."""
-        given = {name: getattr(self, name) for name in (
-            "start", "ramp", "end", "frequency", "ramp_multiple")
-                 if getattr(self, name) is not None}
+        given = {
+            name: getattr(self, name)
+            for name in ("start", "ramp", "end", "frequency", "ramp_multiple")
+            if getattr(self, name) is not None
+        }
         needed = {"hard": {"start"}}.get(
-            self.method, {"start", "end"}
-            | ({"ramp"} if self.dense_checkpoint else set()))
+            self.method,
+            {"start", "end"} | ({"ramp"} if self.dense_checkpoint else set()),
+        )
         if not needed <= set(given):
-            defaults = (schedules.block_defaults if math.prod(
-                self.block_size) > 1 else schedules.narang_defaults)
+            defaults = (
+                schedules.block_defaults
+                if math.prod(self.block_size) > 1
+                else schedules.narang_defaults
+            )
             return {**defaults(epochs, steps_per_epoch), **given}
         length = given.get("end", 0) - given["start"]
-        return {"frequency": min(schedules.FREQUENCY, max(1, length // 10)),
-                "ramp_multiple": schedules.RAMP_MULTIPLE, **given}
+        return {
+            "frequency": min(schedules.FREQUENCY, max(1, length // 10)),
+            "ramp_multiple": schedules.RAMP_MULTIPLE,
+            **given,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,8 +378,9 @@ class Plan:
       schedules: by type of layer.
       lasso: strength of the group lasso on blocks, or None.
     """
+
     method: str
-    block_size: Tuple[int, int]
+    block_size: tuple[int, int]
     schedules: Mapping[str, schedules.Schedule]
     lasso: Optional[float] = None
 
@@ -286,17 +388,24 @@ class Plan:
     def title(self) -> str:
         """E.g. `glp 16x16`."""
         single = self.block_size == (1, 1) and self.method in (
-            "gradual", "hard")
+            "gradual",
+            "hard",
+        )
         return self.method + ("" if single else f" {_size(self.block_size)}")
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What must stay the same when a run is resumed; JSON values."""
-        return {"method": self.method, "block_size": list(self.block_size),
-                "lasso": self.lasso, "schedules": {
-                    name: {"kind": type(each).__name__, **each.get_config()}
-                    for name, each in self.schedules.items()}}
+        return {
+            "method": self.method,
+            "block_size": list(self.block_size),
+            "lasso": self.lasso,
+            "schedules": {
+                name: {"kind": type(each).__name__, **each.get_config()}
+                for name, each in self.schedules.items()
+            },
+        }
 
-    def callbacks(self, layers: Layers) -> List[tf.keras.callbacks.Callback]:
+    def callbacks(self, layers: Layers) -> list[tf.keras.callbacks.Callback]:
         """Callbacks that prune a net with these matrices, by type.
 
         They belong behind all other callbacks that change weights.
@@ -304,45 +413,55 @@ class Plan:
         Raises:
           UserError: if blocks do not fit a matrix.
         """
-        pairs = [(variable, each) for name, each in self.schedules.items()
-                 for variable in layers[name]]
+        pairs = [
+            (variable, each)
+            for name, each in self.schedules.items()
+            for variable in layers[name]
+        ]
         variables = [variable for variable, _ in pairs]
         for variable in variables:
             _check_fits(self.block_size, variable)
         made = [each for _, each in pairs]
         if self.block_size == (1, 1) and self.method in ("gradual", "hard"):
             return [pruning.GradualPruning(variables, made)]
-        result: List[tf.keras.callbacks.Callback] = []
+        result: list[tf.keras.callbacks.Callback] = []
         if self.lasso:
-            result.append(pruning.BlockLasso(
-                pruning.grids(variables, self.block_size), self.lasso,
-                max(each.end for each in made)))
-        return result + [pruning.BlockPruning(variables, made,
-                                              self.block_size)]
+            result.append(
+                pruning.BlockLasso(
+                    pruning.grids(variables, self.block_size),
+                    self.lasso,
+                    max(each.end for each in made),
+                )
+            )
+        return result + [pruning.BlockPruning(variables, made, self.block_size)]
 
 
 def arrays(layers: Layers) -> Weights:
     """Weights of a net's matrices, by type."""
-    return {name: [variable.numpy() for variable in variables]
-            for name, variables in layers.items()}
+    return {
+        name: [variable.numpy() for variable in variables]
+        for name, variables in layers.items()
+    }
 
 
-def _block_size(text: str) -> Tuple[int, int]:
+def _block_size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.strip())
     if not found:
         raise errors.UserError(
             "--block_size must be a height and a width, e.g. 16x16, got "
-            f"'{text}'")
+            f"'{text}'"
+        )
     return int(found[1]), int(found[2])
 
 
-def _check_fits(block_size: Tuple[int, int], variable: tf.Variable) -> None:
+def _check_fits(block_size: tuple[int, int], variable: tf.Variable) -> None:
     if any(b > n for b, n in zip(block_size, variable.shape)):
         raise errors.UserError(
             f"blocks of {_size(block_size)} do not fit "
             f"{variable.name.split(':')[0]}, which is "
             f"{_size(variable.shape)}; give a smaller --block_size, or leave "
-            "that type out of --pruning_layers")
+            "that type out of --pruning_layers"
+        )
 
 
 def _size(shape: Sequence[int]) -> str:

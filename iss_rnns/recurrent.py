@@ -6,7 +6,8 @@ loop back through time holds only the state's own recursion, and each weight's
 gradient is one product over all steps after it.
 """
 
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -47,9 +48,14 @@ class Recurrent(tf.keras.layers.Layer):
       (outputs `[batch, time, n]`, list of final states `[batch, n]`).
     """
 
-    def __init__(self, cell, go_backwards: bool = False,
-                 time_major: bool = False, jit_compile: bool = False,
-                 **kwargs):
+    def __init__(
+        self,
+        cell,
+        go_backwards: bool = False,
+        time_major: bool = False,
+        jit_compile: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.cell = cell
         self.go_backwards = go_backwards
@@ -62,12 +68,20 @@ class Recurrent(tf.keras.layers.Layer):
                 self.cell.build(tf.TensorShape(input_shape))
         super().build(input_shape)
 
-    def call(self, inputs, initial_state=None, lengths=None, constants=(),
-             training=None, hoisted=False):
+    def call(
+        self,
+        inputs,
+        initial_state=None,
+        lengths=None,
+        constants=(),
+        training=None,
+        hoisted=False,
+    ):
         if initial_state is None:
             initial_state = self.cell.get_initial_state(
                 batch_size=tf.shape(inputs)[int(self.time_major)],
-                dtype=inputs.dtype)
+                dtype=inputs.dtype,
+            )
         else:
             initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
         # A cell's constants are by batch entry, as the loop sees them.
@@ -77,33 +91,47 @@ class Recurrent(tf.keras.layers.Layer):
         z = inputs if hoisted else self.cell.hoist(inputs, *constants)
         z, back = self._in_loop_order(z, lengths, self.time_major or swapped)
         weights = precision.loop_weights(
-            lambda: self.cell.scan_weights(*constants))
-        outputs, states = _scan(self.cell, z, initial_state, weights,
-                                bool(training), self.jit_compile)
+            lambda: self.cell.scan_weights(*constants)
+        )
+        outputs, states = _scan(
+            self.cell,
+            z,
+            initial_state,
+            weights,
+            bool(training),
+            self.jit_compile,
+        )
         if lengths is not None:
             mask = tf.sequence_mask(lengths, tf.shape(outputs)[0])
             outputs *= tf.cast(tf.transpose(mask), outputs.dtype)[..., None]
-            last = tf.stack([tf.maximum(lengths - 1, 0),
-                             tf.range(tf.shape(outputs)[1],
-                                      dtype=lengths.dtype)], axis=1)
-            states = [tf.gather_nd(outputs, last)] + [None] * (
-                len(states) - 1)
+            last = tf.stack(
+                [
+                    tf.maximum(lengths - 1, 0),
+                    tf.range(tf.shape(outputs)[1], dtype=lengths.dtype),
+                ],
+                axis=1,
+            )
+            states = [tf.gather_nd(outputs, last)] + [None] * (len(states) - 1)
         outputs = back(outputs)
         if swapped:
             outputs = _swap(outputs)
         return outputs, states
 
-    def _in_loop_order(self, sequence, lengths, time_major
-                       ) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    def _in_loop_order(
+        self, sequence, lengths, time_major
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """A sequence as the loop reads it, and the function that undoes it."""
+
         def swap(x):
             return x if time_major else _swap(x)
 
         if not self.go_backwards:
             return swap(sequence), swap
         if lengths is None:
-            return (tf.reverse(swap(sequence), [0]),
-                    lambda x: swap(tf.reverse(x, [0])))
+            return (
+                tf.reverse(swap(sequence), [0]),
+                lambda x: swap(tf.reverse(x, [0])),
+            )
         # Whole rows by number: several times as fast as tf.reverse_sequence
         # and a transposition.
         axes = tf.unstack(tf.shape(sequence)[:2])
@@ -116,8 +144,7 @@ class Recurrent(tf.keras.layers.Layer):
             there = back
         else:
             there, back = entries * time + turned, tf.transpose(back)
-        return (_take(sequence, there, back),
-                lambda x: _take(x, back, there))
+        return (_take(sequence, there, back), lambda x: _take(x, back, there))
 
     def get_config(self):
         return {
@@ -156,9 +183,14 @@ def input_table(cell, embedding: tf.Tensor) -> Optional[tf.Tensor]:
     return cell.hoist(embedding)
 
 
-def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
-          weights: Sequence[tf.Tensor], training: bool, compiled: bool
-          ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+def _scan(
+    cell,
+    z: tf.Tensor,
+    states: Sequence[tf.Tensor],
+    weights: Sequence[tf.Tensor],
+    training: bool,
+    compiled: bool,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Runs a cell over the hoisted products.
 
     Args:
@@ -185,15 +217,24 @@ def _scan(cell, z: tf.Tensor, states: Sequence[tf.Tensor],
     @tf.custom_gradient
     def run(z, *rest):
         states, weights = rest[:count], rest[count:]
-        outputs, finals, saved = forward(cell, z, list(states),
-                                         list(weights), True)
+        outputs, finals, saved = forward(
+            cell, z, list(states), list(weights), True
+        )
 
         def gradient(doutputs, *dfinals):
             dzs, dstates = backward(
-                cell, doutputs, list(dfinals), saved,
-                cell.backprop_weights(list(weights)), z.shape[1:])
-            return [dzs[0], *dstates,
-                    *cell.scan_weight_gradients(dzs, saved, list(weights))]
+                cell,
+                doutputs,
+                list(dfinals),
+                saved,
+                cell.backprop_weights(list(weights)),
+                z.shape[1:],
+            )
+            return [
+                dzs[0],
+                *dstates,
+                *cell.scan_weight_gradients(dzs, saved, list(weights)),
+            ]
 
         return [outputs, *finals], gradient
 
@@ -214,6 +255,7 @@ def _take(sequence: tf.Tensor, rows: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
       rows: `[c, d]`, which of the a * b rows stands at each place.
       back: `[a, b]`, the place of each row: the gradient is taken by it, too.
     """
+
     def take(x, numbers):
         return tf.gather(tf.reshape(x, [-1, sequence.shape[-1]]), numbers)
 
@@ -230,8 +272,12 @@ def _compiled(loop):
     def call(*args):
         # The gradient is written out. TensorFlow would prepare its own as
         # well, and make the compiled loop hand out what it cannot.
-        return function(*tf.nest.map_structure(
-            lambda a: tf.stop_gradient(a) if tf.is_tensor(a) else a, args))
+        return function(
+            *tf.nest.map_structure(
+                lambda a: tf.stop_gradient(a) if tf.is_tensor(a) else a, args
+            )
+        )
+
     return call
 
 
@@ -241,18 +287,23 @@ def _forward(cell, z, states, weights, keep: bool):
     z_array = tf.TensorArray(z.dtype, time, element_shape=z.shape[1:])
     z_array = z_array.unstack(z)
     output_shape, saved_shapes = _step_shapes(cell, z, states, weights)
-    arrays = [tf.TensorArray(z.dtype, time, element_shape=shape)
-              for shape in [output_shape] + (saved_shapes if keep else [])]
+    arrays = [
+        tf.TensorArray(z.dtype, time, element_shape=shape)
+        for shape in [output_shape] + (saved_shapes if keep else [])
+    ]
 
     def body(t, states, arrays):
-        output, states, saved = cell.scan_step(z_array.read(t), states,
-                                               weights)
+        output, states, saved = cell.scan_step(z_array.read(t), states, weights)
         values = [output] + (saved if keep else [])
         return t + 1, states, [a.write(t, v) for a, v in zip(arrays, values)]
 
     _, states, arrays = tf.while_loop(
-        lambda t, *_: t < time, body, (0, states, arrays),
-        parallel_iterations=1, maximum_iterations=time)
+        lambda t, *_: t < time,
+        body,
+        (0, states, arrays),
+        parallel_iterations=1,
+        maximum_iterations=time,
+    )
     outputs, *saved = [array.stack() for array in arrays]
     return outputs, states, saved
 
@@ -262,7 +313,8 @@ def _step_shapes(cell, z, states, weights):
     with tf.Graph().as_default():
         z, states, weights = tf.nest.map_structure(
             lambda t: tf.compat.v1.placeholder(t.dtype, t.shape),
-            (z, states, weights))
+            (z, states, weights),
+        )
         output, _, saved = cell.scan_step(z[0], states, weights)
         return output.shape, [s.shape for s in saved]
 
@@ -272,23 +324,32 @@ def _backward(cell, doutputs, dstates, saved, weights, dz_shape):
     time = tf.shape(doutputs)[0]
     doutput_array = _unstack(doutputs)
     saved_arrays = [_unstack(s) for s in saved]
-    dz_arrays = [tf.TensorArray(doutputs.dtype, time, element_shape=dz_shape)
-                 for _ in range(cell.hoisted_parts)]
+    dz_arrays = [
+        tf.TensorArray(doutputs.dtype, time, element_shape=dz_shape)
+        for _ in range(cell.hoisted_parts)
+    ]
 
     def body(t, dstates, dz_arrays):
         dzs, dstates = cell.scan_backprop(
-            doutput_array.read(t), dstates,
-            [array.read(t) for array in saved_arrays], weights)
-        return t - 1, dstates, [a.write(t, dz)
-                                for a, dz in zip(dz_arrays, dzs)]
+            doutput_array.read(t),
+            dstates,
+            [array.read(t) for array in saved_arrays],
+            weights,
+        )
+        return t - 1, dstates, [a.write(t, dz) for a, dz in zip(dz_arrays, dzs)]
 
     _, dstates, dz_arrays = tf.while_loop(
-        lambda t, *_: t >= 0, body, (time - 1, dstates, dz_arrays),
-        parallel_iterations=1, maximum_iterations=time)
+        lambda t, *_: t >= 0,
+        body,
+        (time - 1, dstates, dz_arrays),
+        parallel_iterations=1,
+        maximum_iterations=time,
+    )
     return [array.stack() for array in dz_arrays], dstates
 
 
 def _unstack(tensor: tf.Tensor) -> tf.TensorArray:
-    array = tf.TensorArray(tensor.dtype, tf.shape(tensor)[0],
-                           element_shape=tensor.shape[1:])
+    array = tf.TensorArray(
+        tensor.dtype, tf.shape(tensor)[0], element_shape=tensor.shape[1:]
+    )
     return array.unstack(tensor)

@@ -1,7 +1,8 @@
 """Penalties: pure functions of variables, each a scalar to add to the cost."""
 
+from collections.abc import Iterable, Sequence
 import math
-from typing import Iterable, List, Sequence, Union
+from typing import Union
 
 import tensorflow as tf
 
@@ -15,7 +16,8 @@ Strength = Union[float, tf.Variable, tf.Tensor]
 def check_strength(strength: Strength, name: str = "strength") -> Strength:
     """Returns a strength, or raises ValueError if negative or not finite."""
     if isinstance(strength, (int, float)) and not (
-            strength >= 0 and math.isfinite(strength)):
+        strength >= 0 and math.isfinite(strength)
+    ):
         raise ValueError(f"{name} must be a number >= 0, got {strength}.")
     return strength
 
@@ -37,14 +39,18 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
     """
     variables = groups_lib.unique_variables(groups)
     if not variables:
-        return tf.constant(0.)
+        return tf.constant(0.0)
 
     @tf.custom_gradient
     def penalty(*tensors):
         values = {v.ref(): t for v, t in zip(variables, tensors)}
         roots = [tf.sqrt(g.squared_norms(values) + EPSILON) for g in groups]
-        total = tf.add_n([g.multiplier * tf.reduce_sum(root)
-                          for g, root in zip(groups, roots)])
+        total = tf.add_n(
+            [
+                g.multiplier * tf.reduce_sum(root)
+                for g, root in zip(groups, roots)
+            ]
+        )
 
         def gradient(upstream):
             scales = {}
@@ -55,9 +61,11 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
                     # matrix: vectors are cheap, passes over it are not.
                     lines = scales.setdefault(variable.ref(), {})
                     shape = tuple(line.shape)
-                    lines[shape] = lines.get(shape, 0.) + line
-            return [_scaled(t, list(scales[v.ref()].values()))
-                    for v, t in zip(variables, tensors)]
+                    lines[shape] = lines.get(shape, 0.0) + line
+            return [
+                _scaled(t, list(scales[v.ref()].values()))
+                for v, t in zip(variables, tensors)
+            ]
 
         return total, gradient
 
@@ -66,17 +74,19 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
 
 # One pass over the matrix; without XLA the sum of the lines is a second one.
 @tf.function(jit_compile=True, autograph=False)
-def _scaled(matrix: tf.Tensor, lines: List[tf.Tensor]) -> tf.Tensor:
+def _scaled(matrix: tf.Tensor, lines: list[tf.Tensor]) -> tf.Tensor:
     return matrix * sum(lines)
 
 
 def l1(variables: Iterable[tf.Variable], strength: Strength) -> tf.Tensor:
     """strength * sum |w| over all the variables."""
     return strength * tf.add_n(
-        [tf.constant(0.)] + [tf.reduce_sum(tf.abs(v)) for v in variables])
+        [tf.constant(0.0)] + [tf.reduce_sum(tf.abs(v)) for v in variables]
+    )
 
 
 def l2(variables: Iterable[tf.Variable], strength: Strength) -> tf.Tensor:
     """strength * sum w^2 / 2 over all the variables."""
     return strength * tf.add_n(
-        [tf.constant(0.)] + [tf.nn.l2_loss(v) for v in variables])
+        [tf.constant(0.0)] + [tf.nn.l2_loss(v) for v in variables]
+    )

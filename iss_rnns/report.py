@@ -3,6 +3,7 @@
 Nothing here needs TensorFlow; matrices come in as NumPy arrays.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
 import json
@@ -14,8 +15,7 @@ import shutil
 import statistics
 import textwrap
 import time
-from typing import (Any, Callable, Dict, List, Mapping, Optional, Sequence,
-                    Union)
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -32,6 +32,7 @@ PACKED_BATCHES = (1, 16)  # at which packed products are measured
 
 # Counts
 
+
 def lstm_mult_adds(inputs: int, units: int) -> int:
     """Mult-adds of one LSTM step, which is also its number of weights.
 
@@ -41,7 +42,8 @@ def lstm_mult_adds(inputs: int, units: int) -> int:
 
 
 def lstm_lm_mult_adds(
-        embedding: int, sizes: Sequence[int], vocabulary: int) -> int:
+    embedding: int, sizes: Sequence[int], vocabulary: int
+) -> int:
     """Mult-adds per token of embedding -> stacked LSTMs -> softmax.
 
     Two LSTMs of 1500 against (373, 315), embedding 1500 and 10,000 words:
@@ -58,23 +60,26 @@ def lstm_lm_mult_adds(
 
 
 def lstm_lm_weights(
-        embedding: int, sizes: Sequence[int], vocabulary: int) -> int:
+    embedding: int, sizes: Sequence[int], vocabulary: int
+) -> int:
     """Weights of that model, embedding included, biases left out."""
     mult_adds = lstm_lm_mult_adds(embedding, sizes, vocabulary)
     return vocabulary * embedding + mult_adds
 
 
 def rhn_lm_mult_adds(
-        width: int, depth: int, vocabulary: int, layers: int = 1) -> int:
+    width: int, depth: int, vocabulary: int, layers: int = 1
+) -> int:
     """Mult-adds per token of embedding -> highway layers -> softmax.
 
     Each layer has an input matrix and `depth` recurrent ones, for h and t.
     """
-    return layers * 2 * (depth + 1) * width ** 2 + width * vocabulary
+    return layers * 2 * (depth + 1) * width**2 + width * vocabulary
 
 
-def rhn_lm_weights(width: int, depth: int, vocabulary: int, layers: int = 1,
-                   tied: bool = True) -> int:
+def rhn_lm_weights(
+    width: int, depth: int, vocabulary: int, layers: int = 1, tied: bool = True
+) -> int:
     """Weights of that model, biases left out.
 
     Args:
@@ -84,9 +89,9 @@ def rhn_lm_weights(width: int, depth: int, vocabulary: int, layers: int = 1,
     return mult_adds + (0 if tied else vocabulary * width)
 
 
-def matrix_sparsity(array: np.ndarray,
-                    designed: Optional[Sequence[int]] = None
-                    ) -> Dict[str, Optional[float]]:
+def matrix_sparsity(
+    array: np.ndarray, designed: Optional[Sequence[int]] = None
+) -> dict[str, Optional[float]]:
     """Fractions of exact zeros, as the authors' code logs them.
 
     Args:
@@ -101,8 +106,11 @@ def matrix_sparsity(array: np.ndarray,
     """
     nonzero = np.asarray(array) != 0
     shape = tuple(designed or nonzero.shape)
-    fractions = {"element": 1 - int(nonzero.sum()) / math.prod(shape),
-                 "row": None, "column": None}
+    fractions = {
+        "element": 1 - int(nonzero.sum()) / math.prod(shape),
+        "row": None,
+        "column": None,
+    }
     if nonzero.ndim == 2:
         rows, columns = (int(nonzero.any(axis=axis).sum()) for axis in (1, 0))
         fractions["row"] = 1 - rows / shape[0]
@@ -110,8 +118,9 @@ def matrix_sparsity(array: np.ndarray,
     return fractions
 
 
-def measure_latency(callables: Mapping[str, Callable[[], Any]], rounds: int,
-                    warmup: int = 1) -> Dict[str, float]:
+def measure_latency(
+    callables: Mapping[str, Callable[[], Any]], rounds: int, warmup: int = 1
+) -> dict[str, float]:
     """Median time of each callable, measured in turns.
 
     Taking turns, forwards and backwards, lets a slow spell of the machine
@@ -154,6 +163,7 @@ def packed_speedup(batch: int) -> str:
 
 # Tables
 
+
 def format_value(value: Any, spec: str = "") -> str:
     """One cell as text.
 
@@ -187,8 +197,9 @@ def unique(title: str, columns: Sequence[Column]) -> str:
     """A title that no column has: with " (2)", " (3)", ... if need be."""
     known = {column.title for column in columns}
     numbered = (f"{title} ({count})" for count in itertools.count(2))
-    return next(name for name in itertools.chain([title], numbered)
-                if name not in known)
+    return next(
+        name for name in itertools.chain([title], numbered) if name not in known
+    )
 
 
 class Table:
@@ -213,9 +224,12 @@ class Table:
         ValueError: if two columns have the same title.
     """
 
-    def __init__(self, columns: Sequence[Column],
-                 measures: Union[Mapping[str, str], Sequence[str], None] = None,
-                 title: str = ""):
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        measures: Union[Mapping[str, str], Sequence[str], None] = None,
+        title: str = "",
+    ):
         if measures is None:
             measures = itertools.chain(*(column.values for column in columns))
         if not isinstance(measures, Mapping):
@@ -227,13 +241,18 @@ class Table:
         self.measures = dict(measures)
         self.title = title
 
-    def _cells(self, column: Column) -> List[str]:
-        return [format_value(column.values.get(measure), spec)
-                for measure, spec in self.measures.items()]
+    def _cells(self, column: Column) -> list[str]:
+        return [
+            format_value(column.values.get(measure), spec)
+            for measure, spec in self.measures.items()
+        ]
 
     def _legend(self) -> str:
-        shown = (column.values.get(measure) for column in self.columns
-                 for measure in self.measures)
+        shown = (
+            column.values.get(measure)
+            for column in self.columns
+            for measure in self.measures
+        )
         marked = any(isinstance(value, results.Figure) for value in shown)
         return results.LEGEND if marked else ""
 
@@ -253,7 +272,8 @@ class Table:
         for column in self.columns:
             cells = self._cells(column)
             heading = textwrap.wrap(
-                column.title, max([13, *map(len, cells)])) or [""]
+                column.title, max([13, *map(len, cells)])
+            ) or [""]
             needed = 2 + max(map(len, heading + cells))
             if blocks[-1] and needed > room:
                 blocks.append([])
@@ -271,31 +291,46 @@ class Table:
         titles = [column.title for column in self.columns]
         rows = [["", *titles], ["---"] + ["---:"] * len(titles)]
         rows += zip(self.measures, *map(self._cells, self.columns))
-        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row)
-                 + " |" for row in rows]
+        lines = [
+            "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |"
+            for row in rows
+        ]
         legend = self._legend()
         return "\n".join(lines + (["", legend] if legend else []))
 
-    def as_dict(self) -> Dict[str, Dict[str, Any]]:
+    def as_dict(self) -> dict[str, dict[str, Any]]:
         """Plain values, `{column: {measure: value}}`; missing ones are None."""
-        return {column.title: {measure: plain(column.values.get(measure))
-                               for measure in self.measures}
-                for column in self.columns}
+        return {
+            column.title: {
+                measure: plain(column.values.get(measure))
+                for measure in self.measures
+            }
+            for column in self.columns
+        }
 
 
-def _block_lines(labels: Sequence[str], block: Sequence[tuple]) -> List[str]:
+def _block_lines(labels: Sequence[str], block: Sequence[tuple]) -> list[str]:
     """Lines of the columns `(width, heading, cells)` that fit side by side."""
     label_width = max(map(len, labels), default=0)
     depth = max((len(heading) for _, heading, _ in block), default=0)
-    rows = [[""] * (depth - len(heading)) + heading + cells
-            for _, heading, cells in block]
-    return ["".join([label.ljust(label_width)]
-                    + [row[index].rjust(width)
-                       for (width, _, _), row in zip(block, rows)])
-            for index, label in enumerate([""] * depth + list(labels))]
+    rows = [
+        [""] * (depth - len(heading)) + heading + cells
+        for _, heading, cells in block
+    ]
+    return [
+        "".join(
+            [label.ljust(label_width)]
+            + [
+                row[index].rjust(width)
+                for (width, _, _), row in zip(block, rows)
+            ]
+        )
+        for index, label in enumerate([""] * depth + list(labels))
+    ]
 
 
 # Files
+
 
 def plain(value: Any) -> Any:
     """A value made of what JSON knows; NaN and infinity become None."""
@@ -340,7 +375,8 @@ def write_atomically(path: Union[str, os.PathLike], text: str) -> None:
             pass
         raise errors.UserError(
             f"cannot write {path}: {error.strerror or error}; expected a "
-            f"writable folder with free space") from error
+            f"writable folder with free space"
+        ) from error
 
 
 def _markdown(data: Mapping[str, Any]) -> str:
@@ -352,20 +388,24 @@ def _markdown(data: Mapping[str, Any]) -> str:
             sections += ["", f"## {value.title or key}", "", value.markdown()]
         elif key == "plots":
             sections += ["", "## Plots", ""]
-            sections += [f"![{pathlib.Path(plot).stem}]({plot})"
-                         for plot in value]
+            sections += [
+                f"![{pathlib.Path(plot).stem}]({plot})" for plot in value
+            ]
         elif isinstance(value, Mapping):
             sections += ["", f"## {key}", ""]
-            sections += [f"- {name}: {format_value(part)}"
-                         for name, part in value.items()]
+            sections += [
+                f"- {name}: {format_value(part)}"
+                for name, part in value.items()
+            ]
         else:
             facts.append(f"- {key}: {format_value(value)}")
     lines = [f"# {data.get('title', 'Report')}", "", *facts, *sections]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write_report(run_dir: Union[str, os.PathLike],
-                 data: Mapping[str, Any]) -> pathlib.Path:
+def write_report(
+    run_dir: Union[str, os.PathLike], data: Mapping[str, Any]
+) -> pathlib.Path:
     """Writes `report.md`, then `report.json`, each atomically.
 
     `report.json` always comes last: where it stands, the run is complete.

@@ -1,9 +1,10 @@
 """Weights to and from files of every kind that this project writes."""
 
+from collections.abc import Sequence
 import functools
 import os
 import pathlib
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +15,13 @@ from iss_rnns import runs
 from iss_rnns.interop import tf1
 
 
-def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0,
-            asked: Optional[Sequence[int]] = None):
+def restore(
+    net_of: Callable,
+    path: str,
+    sizes_of: Callable,
+    step: int = 0,
+    asked: Optional[Sequence[int]] = None,
+):
     """A net with weights from a file of any kind this project writes.
 
     Args:
@@ -35,8 +41,7 @@ def restore(net_of: Callable, path: str, sizes_of: Callable, step: int = 0,
     folder = pathlib.Path(path)
     if is_run(path):
         prefix, state = find_checkpoint(folder, step)
-        _check_asked(asked, [state["sizes"], state.get("hidden_sizes")],
-                     folder)
+        _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
         best = folder / runs.BEST
         if step or not best.exists():
             return _restore_checkpoint(net_of(state["sizes"]), folder, prefix)
@@ -58,7 +63,7 @@ def is_run(path: str) -> bool:
     return os.path.isdir(os.path.join(path, "checkpoints"))
 
 
-def read_arrays(path: str) -> Dict[str, np.ndarray]:
+def read_arrays(path: str) -> dict[str, np.ndarray]:
     """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
 
     Raises:
@@ -66,18 +71,19 @@ def read_arrays(path: str) -> Dict[str, np.ndarray]:
     """
     if pathlib.Path(path).suffix != ".npz":
         return tf1.read_checkpoint(path)
-    return {tf1.canonical(name): array for name, array in
-            array_files.read(path, "weights").items()}
+    return {
+        tf1.canonical(name): array
+        for name, array in array_files.read(path, "weights").items()
+    }
 
 
-def past_rows(path: str) -> List[Dict]:
+def past_rows(path: str) -> list[dict]:
     """The epochs' metrics of a run that is restored, [] if it has none."""
     file = pathlib.Path(path) / "metrics.csv"
     return runs.Metrics.read(file) if file.exists() else []
 
 
-def find_checkpoint(folder: pathlib.Path, step: int = 0
-                    ) -> Tuple[str, Dict]:
+def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
     """Prefix and state of a run's checkpoint.
 
     Args:
@@ -94,10 +100,13 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0
     if step and step not in steps:
         raise errors.UserError(
             f"{folder} holds no checkpoint of step {step}; it has "
-            + ", ".join(map(str, steps)))
+            + ", ".join(map(str, steps))
+        )
     step = step or steps[-1]
-    return (str(checkpoints / f"model-{step}"),
-            runs.read_state(checkpoints, step))
+    return (
+        str(checkpoints / f"model-{step}"),
+        runs.read_state(checkpoints, step),
+    )
 
 
 def designed_sizes(path: str) -> Optional[Sequence[int]]:
@@ -113,14 +122,17 @@ def designed_sizes(path: str) -> Optional[Sequence[int]]:
 def _restore_checkpoint(net, folder: pathlib.Path, prefix: str):
     holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
     try:
-        saved = {name[len("model/net/"):]: tuple(shape)
-                 for name, shape in tf.train.list_variables(prefix)
-                 if name.startswith("model/net/")}
+        saved = {
+            name[len("model/net/") :]: tuple(shape)
+            for name, shape in tf.train.list_variables(prefix)
+            if name.startswith("model/net/")
+        }
         if len(saved) != len(net.variables):
             raise errors.UserError(
                 f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
                 f"model has {len(net.variables)}: give the flags of its "
-                f"sizes that it was trained with ({folder / 'flags.txt'})")
+                f"sizes that it was trained with ({folder / 'flags.txt'})"
+            )
         for name, shape in saved.items():
             ours = _shape_of(net, name)
             if ours not in (None, shape):
@@ -128,35 +140,44 @@ def _restore_checkpoint(net, folder: pathlib.Path, prefix: str):
                     f"checkpoint {prefix} cannot be restored: its "
                     f"{name.partition('/.')[0]} has shape {shape}, the model "
                     f"needs {ours}: give the data and the flags that it was "
-                    f"trained with ({folder / 'flags.txt'})")
-        holder.read(prefix).assert_existing_objects_matched(
-            ).expect_partial()
+                    f"trained with ({folder / 'flags.txt'})"
+                )
+        holder.read(prefix).assert_existing_objects_matched().expect_partial()
     except tf1.READ_ERRORS + (AssertionError,) as error:
         raise errors.UserError(
-            f"checkpoint {prefix} cannot be restored: "
-            f"{tf1.reason(error)}") from None
+            f"checkpoint {prefix} cannot be restored: {tf1.reason(error)}"
+        ) from None
     return net
 
 
 def _check_asked(asked, known: Sequence, path) -> None:
     """Refuses sizes that flags ask for unless they are among the known."""
-    if asked is not None and known[0] and list(asked) not in [
-            list(sizes or []) for sizes in known]:
+    if (
+        asked is not None
+        and known[0]
+        and list(asked) not in [list(sizes or []) for sizes in known]
+    ):
         raise errors.UserError(
             f"{path} has layers of {tuple(known[0])} units, but the flags "
-            f"ask for {tuple(asked)}; give its sizes, or leave them out")
+            f"ask for {tuple(asked)}; give its sizes, or leave them out"
+        )
 
 
-def _shape_of(net, name: str) -> Optional[Tuple[int, ...]]:
+def _shape_of(net, name: str) -> Optional[tuple[int, ...]]:
     """Shape of what a checkpoint calls `layers/0/kernel/.ATTRIBUTES/...`.
 
     None if it is not found in that way.
     """
     try:
-        return tuple(functools.reduce(
-            lambda node, key: (node[int(key)] if key.isdecimal()
-                               else getattr(node, key)),
-            name.partition("/.")[0].split("/"), net).shape)
+        return tuple(
+            functools.reduce(
+                lambda node, key: (
+                    node[int(key)] if key.isdecimal() else getattr(node, key)
+                ),
+                name.partition("/.")[0].split("/"),
+                net,
+            ).shape
+        )
     except (AttributeError, LookupError, TypeError):
         return None
 
@@ -167,5 +188,6 @@ def save_weights(net, path: pathlib.Path) -> None:
     Raises:
       UserError: see `array_files.write`.
     """
-    array_files.write(path, {name: view.read()
-                             for name, view in net.tf1_views().items()})
+    array_files.write(
+        path, {name: view.read() for name, view in net.tf1_views().items()}
+    )

@@ -1,5 +1,6 @@
 """The folder of a run: what stands in it, and going on from there."""
 
+from collections.abc import Sequence
 import csv
 import json
 import os
@@ -8,7 +9,7 @@ import re
 import reprlib
 import shutil
 import time
-from typing import Dict, List, Optional, Sequence
+from typing import Optional
 
 import tensorflow as tf
 
@@ -39,12 +40,18 @@ class RunDirectory:
         or if it cannot be read or written. Nothing is touched then.
     """
 
-    def __init__(self, save_path: str, name: Optional[str] = None,
-                 resume: bool = False, overwrite: bool = False,
-                 keep: Sequence[Optional[str]] = ()):
+    def __init__(
+        self,
+        save_path: str,
+        name: Optional[str] = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        keep: Sequence[Optional[str]] = (),
+    ):
         if resume and overwrite:
-            raise errors.UserError("--resume and --overwrite exclude each "
-                                   "other: give one of them")
+            raise errors.UserError(
+                "--resume and --overwrite exclude each other: give one of them"
+            )
         name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
         self.path = pathlib.Path(save_path) / _checked_name(name)
         occupied = bool(_names_in(self.path))
@@ -52,23 +59,27 @@ class RunDirectory:
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
                 "give the --save_path and --run_name of the run that was "
-                "interrupted, or start anew with --overwrite")
+                "interrupted, or start anew with --overwrite"
+            )
         if occupied and not resume and not self.holds_run():
             raise errors.UserError(
                 f"folder {self.path} is not empty and holds no run (neither "
                 "flags.txt nor checkpoints), so nothing in it is replaced; "
-                "choose another --run_name")
+                "choose another --run_name"
+            )
         if occupied and not (resume or overwrite):
             raise errors.UserError(
                 f"run directory {self.path} is not empty; continue it with "
                 "--resume, replace it with --overwrite, or choose another "
-                "--run_name")
+                "--run_name"
+            )
         for path in filter(None, keep if overwrite else ()):
             path = pathlib.Path(path).resolve()
             if self.path.resolve() in (path, *path.parents):
                 raise errors.UserError(
                     f"--overwrite would remove {path}, which this run reads; "
-                    "choose another --run_name")
+                    "choose another --run_name"
+                )
         aside = self.path.with_name(f".{self.path.name}.replaced")
         replaces = occupied and overwrite
         try:
@@ -86,7 +97,8 @@ class RunDirectory:
                 os.replace(aside, self.path)
             raise errors.UserError(
                 f"cannot write to run directory {self.path}: "
-                f"{tf1.reason(error)}; choose another --save_path") from None
+                f"{tf1.reason(error)}; choose another --save_path"
+            ) from None
 
     def begin(self) -> None:
         """Training begins, or goes on: where a report stands, it is over."""
@@ -94,15 +106,16 @@ class RunDirectory:
 
     def holds_run(self) -> bool:
         """Whether it is one that a program of this project made."""
-        return bool({"flags.txt", "checkpoints"}.intersection(
-            _names_in(self.path)))
+        return bool(
+            {"flags.txt", "checkpoints"}.intersection(_names_in(self.path))
+        )
 
     @property
     def checkpoints(self) -> pathlib.Path:
         """Folder of the training checkpoints."""
         return self.path / "checkpoints"
 
-    def checkpoint_steps(self) -> List[int]:
+    def checkpoint_steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
         return checkpoint_steps(self.checkpoints)
 
@@ -112,16 +125,20 @@ class RunDirectory:
 
 
 def _checked_name(name: str) -> str:
-    if (name in (".", "..") or set(name) & {"/", os.sep, "\0"}
-            or len(os.fsencode(name)) > MAX_NAME_BYTES):
+    if (
+        name in (".", "..")
+        or set(name) & {"/", os.sep, "\0"}
+        or len(os.fsencode(name)) > MAX_NAME_BYTES
+    ):
         raise errors.UserError(
             "a run's name is that of one folder below --save_path, without "
             f"{os.sep} and of at most {MAX_NAME_BYTES} bytes; got "
-            f"{reprlib.repr(name)}")
+            f"{reprlib.repr(name)}"
+        )
     return name
 
 
-def _names_in(folder: pathlib.Path) -> List[str]:
+def _names_in(folder: pathlib.Path) -> list[str]:
     """Names in a folder; none if there is no folder."""
     try:
         return os.listdir(folder)
@@ -129,21 +146,23 @@ def _names_in(folder: pathlib.Path) -> List[str]:
         return []
     except (OSError, ValueError) as error:
         raise errors.UserError(
-            f"cannot read folder {folder}: {tf1.reason(error)}") from None
+            f"cannot read folder {folder}: {tf1.reason(error)}"
+        ) from None
 
 
-def checkpoint_steps(folder: pathlib.Path) -> List[int]:
+def checkpoint_steps(folder: pathlib.Path) -> list[int]:
     """Steps of the complete checkpoints of a folder, oldest first.
 
     Raises:
       UserError: if the folder cannot be read.
     """
-    found = (re.fullmatch(r"state-(\d+)\.json", name)
-             for name in _names_in(folder))
+    found = (
+        re.fullmatch(r"state-(\d+)\.json", name) for name in _names_in(folder)
+    )
     return sorted(int(match[1]) for match in found if match)
 
 
-def read_state(folder: pathlib.Path, step: int) -> Dict:
+def read_state(folder: pathlib.Path, step: int) -> dict:
     """What was saved with a checkpoint beside its arrays.
 
     Raises:
@@ -158,7 +177,8 @@ def read_state(folder: pathlib.Path, step: int) -> Dict:
         pass
     raise errors.UserError(
         f"checkpoint state {path} is damaged; remove it to go on from the "
-        "checkpoint before it")
+        "checkpoint before it"
+    )
 
 
 class Checkpoints:
@@ -176,7 +196,7 @@ class Checkpoints:
         self.run = run
         self.keep = keep
 
-    def save(self, model: tf.keras.Model, state: Dict) -> None:
+    def save(self, model: tf.keras.Model, state: dict) -> None:
         """Saves everything that training needs to go on.
 
         Args:
@@ -192,31 +212,35 @@ class Checkpoints:
         for variable in model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable)):
                 raise FloatingPointError(
-                    f"{variable.name} became NaN at step {step}")
+                    f"{variable.name} became NaN at step {step}"
+                )
         prefix = self.run.checkpoints / f"model-{step}"
         try:
             tf.train.Checkpoint(model=model).write(str(prefix))
         except (tf.errors.OpError, OSError) as error:
             raise errors.UserError(
                 f"cannot write checkpoint {prefix}: {tf1.reason(error)}; "
-                f"{self.kept()}") from None
-        report.write_atomically(self.run.checkpoints / f"state-{step}.json",
-                                json.dumps(state))
-        for old in self.run.checkpoint_steps()[:-self.keep]:
+                f"{self.kept()}"
+            ) from None
+        report.write_atomically(
+            self.run.checkpoints / f"state-{step}.json", json.dumps(state)
+        )
+        for old in self.run.checkpoint_steps()[: -self.keep]:
             (self.run.checkpoints / f"state-{old}.json").unlink()
             for file in self.run.checkpoints.glob(f"model-{old}.*"):
                 file.unlink()
 
     def kept(self) -> str:
         """What a run that breaks leaves behind, for errors."""
-        return ("the last good checkpoint is kept"
-                if self.run.checkpoint_steps()
-                else "no checkpoint was saved yet")
+        return (
+            "the last good checkpoint is kept"
+            if self.run.checkpoint_steps()
+            else "no checkpoint was saved yet"
+        )
 
-    def last_state(self) -> Dict:
+    def last_state(self) -> dict:
         """The state saved with the newest checkpoint."""
-        return read_state(self.run.checkpoints,
-                          self.run.checkpoint_steps()[-1])
+        return read_state(self.run.checkpoints, self.run.checkpoint_steps()[-1])
 
     def restore(self, model: tf.keras.Model) -> None:
         """Restores the newest checkpoint into a model of its sizes.
@@ -235,7 +259,8 @@ class Checkpoints:
                 f"checkpoint {prefix} cannot be restored: "
                 f"{tf1.reason(error)}; if it is damaged, remove "
                 f"state-{step}.json beside it to go on from the checkpoint "
-                "before it") from None
+                "before it"
+            ) from None
 
 
 class Metrics:
@@ -248,13 +273,16 @@ class Metrics:
 
     def __init__(self, path: pathlib.Path, epochs_kept: int = 0):
         self.path = path
-        self.rows: List[Dict] = []
+        self.rows: list[dict] = []
         if epochs_kept and path.exists():
-            self.rows = [row for row in self.read(path)
-                         if int(row["epoch"]) <= epochs_kept]
+            self.rows = [
+                row
+                for row in self.read(path)
+                if int(row["epoch"]) <= epochs_kept
+            ]
 
     @staticmethod
-    def read(path: pathlib.Path) -> List[Dict]:
+    def read(path: pathlib.Path) -> list[dict]:
         """The rows of a file, values as text.
 
         Raises:
@@ -269,13 +297,16 @@ class Metrics:
             pass
         raise errors.UserError(
             f"metrics {path} are damaged; expected the rows that training "
-            "wrote: remove the file to go on without them")
+            "wrote: remove the file to go on without them"
+        )
 
-    def append(self, row: Dict) -> None:
+    def append(self, row: dict) -> None:
         """Adds a row; new columns may appear at any time."""
         self.rows.append(row)
         columns = list(dict.fromkeys(key for r in self.rows for key in r))
-        lines = [columns] + [[str(r.get(c, "")) for c in columns]
-                             for r in self.rows]
-        report.write_atomically(self.path,
-                         "".join(",".join(line) + "\n" for line in lines))
+        lines = [columns] + [
+            [str(r.get(c, "")) for c in columns] for r in self.rows
+        ]
+        report.write_atomically(
+            self.path, "".join(",".join(line) + "\n" for line in lines)
+        )

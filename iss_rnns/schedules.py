@@ -6,8 +6,9 @@ It keeps no state, so a resumed run continues it exactly; it takes Python
 integers and tensors alike, also inside a `tf.function`.
 """
 
+from collections.abc import Iterable, Mapping
 import math
-from typing import Dict, Iterable, Mapping, Union
+from typing import Union
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +31,7 @@ class Schedule:
       end: after this step nothing changes any more.
       frequency: steps between updates.
     """
+
     kind: str
 
     def __init__(self, start: int, end: int, frequency: int):
@@ -41,8 +43,9 @@ class Schedule:
         self.frequency = int(frequency)
 
     def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}"
-                              for k, v in self.get_config().items())
+        arguments = ", ".join(
+            f"{k}={v!r}" for k, v in self.get_config().items()
+        )
         return f"{type(self).__name__}({arguments})"
 
     def __call__(self, step: Step) -> tf.Tensor:
@@ -58,7 +61,7 @@ class Schedule:
         """The last step at which masks are computed anew."""
         raise NotImplementedError
 
-    def get_config(self) -> Dict:
+    def get_config(self) -> dict:
         """Arguments that make an equal schedule."""
         raise NotImplementedError
 
@@ -106,32 +109,44 @@ class NarangThreshold(Schedule):
     Raises:
       UserError: the schedule is impossible.
     """
+
     kind = "threshold"
 
-    def __init__(self, q: float, start: int, ramp: int, end: int,
-                 frequency: int = FREQUENCY,
-                 ramp_multiple: float = RAMP_MULTIPLE,
-                 block_elements: int = 1, name: str = ""):
+    def __init__(
+        self,
+        q: float,
+        start: int,
+        ramp: int,
+        end: int,
+        frequency: int = FREQUENCY,
+        ramp_multiple: float = RAMP_MULTIPLE,
+        block_elements: int = 1,
+        name: str = "",
+    ):
         super().__init__(start, end, frequency)
         _check_integer("ramp", ramp, 0)
         _check_integer("block_elements", block_elements, 1)
         if end <= start:
             raise errors.UserError(
                 f"pruning must end after it starts, got start={start} and "
-                f"end={end}")
+                f"end={end}"
+            )
         if not start <= ramp <= end:
             raise errors.UserError(
                 f"the pruning ramp must lie between start={start} and "
-                f"end={end}, got ramp={ramp}")
+                f"end={end}, got ramp={ramp}"
+            )
         if self.start // self.frequency == (self.end - 1) // self.frequency:
             raise errors.UserError(
                 f"pruning would never happen: no multiple of frequency="
                 f"{frequency} lies between start={start} and end={end}; "
-                f"lower the frequency or end later")
+                f"lower the frequency or end later"
+            )
         if not (_is_number(ramp_multiple) and ramp_multiple >= 1):
             raise errors.UserError(
                 f"ramp_multiple must be at least 1 (the papers use 1.2 to "
-                f"2), got {ramp_multiple}")
+                f"2), got {ramp_multiple}"
+            )
         _check_q(q, name)
         self.q = float(q)
         self.ramp = int(ramp)
@@ -139,8 +154,12 @@ class NarangThreshold(Schedule):
         self.block_elements = int(block_elements)
         self.name = name
         self.theta = (
-            2. * self.q * self.frequency * self.block_elements ** .25
-            / (2 * (self.ramp - self.start) + 3 * (self.end - self.ramp)))
+            2.0
+            * self.q
+            * self.frequency
+            * self.block_elements**0.25
+            / (2 * (self.ramp - self.start) + 3 * (self.end - self.ramp))
+        )
         self.phi = self.ramp_multiple * self.theta
 
     def __call__(self, step: Step) -> tf.Tensor:
@@ -149,32 +168,43 @@ class NarangThreshold(Schedule):
         update = step // self.frequency * self.frequency
         itr = tf.cast(update, tf.float64)
         early = self.theta * (itr - (self.start - 1))
-        late = (self.theta * (self.ramp - self.start + 1)
-                + self.phi * (itr - (self.ramp - 1)))
+        late = self.theta * (self.ramp - self.start + 1) + self.phi * (
+            itr - (self.ramp - 1)
+        )
         value = tf.where(update < self.ramp, early, late) / self.frequency
-        return tf.cast(tf.where(update > self.start, value, 0.), tf.float32)
+        return tf.cast(tf.where(update > self.start, value, 0.0), tf.float32)
 
     def updates(self, step: Step) -> tf.Tensor:
         """See base class."""
         step = tf.cast(step, tf.int64)
-        return ((step > self.start) & (step < self.end)
-                & (step % self.frequency == 0))
+        return (
+            (step > self.start)
+            & (step < self.end)
+            & (step % self.frequency == 0)
+        )
 
     @property
     def last_update(self) -> int:
         """See base class."""
         return (self.end - 1) // self.frequency * self.frequency
 
-    def get_config(self) -> Dict:
+    def get_config(self) -> dict:
         """See base class."""
-        return {"q": self.q, "start": self.start, "ramp": self.ramp,
-                "end": self.end, "frequency": self.frequency,
-                "ramp_multiple": self.ramp_multiple,
-                "block_elements": self.block_elements, "name": self.name}
+        return {
+            "q": self.q,
+            "start": self.start,
+            "ramp": self.ramp,
+            "end": self.end,
+            "frequency": self.frequency,
+            "ramp_multiple": self.ramp_multiple,
+            "block_elements": self.block_elements,
+            "name": self.name,
+        }
 
 
 class _Sparsity(Schedule):
     """Updates at `start`, every `frequency` steps after it, and at `end`."""
+
     kind = "sparsity"
 
     def __init__(self, target: float, start: int, end: int, frequency: int):
@@ -182,26 +212,33 @@ class _Sparsity(Schedule):
         if end < start:
             raise errors.UserError(
                 f"pruning must not end before it starts, got start={start} "
-                f"and end={end}")
+                f"and end={end}"
+            )
         _check_sparsity("target", target)
         self.target = float(target)
 
     def updates(self, step: Step) -> tf.Tensor:
         """See base class."""
         step = tf.cast(step, tf.int64)
-        return ((step >= self.start) & (step <= self.end)
-                & (((step - self.start) % self.frequency == 0)
-                   | (step == self.end)))
+        return (
+            (step >= self.start)
+            & (step <= self.end)
+            & (((step - self.start) % self.frequency == 0) | (step == self.end))
+        )
 
     @property
     def last_update(self) -> int:
         """See base class."""
         return self.end
 
-    def get_config(self) -> Dict:
+    def get_config(self) -> dict:
         """See base class."""
-        return {"target": self.target, "start": self.start, "end": self.end,
-                "frequency": self.frequency}
+        return {
+            "target": self.target,
+            "start": self.start,
+            "end": self.end,
+            "frequency": self.frequency,
+        }
 
 
 class CubicSparsity(_Sparsity):
@@ -225,31 +262,41 @@ class CubicSparsity(_Sparsity):
       UserError: the schedule is impossible.
     """
 
-    def __init__(self, target: float, start: int, end: int,
-                 frequency: int = FREQUENCY, initial: float = 0.):
+    def __init__(
+        self,
+        target: float,
+        start: int,
+        end: int,
+        frequency: int = FREQUENCY,
+        initial: float = 0.0,
+    ):
         super().__init__(target, start, end, frequency)
         if end == start:
             raise errors.UserError(
                 f"a cubic schedule must end after it starts, got start="
-                f"end={start}; a constant one prunes at once")
+                f"end={start}; a constant one prunes at once"
+            )
         _check_sparsity("initial", initial)
         if initial > target:
             raise errors.UserError(
                 f"the initial sparsity must not exceed the target, got "
-                f"initial={initial} and target={target}")
+                f"initial={initial} and target={target}"
+            )
         self.initial = float(initial)
 
     def __call__(self, step: Step) -> tf.Tensor:
         """See base class."""
         since = tf.cast(step, tf.int64) - self.start
-        update = tf.where(since >= self.end - self.start,
-                          tf.cast(self.end - self.start, tf.int64),
-                          since // self.frequency * self.frequency)
-        rest = 1. - tf.cast(update, tf.float64) / (self.end - self.start)
-        value = self.target + (self.initial - self.target) * rest ** 3
-        return tf.cast(tf.where(since >= 0, value, 0.), tf.float32)
+        update = tf.where(
+            since >= self.end - self.start,
+            tf.cast(self.end - self.start, tf.int64),
+            since // self.frequency * self.frequency,
+        )
+        rest = 1.0 - tf.cast(update, tf.float64) / (self.end - self.start)
+        value = self.target + (self.initial - self.target) * rest**3
+        return tf.cast(tf.where(since >= 0, value, 0.0), tf.float32)
 
-    def get_config(self) -> Dict:
+    def get_config(self) -> dict:
         """See base class."""
         return {**super().get_config(), "initial": self.initial}
 
@@ -268,18 +315,27 @@ class ConstantSparsity(_Sparsity):
       UserError: the schedule is impossible.
     """
 
-    def __init__(self, target: float, start: int = 0, end: int = None,
-                 frequency: int = FREQUENCY):
-        super().__init__(target, start, start if end is None else end,
-                         frequency)
+    def __init__(
+        self,
+        target: float,
+        start: int = 0,
+        end: int = None,
+        frequency: int = FREQUENCY,
+    ):
+        super().__init__(
+            target, start, start if end is None else end, frequency
+        )
 
     def __call__(self, step: Step) -> tf.Tensor:
         """See base class."""
-        return tf.where(tf.cast(step, tf.int64) >= self.start,
-                        tf.constant(self.target, tf.float32), 0.)
+        return tf.where(
+            tf.cast(step, tf.int64) >= self.start,
+            tf.constant(self.target, tf.float32),
+            0.0,
+        )
 
 
-def narang_defaults(epochs: float, steps_per_epoch: int) -> Dict:
+def narang_defaults(epochs: float, steps_per_epoch: int) -> dict:
     """Heuristics of Narang et al. 2017 for `NarangThreshold`.
 
     Start with the second epoch, ramp at 25 % of the epochs, end at 50 %.
@@ -295,19 +351,20 @@ def narang_defaults(epochs: float, steps_per_epoch: int) -> Dict:
     Raises:
       UserError: too few epochs for the heuristics.
     """
-    return _heuristics(epochs, steps_per_epoch, .25, .5)
+    return _heuristics(epochs, steps_per_epoch, 0.25, 0.5)
 
 
-def block_defaults(epochs: float, steps_per_epoch: int) -> Dict:
+def block_defaults(epochs: float, steps_per_epoch: int) -> dict:
     """Heuristics of Block-Sparse RNNs: ramp at 20 % of the epochs, end 40 %.
 
     See `narang_defaults`.
     """
-    return _heuristics(epochs, steps_per_epoch, .2, .4)
+    return _heuristics(epochs, steps_per_epoch, 0.2, 0.4)
 
 
-def magnitude_percentile(weights: Iterable, percentile: float = 90.,
-                         name: str = "") -> float:
+def magnitude_percentile(
+    weights: Iterable, percentile: float = 90.0, name: str = ""
+) -> float:
     """q of `NarangThreshold`: a percentile of |w|, over all weights given.
 
     Example:
@@ -324,7 +381,8 @@ def magnitude_percentile(weights: Iterable, percentile: float = 90.,
     """
     if not 0 < percentile <= 100:
         raise errors.UserError(
-            f"the percentile must lie in (0, 100], got {percentile}")
+            f"the percentile must lie in (0, 100], got {percentile}"
+        )
     magnitudes = [np.abs(np.asarray(w)).ravel() for w in weights]
     if not sum(m.size for m in magnitudes):
         raise errors.UserError(f"{_layer(name)} has no weights to prune")
@@ -333,7 +391,7 @@ def magnitude_percentile(weights: Iterable, percentile: float = 90.,
     return q
 
 
-def _heuristics(epochs, steps_per_epoch, ramp, end) -> Dict:
+def _heuristics(epochs, steps_per_epoch, ramp, end) -> dict:
     _check_integer("steps_per_epoch", steps_per_epoch, 1)
     if not (_is_number(epochs) and epochs > 0):
         raise errors.UserError(f"epochs must be positive, got {epochs}")
@@ -345,42 +403,52 @@ def _heuristics(epochs, steps_per_epoch, ramp, end) -> Dict:
             f"{epochs:.4g} epochs of {steps_per_epoch} steps are too few for "
             f"the papers' pruning schedule: it would start at step {start} "
             f"and end at step {end}; train longer, or give start, ramp and "
-            "end")
-    return {"start": start, "ramp": min(ramp, end), "end": end,
-            "frequency": min(FREQUENCY, max(1, (end - start) // 10)),
-            "ramp_multiple": RAMP_MULTIPLE}
+            "end"
+        )
+    return {
+        "start": start,
+        "ramp": min(ramp, end),
+        "end": end,
+        "frequency": min(FREQUENCY, max(1, (end - start) // 10)),
+        "ramp_multiple": RAMP_MULTIPLE,
+    }
 
 
 def _is_number(value) -> bool:
-    return (isinstance(value, (int, float, np.number))
-            and not isinstance(value, bool) and math.isfinite(value))
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def _check_integer(name: str, value, least: int) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(
-        value, bool)
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise errors.UserError(
-            f"{name} must be a whole number of at least {least}, got "
-            f"{value!r}")
+            f"{name} must be a whole number of at least {least}, got {value!r}"
+        )
 
 
 def _check_sparsity(name: str, value) -> None:
     if not (_is_number(value) and 0 <= value < 1):
         raise errors.UserError(
-            f"the {name} sparsity must lie in [0, 1), got {value}")
+            f"the {name} sparsity must lie in [0, 1), got {value}"
+        )
 
 
-def _check_q(q, name: str, percentile: float = 90.) -> None:
+def _check_q(q, name: str, percentile: float = 90.0) -> None:
     if not (_is_number(q) and q >= 0):
         raise errors.UserError(
             f"{_layer(name)}: q must be a positive number, got {q}; are the "
-            f"weights of the dense model finite?")
+            f"weights of the dense model finite?"
+        )
     if q == 0:
         raise errors.UserError(
             f"{_layer(name)} is all zero up to percentile {percentile:g} of "
             f"|w|, so no pruning threshold follows from it; take q from a "
-            f"trained dense model")
+            f"trained dense model"
+        )
 
 
 def _layer(name: str) -> str:

@@ -1,7 +1,8 @@
 """From a model with dead units to a smaller one with the same outputs."""
 
+from collections.abc import Sequence
 import dataclasses
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -23,18 +24,23 @@ class ShrinkReport:
         None if none were given.
       max_output: largest |output| there, to judge the difference by.
     """
-    before: Dict[str, int]
-    after: Dict[str, int]
+
+    before: dict[str, int]
+    after: dict[str, int]
     weights_before: int
     weights_after: int
     max_difference: Optional[float]
     max_output: Optional[float]
 
 
-def shrink(net, groups: Sequence[groups_lib.Group], inputs: Sequence = (),
-           run: Optional[Callable] = None, tolerance: float = 1e-4,
-           alive: Optional[Sequence[np.ndarray]] = None
-           ) -> Tuple[object, ShrinkReport]:
+def shrink(
+    net,
+    groups: Sequence[groups_lib.Group],
+    inputs: Sequence = (),
+    run: Optional[Callable] = None,
+    tolerance: float = 1e-4,
+    alive: Optional[Sequence[np.ndarray]] = None,
+) -> tuple[object, ShrinkReport]:
     """Cuts dead units out of a net and proves that its outputs stay.
 
     Args:
@@ -61,20 +67,26 @@ def shrink(net, groups: Sequence[groups_lib.Group], inputs: Sequence = (),
     if len(inputs):
         run = run or (lambda n, batch: n(batch, training=False)[0])
         difference, largest = _compare(net, small, inputs, run)
-        if not difference <= tolerance * max(largest, 1.):
+        if not difference <= tolerance * max(largest, 1.0):
             raise errors.UserError(
                 f"the shrunk model's outputs differ from the original's by "
                 f"{difference:.3g} (largest output {largest:.3g}), more than "
-                f"{tolerance:g} of it; nothing was written")
+                f"{tolerance:g} of it; nothing was written"
+            )
     return small, ShrinkReport(
         before={g.name: g.size for g in groups},
         after={g.name: int(np.sum(a)) for g, a in zip(groups, alive)},
-        weights_before=count_weights(net), weights_after=count_weights(small),
-        max_difference=difference, max_output=largest)
+        weights_before=count_weights(net),
+        weights_after=count_weights(small),
+        max_difference=difference,
+        max_output=largest,
+    )
 
 
-def check_alive(groups: Sequence[groups_lib.Group],
-                alive: Optional[Sequence[np.ndarray]] = None) -> None:
+def check_alive(
+    groups: Sequence[groups_lib.Group],
+    alive: Optional[Sequence[np.ndarray]] = None,
+) -> None:
     """Refuses a layer that lost every unit.
 
     Args:
@@ -92,11 +104,13 @@ def check_alive(groups: Sequence[groups_lib.Group],
                 f"layer '{group.name}' lost all of its {group.size} units; "
                 "the penalty is too strong for it: lower its strength "
                 "(global_decay, structure_wd) or the multiplier of "
-                f"'{group.name}', or prune less, and train again")
+                f"'{group.name}', or prune less, and train again"
+            )
 
 
-def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
-        ) -> Tuple[object, Dict[object, groups_lib.Cut]]:
+def cut(
+    net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
+) -> tuple[object, dict[object, groups_lib.Cut]]:
     """The smaller net, and what was kept of each of the net's variables.
 
     Raises:
@@ -104,8 +118,7 @@ def cut(net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
     """
     check_alive(groups, alive)
     masks = groups_lib.keep_masks(groups, alive)
-    small = net.resized({g.name: int(np.sum(a))
-                         for g, a in zip(groups, alive)})
+    small = net.resized({g.name: int(np.sum(a)) for g, a in zip(groups, alive)})
     cuts = {}
     for old, new in zip(net.trainable_variables, small.trainable_variables):
         keep = masks.get(old.ref()) or [np.ones(n, bool) for n in old.shape]
@@ -124,11 +137,12 @@ def count_weights(net) -> int:
     return int(sum(np.prod(v.shape) for v in net.trainable_variables))
 
 
-def _compare(net, small, inputs, run) -> Tuple[float, float]:
-    difference = largest = 0.
+def _compare(net, small, inputs, run) -> tuple[float, float]:
+    difference = largest = 0.0
     for batch in inputs:
-        for a, b in zip(tf.nest.flatten(run(net, batch)),
-                        tf.nest.flatten(run(small, batch))):
+        for a, b in zip(
+            tf.nest.flatten(run(net, batch)), tf.nest.flatten(run(small, batch))
+        ):
             a, b = (tf.cast(t, tf.float32).numpy() for t in (a, b))
             # NumPy's maximum: Python's loses a NaN.
             difference = np.maximum(difference, np.abs(a - b).max())

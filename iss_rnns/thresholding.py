@@ -1,14 +1,15 @@
 """Exact zeros: the threshold, and gradients that leave zeros alone."""
 
+from collections.abc import Iterable, Sequence
 import dataclasses
-from typing import Callable, Dict, Iterable, List, Sequence, Tuple, Union
+from typing import Callable, Union
 
 import tensorflow as tf
 
 from iss_rnns import groups as groups_lib
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
-GradientsAndVariables = Sequence[Tuple[Gradient, tf.Variable]]
+GradientsAndVariables = Sequence[tuple[Gradient, tf.Variable]]
 
 ZERO_THRESHOLD = 1e-4  # the authors' constant for the word LSTM
 
@@ -23,8 +24,12 @@ def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
         _zero(variable.handle, tf.cast(threshold, variable.dtype))
 
 
-def descend(variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor,
-            threshold: tf.Tensor) -> None:
+def descend(
+    variable: tf.Variable,
+    gradient: tf.Tensor,
+    rate: tf.Tensor,
+    threshold: tf.Tensor,
+) -> None:
     """w <- w - rate * gradient, small results exactly 0: one pass for both.
 
     Args:
@@ -45,23 +50,31 @@ def _zero(handle: tf.Tensor, threshold: tf.Tensor) -> None:
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _descend(handle: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor,
-             threshold: tf.Tensor) -> None:
+def _descend(
+    handle: tf.Tensor,
+    gradient: tf.Tensor,
+    rate: tf.Tensor,
+    threshold: tf.Tensor,
+) -> None:
     value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=gradient.dtype)
     _store(handle, value - rate * gradient, threshold)
 
 
 def _store(handle: tf.Tensor, value: tf.Tensor, threshold: tf.Tensor) -> None:
-    tf.raw_ops.AssignVariableOp(resource=handle, value=tf.where(
-        tf.abs(value) < threshold, tf.zeros([], value.dtype), value))
+    tf.raw_ops.AssignVariableOp(
+        resource=handle,
+        value=tf.where(
+            tf.abs(value) < threshold, tf.zeros([], value.dtype), value
+        ),
+    )
 
 
-def zero_fractions(variable: tf.Variable) -> Dict[str, tf.Tensor]:
+def zero_fractions(variable: tf.Variable) -> dict[str, tf.Tensor]:
     """Fractions of zeros: `element`, and of a matrix also `row`, `column`.
 
     A row (column) counts when all of it is zero.
     """
-    zero = tf.equal(variable, 0.)
+    zero = tf.equal(variable, 0.0)
     fractions = {"element": _fraction(zero)}
     if variable.shape.rank == 2:
         for name, axis in (("row", 1), ("column", 0)):
@@ -69,11 +82,11 @@ def zero_fractions(variable: tf.Variable) -> Dict[str, tf.Tensor]:
     return fractions
 
 
-def freeze_elements(gradients: GradientsAndVariables,
-                    threshold: float = ZERO_THRESHOLD,
-                    value: Callable[[tf.Variable], tf.Tensor] =
-                    tf.convert_to_tensor
-                    ) -> List[Tuple[Gradient, tf.Variable]]:
+def freeze_elements(
+    gradients: GradientsAndVariables,
+    threshold: float = ZERO_THRESHOLD,
+    value: Callable[[tf.Variable], tf.Tensor] = tf.convert_to_tensor,
+) -> list[tuple[Gradient, tf.Variable]]:
     """Gradient := 0 where |w| < threshold (the authors' mode `element`).
 
     Args:
@@ -84,8 +97,7 @@ def freeze_elements(gradients: GradientsAndVariables,
     Returns:
       The pairs with masked gradients.
     """
-    return [(_mask(g, tf.abs(value(v)) >= threshold), v)
-            for g, v in gradients]
+    return [(_mask(g, tf.abs(value(v)) >= threshold), v) for g, v in gradients]
 
 
 def coordinate(groups: Sequence) -> None:
@@ -103,9 +115,14 @@ def coordinate(groups: Sequence) -> None:
     # clears places in another's rows.
     found = []
     for group in groups:
-        rows, columns = ([dataclasses.replace(s, multiplier=1.)
-                          for s in group.slices if s.axis == axis]
-                         for axis in (0, 1))
+        rows, columns = (
+            [
+                dataclasses.replace(s, multiplier=1.0)
+                for s in group.slices
+                if s.axis == axis
+            ]
+            for axis in (0, 1)
+        )
         if rows and columns:
             unread = tf.logical_not(groups_lib.Group("rows", rows).alive())
             found.append((groups_lib.Group("columns", columns), unread))
@@ -120,36 +137,41 @@ def zero_units(group, dead: tf.Tensor) -> None:
       group: a `Group`.
       dead: `[n]` bool.
     """
-    for variable, line in group.spread(tf.cast(dead, tf.float32),
-                                       companions=True):
-        variable.assign(tf.where(line > 0., tf.zeros_like(variable),
-                                 variable))
+    for variable, line in group.spread(
+        tf.cast(dead, tf.float32), companions=True
+    ):
+        variable.assign(tf.where(line > 0.0, tf.zeros_like(variable), variable))
 
 
-def dead_masks(groups: Sequence) -> Dict[object, tf.Tensor]:
+def dead_masks(groups: Sequence) -> dict[object, tf.Tensor]:
     """variable.ref() -> bool tensor, broadcasting, True on dead units."""
     masks = {}
     for group in groups:
         dead = tf.cast(tf.logical_not(group.alive()), tf.float32)
         for variable, line in group.spread(dead, companions=True):
-            mask = line > 0.
+            mask = line > 0.0
             known = masks.get(variable.ref())
-            masks[variable.ref()] = (mask if known is None
-                                     else tf.logical_or(known, mask))
+            masks[variable.ref()] = (
+                mask if known is None else tf.logical_or(known, mask)
+            )
     return masks
 
 
-def freeze_groups(gradients: GradientsAndVariables,
-                  dead: Dict[object, tf.Tensor]
-                  ) -> List[Tuple[Gradient, tf.Variable]]:
+def freeze_groups(
+    gradients: GradientsAndVariables, dead: dict[object, tf.Tensor]
+) -> list[tuple[Gradient, tf.Variable]]:
     """Gradient := 0 on dead units; living ones may move freely.
 
     Args:
       gradients: pairs (gradient, variable).
       dead: of `dead_masks`.
     """
-    return [(_mask(g, tf.logical_not(dead[v.ref()])), v)
-            if v.ref() in dead else (g, v) for g, v in gradients]
+    return [
+        (_mask(g, tf.logical_not(dead[v.ref()])), v)
+        if v.ref() in dead
+        else (g, v)
+        for g, v in gradients
+    ]
 
 
 def keep_largest(scores: tf.Tensor, pruned: tf.Tensor) -> tf.Tensor:
@@ -165,8 +187,10 @@ def keep_largest(scores: tf.Tensor, pruned: tf.Tensor) -> tf.Tensor:
     # Floats above zero are in the order of their bits.
     bits = tf.reshape(tf.bitcast(scores, tf.int32), [-1])
     size = tf.size(bits)
-    count = tf.cast(tf.round(tf.cast(pruned, tf.float64)
-                             * tf.cast(size, tf.float64)), tf.int32)
+    count = tf.cast(
+        tf.round(tf.cast(pruned, tf.float64) * tf.cast(size, tf.float64)),
+        tf.int32,
+    )
     last = _nth_smallest(bits, count)
     equal = tf.cast(tf.equal(bits, last), tf.int32)
     below = tf.math.count_nonzero(bits < last, dtype=tf.int32)
@@ -184,10 +208,12 @@ def _mask(gradient: Gradient, keep: tf.Tensor) -> Gradient:
         return None
     if isinstance(gradient, tf.IndexedSlices):
         keep = tf.broadcast_to(keep, gradient.dense_shape)
-        values = tf.where(tf.gather(keep, gradient.indices),
-                          gradient.values, tf.zeros_like(gradient.values))
-        return tf.IndexedSlices(values, gradient.indices,
-                                gradient.dense_shape)
+        values = tf.where(
+            tf.gather(keep, gradient.indices),
+            gradient.values,
+            tf.zeros_like(gradient.values),
+        )
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     return tf.where(keep, gradient, tf.zeros_like(gradient))
 
 
@@ -200,9 +226,11 @@ def _nth_smallest(bits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     result = tf.constant(0)
     for shift, width in _DIGITS:
         digits = tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(bits, shift), (1 << width) - 1)
-        counts = tf.math.bincount(digits, minlength=1 << width,
-                                  maxlength=1 << width)
+            tf.bitwise.right_shift(bits, shift), (1 << width) - 1
+        )
+        counts = tf.math.bincount(
+            digits, minlength=1 << width, maxlength=1 << width
+        )
         up_to = tf.cumsum(counts)
         digit = tf.cast(tf.searchsorted(up_to, [count])[0], tf.int32)
         count -= up_to[digit] - counts[digit]

@@ -1,5 +1,6 @@
 """What the tasks share while they train: epochs, progress, checkpoints."""
 
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import ctypes
 import math
@@ -8,7 +9,7 @@ import pathlib
 import shlex
 import sys
 import time
-from typing import Callable, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,7 @@ from iss_rnns import runs
 
 # The progress line: seconds between two refreshes, and the share of the time
 # that counting units may take.
-REFRESH_SECONDS = 2.
+REFRESH_SECONDS = 2.0
 REFRESH_SHARE = 0.002
 # A bar would leave no room for the rest in 80 columns; in narrower terminals
 # the end is cut off.
@@ -42,12 +43,16 @@ def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
         it is reported.
     """
     if compute_dtype == "bfloat16" and not precision.cpu_has_bfloat16():
-        print("note: this CPU has no bfloat16 instructions; "
-              "--compute_dtype=float32 is faster on it", flush=True)
+        print(
+            "note: this CPU has no bfloat16 instructions; "
+            "--compute_dtype=float32 is faster on it",
+            flush=True,
+        )
     _keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(
-        1 if threads == 1 else 0)
+        1 if threads == 1 else 0
+    )
     _compile_quietly()
 
 
@@ -56,8 +61,10 @@ def _keep_freed_memory() -> None:
     # anew: a tenth of a step of two LSTMs of 1500.
     try:
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((_M_MMAP_THRESHOLD, 1 << 30),
-                              (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
+        for option, value in (
+            (_M_MMAP_THRESHOLD, 1 << 30),
+            (_M_TRIM_THRESHOLD, (1 << 31) - 1),
+        ):
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing else
@@ -71,7 +78,7 @@ def _compile_quietly() -> None:
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-            tf.function(lambda: tf.zeros([]) + 1., jit_compile=True)()
+            tf.function(lambda: tf.zeros([]) + 1.0, jit_compile=True)()
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
@@ -79,8 +86,9 @@ def _compile_quietly() -> None:
 
 def command_line(module: str) -> str:
     """The command that started this program."""
-    return " ".join(["python -m", module]
-                    + [shlex.quote(part) for part in sys.argv[1:]])
+    return " ".join(
+        ["python -m", module] + [shlex.quote(part) for part in sys.argv[1:]]
+    )
 
 
 class EpochStart(tf.keras.callbacks.Callback):
@@ -94,13 +102,17 @@ class EpochStart(tf.keras.callbacks.Callback):
         in a straight line; 0 means it does not.
     """
 
-    def __init__(self, learning_rate: Callable[[int], float],
-                 resumed_epoch: Optional[int] = None, warmup_steps: int = 0):
+    def __init__(
+        self,
+        learning_rate: Callable[[int], float],
+        resumed_epoch: Optional[int] = None,
+        warmup_steps: int = 0,
+    ):
         super().__init__()
         self.learning_rate = learning_rate
         self.resumed_epoch = resumed_epoch
         self.warmup_steps = warmup_steps
-        self._rate = 0.
+        self._rate = 0.0
         self._warming_up = warmup_steps > 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -115,7 +127,8 @@ class EpochStart(tf.keras.callbacks.Callback):
             step = int(self.model.optimizer.iterations)
             self._warming_up = step + 1 < self.warmup_steps
             self.model.optimizer.learning_rate.assign(
-                self._rate * min((step + 1) / self.warmup_steps, 1.))
+                self._rate * min((step + 1) / self.warmup_steps, 1.0)
+            )
 
 
 class TensorBoard:
@@ -145,8 +158,11 @@ class TensorBoard:
             self._writer.flush()
         except (OSError, tf.errors.OpError) as error:
             self._failed = True
-            print(f"note: cannot write {self.folder}: {errors.reason(error)}; "
-                  "training goes on without TensorBoard's curves", flush=True)
+            print(
+                f"note: cannot write {self.folder}: {errors.reason(error)}; "
+                "training goes on without TensorBoard's curves",
+                flush=True,
+            )
 
 
 class EpochEnd(tf.keras.callbacks.Callback):
@@ -163,10 +179,16 @@ class EpochEnd(tf.keras.callbacks.Callback):
       bits: also bits a symbol, the measure of character models.
     """
 
-    def __init__(self, validate: Callable[[], float], metrics: runs.Metrics,
-                 groups: Sequence, clock: "Clock",
-                 tensorboard: TensorBoard, alive_above: float = 0.05,
-                 bits: bool = False):
+    def __init__(
+        self,
+        validate: Callable[[], float],
+        metrics: runs.Metrics,
+        groups: Sequence,
+        clock: "Clock",
+        tensorboard: TensorBoard,
+        alive_above: float = 0.05,
+        bits: bool = False,
+    ):
         super().__init__()
         self.validate = validate
         self.metrics = metrics
@@ -190,26 +212,46 @@ class EpochEnd(tf.keras.callbacks.Callback):
             "seconds": self.clock.seconds(),
             # The authors' RHN program reports its cost with all penalties.
             "train_perplexity_with_penalties": float(
-                logs["perplexity"] * tf.exp(float(logs["regularization"]))),
+                logs["perplexity"] * tf.exp(float(logs["regularization"]))
+            ),
         }
         if self.bits:
-            row.update({f"{part}_bits": math.log2(row[f"{part}_perplexity"])
-                        for part in ("train", "valid")})
-        row.update({key: value for key, value in logs.items()
-                    if "/" in key or key.endswith("_sparsity")})
+            row.update(
+                {
+                    f"{part}_bits": math.log2(row[f"{part}_perplexity"])
+                    for part in ("train", "valid")
+                }
+            )
+        row.update(
+            {
+                key: value
+                for key, value in logs.items()
+                if "/" in key or key.endswith("_sparsity")
+            }
+        )
         living = callbacks_lib.alive_units(self.groups, self.alive_above)
-        row.update({f"units_above_{self.alive_above:g}/{name}": count
-                    for name, count in living.items()})
+        row.update(
+            {
+                f"units_above_{self.alive_above:g}/{name}": count
+                for name, count in living.items()
+            }
+        )
         self.metrics.append(row)
         logs["valid_perplexity"] = valid
         self.tensorboard.write(epoch + 1, row)
         units = callbacks_lib.alive_units(self.groups)
-        bits = (f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)"
-                "  " if self.bits else "")
-        print(f"epoch {epoch + 1}  learning rate {rate:.4g}  "
-              f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
-              f"{bits}units {_units(units)} (above {self.alive_above:g}: "
-              f"{_units(living)})  {speed:.0f} words/s", flush=True)
+        bits = (
+            f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)  "
+            if self.bits
+            else ""
+        )
+        print(
+            f"epoch {epoch + 1}  learning rate {rate:.4g}  "
+            f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
+            f"{bits}units {_units(units)} (above {self.alive_above:g}: "
+            f"{_units(living)})  {speed:.0f} words/s",
+            flush=True,
+        )
 
 
 class KeepBest(tf.keras.callbacks.Callback):
@@ -226,8 +268,13 @@ class KeepBest(tf.keras.callbacks.Callback):
       start_batch: of the first epoch, where a resumed run goes on.
     """
 
-    def __init__(self, run: runs.RunDirectory, metrics: runs.Metrics,
-                 steps: int, start_batch: int = 0):
+    def __init__(
+        self,
+        run: runs.RunDirectory,
+        metrics: runs.Metrics,
+        steps: int,
+        start_batch: int = 0,
+    ):
         super().__init__()
         self.path = run.path / runs.BEST
         self.metrics = metrics
@@ -241,8 +288,9 @@ class KeepBest(tf.keras.callbacks.Callback):
         stopped, self.done = self.done < self.steps, 0
         if stopped:
             return
-        *before, last = [float(row["valid_perplexity"])
-                         for row in self.metrics.rows]
+        *before, last = [
+            float(row["valid_perplexity"]) for row in self.metrics.rows
+        ]
         if all(last < perplexity for perplexity in before):
             restoring.save_weights(self.model.net, self.path)
 
@@ -255,16 +303,16 @@ class Clock(tf.keras.callbacks.Callback):
       seconds_before: of earlier sessions of the same run.
     """
 
-    def __init__(self, words_per_step: int, seconds_before: float = 0.):
+    def __init__(self, words_per_step: int, seconds_before: float = 0.0):
         super().__init__()
         self.words_per_step = words_per_step
         self.total = seconds_before
-        self._epoch_seconds = 0.
+        self._epoch_seconds = 0.0
         self._epoch_steps = 0
-        self._start = 0.
+        self._start = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch_seconds, self._epoch_steps = 0., 0
+        self._epoch_seconds, self._epoch_steps = 0.0, 0
 
     def on_train_batch_begin(self, batch, logs=None):
         self._start = time.perf_counter()
@@ -277,8 +325,11 @@ class Clock(tf.keras.callbacks.Callback):
 
     def words_per_second(self) -> float:
         """Of this epoch, so far."""
-        return (self._epoch_steps * self.words_per_step
-                / max(self._epoch_seconds, 1e-9))
+        return (
+            self._epoch_steps
+            * self.words_per_step
+            / max(self._epoch_seconds, 1e-9)
+        )
 
     def seconds(self) -> float:
         """Training seconds of the whole run."""
@@ -297,9 +348,11 @@ def progress_bar(title: str, **kwargs) -> Iterator[Callable[[int, int], None]]:
       Function that takes (done, total).
     """
     with tqdm.tqdm(desc=title, disable=None, leave=False, **kwargs) as bar:
+
         def show(done, total):
             bar.total = total
             bar.update(done - bar.n)
+
         yield show
 
 
@@ -316,28 +369,42 @@ class Progress(tf.keras.callbacks.Callback):
         perplexity and the words/s.
     """
 
-    def __init__(self, steps: int, epochs: int, groups: Sequence,
-                 clock: Clock, start_batch: int = 0,
-                 show: Optional[Callable[[Dict], str]] = None):
+    def __init__(
+        self,
+        steps: int,
+        epochs: int,
+        groups: Sequence,
+        clock: Clock,
+        start_batch: int = 0,
+        show: Optional[Callable[[dict], str]] = None,
+    ):
         super().__init__()
         self.steps, self.epochs = steps, epochs
         self.groups = groups
         self.clock = clock
         self.start_batch = start_batch
         self.show = show or (
-            lambda logs: f"perplexity {short(float(logs['perplexity']))}, "
-                         f"{clock.words_per_second():.0f} words/s")
+            lambda logs: (
+                f"perplexity {short(float(logs['perplexity']))}, "
+                f"{clock.words_per_second():.0f} words/s"
+            )
+        )
         self._bar = None
         self._units = ""
-        self._next = self._next_count = 0.
+        self._next = self._next_count = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._bar = tqdm.tqdm(
-            total=self.steps * self.epochs, disable=None, leave=False,
-            initial=epoch * self.steps + self.start_batch, bar_format=_LINE,
-            desc=f"epoch {epoch + 1}/{self.epochs}", file=sys.stderr)
+            total=self.steps * self.epochs,
+            disable=None,
+            leave=False,
+            initial=epoch * self.steps + self.start_batch,
+            bar_format=_LINE,
+            desc=f"epoch {epoch + 1}/{self.epochs}",
+            file=sys.stderr,
+        )
         self.start_batch = 0
-        self._next = 0.
+        self._next = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         if self._bar.disable:
@@ -369,8 +436,14 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
       start_batch: of the first epoch, where a resumed run goes on.
     """
 
-    def __init__(self, checkpoints: runs.Checkpoints, every: int, steps: int,
-                 describe: Callable[[], Dict], start_batch: int = 0):
+    def __init__(
+        self,
+        checkpoints: runs.Checkpoints,
+        every: int,
+        steps: int,
+        describe: Callable[[], dict],
+        start_batch: int = 0,
+    ):
         super().__init__()
         self.checkpoints = checkpoints
         self.every = every
@@ -386,8 +459,11 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self.done += 1
         # The last step's is saved when the epoch's end has validated: it says
         # that the next epoch begins.
-        if self.every and self.done % self.every == 0 and (
-                self.done < self.steps):
+        if (
+            self.every
+            and self.done % self.every == 0
+            and (self.done < self.steps)
+        ):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -397,13 +473,22 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self._save()
 
     def _save(self) -> None:
-        self.checkpoints.save(self.model, {
-            "epoch": self.epoch, "batch": self.done, **self.describe()})
+        self.checkpoints.save(
+            self.model,
+            {"epoch": self.epoch, "batch": self.done, **self.describe()},
+        )
 
 
-def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
-        callbacks: Sequence[tf.keras.callbacks.Callback], epoch: int = 0,
-        batch: int = 0, max_steps: Optional[int] = None) -> None:
+def fit(
+    model: tf.keras.Model,
+    x: np.ndarray,
+    y: np.ndarray,
+    epochs: int,
+    callbacks: Sequence[tf.keras.callbacks.Callback],
+    epoch: int = 0,
+    batch: int = 0,
+    max_steps: Optional[int] = None,
+) -> None:
     """Runs `model.fit` over windows in order, from any epoch and batch on.
 
     Args:
@@ -419,16 +504,28 @@ def fit(model: tf.keras.Model, x: np.ndarray, y: np.ndarray, epochs: int,
       UserError: if the cost becomes NaN; the last good checkpoint stays, if
         there is one.
     """
-    fit_batches(model, lambda _, first: _windows(x[first:], y[first:]),
-                len(x), epochs, callbacks, epoch, batch, max_steps)
+    fit_batches(
+        model,
+        lambda _, first: _windows(x[first:], y[first:]),
+        len(x),
+        epochs,
+        callbacks,
+        epoch,
+        batch,
+        max_steps,
+    )
 
 
-def fit_batches(model: tf.keras.Model,
-                batches: Callable[[int, int], tf.data.Dataset], steps: int,
-                epochs: int,
-                callbacks: Sequence[tf.keras.callbacks.Callback],
-                epoch: int = 0, batch: int = 0,
-                max_steps: Optional[int] = None) -> None:
+def fit_batches(
+    model: tf.keras.Model,
+    batches: Callable[[int, int], tf.data.Dataset],
+    steps: int,
+    epochs: int,
+    callbacks: Sequence[tf.keras.callbacks.Callback],
+    epoch: int = 0,
+    batch: int = 0,
+    max_steps: Optional[int] = None,
+) -> None:
     """Runs `model.fit` over any data, from any epoch and batch on.
 
     Args:
@@ -454,19 +551,35 @@ def fit_batches(model: tf.keras.Model,
             return
     try:
         if batch:
-            model.fit(batches(epoch, batch), epochs=epoch + 1,
-                      initial_epoch=epoch, steps_per_epoch=steps - batch,
-                      verbose=0, callbacks=callbacks)
+            model.fit(
+                batches(epoch, batch),
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                steps_per_epoch=steps - batch,
+                verbose=0,
+                callbacks=callbacks,
+            )
             epoch += 1
         if epoch < epochs and not model.stop_training:
-            model.fit(batches(epoch, 0), epochs=epochs, initial_epoch=epoch,
-                      steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+            model.fit(
+                batches(epoch, 0),
+                epochs=epochs,
+                initial_epoch=epoch,
+                steps_per_epoch=steps,
+                verbose=0,
+                callbacks=callbacks,
+            )
     except FloatingPointError as error:
-        kept = [callback.checkpoints.kept() for callback in callbacks
-                if isinstance(callback, SaveCheckpoints)]
-        raise errors.UserError("; ".join([
-            f"training stopped: {error}", "lower the learning rate", *kept])
-                               ) from None
+        kept = [
+            callback.checkpoints.kept()
+            for callback in callbacks
+            if isinstance(callback, SaveCheckpoints)
+        ]
+        raise errors.UserError(
+            "; ".join(
+                [f"training stopped: {error}", "lower the learning rate", *kept]
+            )
+        ) from None
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):
@@ -485,11 +598,13 @@ def _windows(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
 
     spec = tf.TensorSpec(x.shape[1:], tf.int32)
     windows = tf.data.Dataset.from_generator(
-        pairs, output_signature=(spec, spec))
+        pairs, output_signature=(spec, spec)
+    )
     # With an unknown length Keras runs one step too many, until the data is
     # out; what needs no data in it (step count, Adam's decay) would be done.
     return windows.apply(
-        tf.data.experimental.assert_cardinality(len(x))).prefetch(4)
+        tf.data.experimental.assert_cardinality(len(x))
+    ).prefetch(4)
 
 
 def short(value: float) -> str:
@@ -497,5 +612,5 @@ def short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _units(units: Dict[str, int]) -> str:
+def _units(units: dict[str, int]) -> str:
     return "/".join(str(n) for n in units.values())

@@ -3,9 +3,10 @@
 With GRUs or plain recurrent layers in the place of the LSTMs, too.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import re
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +19,17 @@ from iss_rnns import precision
 from iss_rnns import recurrent
 from iss_rnns.interop import tf1
 
-CELLS = {"lstm": cells.LSTMCell, "gru": cells.GRUCell,
-         "rnn": cells.SimpleRNNCell}
+CELLS = {
+    "lstm": cells.LSTMCell,
+    "gru": cells.GRUCell,
+    "rnn": cells.SimpleRNNCell,
+}
 # What TensorFlow 1 calls them; weights other than the LSTM's keep our layout.
-_TF1_NAMES = {"lstm": "basic_lstm_cell", "gru": "gru_cell",
-              "rnn": "basic_rnn_cell"}
+_TF1_NAMES = {
+    "lstm": "basic_lstm_cell",
+    "gru": "gru_cell",
+    "rnn": "basic_rnn_cell",
+}
 _STATES = {"lstm": "hc", "gru": "h", "rnn": "h"}
 # Matrices by type, as pruning asks for them, and what it prunes by default:
 # all that multiplies.
@@ -33,26 +40,28 @@ PRUNED_TYPES = LAYER_TYPES[:3]
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Hyper-parameters, named as in the authors' code."""
+
     init_scale: float
     learning_rate: float
     max_grad_norm: float
     num_layers: int
     num_steps: int
     hidden_size: int
-    max_epoch: int          # epochs at the first learning rate
-    max_max_epoch: int      # epochs in all
+    max_epoch: int  # epochs at the first learning rate
+    max_max_epoch: int  # epochs in all
     keep_prob: float
     lr_decay: float
     batch_size: int = 20
     decay_by_thirds: bool = False  # `sparselarge`
 
 
-CONFIGS: Dict[str, ModelConfig] = {
+CONFIGS: dict[str, ModelConfig] = {
     "small": ModelConfig(0.1, 1.0, 5, 2, 20, 200, 4, 13, 1.0, 0.5),
     "medium": ModelConfig(0.05, 1.0, 5, 2, 35, 650, 6, 39, 0.5, 0.8),
     "large": ModelConfig(0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15),
-    "sparselarge": ModelConfig(0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.60, 0.1,
-                               decay_by_thirds=True),
+    "sparselarge": ModelConfig(
+        0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.60, 0.1, decay_by_thirds=True
+    ),
     "validtestlarge": ModelConfig(0.04, 0.0, 10, 2, 35, 1500, 0, 0, 1.0, 1.0),
     "test": ModelConfig(0.1, 1.0, 1, 1, 2, 2, 1, 1, 1.0, 0.5),
 }
@@ -73,7 +82,7 @@ def learning_rate(config: ModelConfig, epoch: int, optimizer: str) -> float:
         power = epoch // max(config.max_max_epoch // 3, 1)
     else:
         power = max(epoch + 1 - config.max_epoch, 0)
-    return config.learning_rate * config.lr_decay ** power
+    return config.learning_rate * config.lr_decay**power
 
 
 class WordLSTM(tf.keras.Model):
@@ -94,10 +103,17 @@ class WordLSTM(tf.keras.Model):
       cell: of the layers, one of `CELLS`.
     """
 
-    def __init__(self, vocab_size: int, embedding_size: int,
-                 hidden_sizes: Sequence[int], keep_prob: float = 1.0,
-                 init_scale: float = 0.1, seed: int = 0, cell: str = "lstm",
-                 **kwargs):
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_size: int,
+        hidden_sizes: Sequence[int],
+        keep_prob: float = 1.0,
+        init_scale: float = 0.1,
+        seed: int = 0,
+        cell: str = "lstm",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
@@ -110,60 +126,71 @@ class WordLSTM(tf.keras.Model):
 
         def uniform():
             return tf.keras.initializers.RandomUniform(
-                -init_scale, init_scale, seed=next(seeds))
+                -init_scale, init_scale, seed=next(seeds)
+            )
 
         self.embedding = self.add_weight(
-            name="embedding", shape=(vocab_size, embedding_size),
-            initializer=uniform())
+            name="embedding",
+            shape=(vocab_size, embedding_size),
+            initializer=uniform(),
+        )
         self.layers_ = []
         inputs = embedding_size
         for i, size in enumerate(self.hidden_sizes):
             made = CELLS[cell](
-                size, kernel_initializer=uniform(),
-                recurrent_initializer=uniform(), name=f"{cell}_{i}")
-            layer = recurrent.Recurrent(made, time_major=True,
-                                        jit_compile=True,
-                                        name=f"recurrent_{i}")
+                size,
+                kernel_initializer=uniform(),
+                recurrent_initializer=uniform(),
+                name=f"{cell}_{i}",
+            )
+            layer = recurrent.Recurrent(
+                made, time_major=True, jit_compile=True, name=f"recurrent_{i}"
+            )
             layer.build(tf.TensorShape([None, None, inputs]))
             self.layers_.append(layer)
             inputs = size
         self.softmax_w = self.add_weight(
-            name="softmax_w", shape=(inputs, vocab_size),
-            initializer=uniform())
+            name="softmax_w", shape=(inputs, vocab_size), initializer=uniform()
+        )
         self.softmax_b = self.add_weight(
-            name="softmax_b", shape=(vocab_size,), initializer=uniform())
+            name="softmax_b", shape=(vocab_size,), initializer=uniform()
+        )
         self.built = True
 
     @property
-    def lstm_cells(self) -> List:
+    def lstm_cells(self) -> list:
         """The layers' cells, first layer first, whatever their kind."""
         return [layer.cell for layer in self.layers_]
 
     @property
-    def state_sizes(self) -> List[int]:
+    def state_sizes(self) -> list[int]:
         """Widths of the states [h_1, c_1, h_2, c_2, ...]; c of LSTMs only."""
         return [n for cell in self.lstm_cells for n in cell.state_size]
 
     @property
-    def state_names(self) -> List[str]:
+    def state_names(self) -> list[str]:
         """Names of the states, as signatures show them."""
-        return [f"{cell.name}_{part}" for cell in self.lstm_cells
-                for part in _STATES[self.cell]]
+        return [
+            f"{cell.name}_{part}"
+            for cell in self.lstm_cells
+            for part in _STATES[self.cell]
+        ]
 
     @property
-    def state_groups(self) -> List[str]:
+    def state_groups(self) -> list[str]:
         """Name of the group whose units each state holds."""
-        return [cell.name for cell in self.lstm_cells
-                for _ in cell.state_size]
+        return [cell.name for cell in self.lstm_cells for _ in cell.state_size]
 
-    def _by_layer(self, states: Sequence[tf.Tensor]) -> List[List[tf.Tensor]]:
+    def _by_layer(self, states: Sequence[tf.Tensor]) -> list[list[tf.Tensor]]:
         """The states of each layer."""
         count = len(_STATES[self.cell])
-        return [list(states[i:i + count])
-                for i in range(0, len(states), count)]
+        return [
+            list(states[i : i + count]) for i in range(0, len(states), count)
+        ]
 
-    def call(self, inputs, states=None, training=None, seed=None
-             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def call(
+        self, inputs, states=None, training=None, seed=None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Logits of the next word at every position.
 
         Args:
@@ -178,8 +205,9 @@ class WordLSTM(tf.keras.Model):
         features, finals = self.features(inputs, states, training, seed)
         return self.project(features), finals
 
-    def features(self, inputs, states=None, training=None, seed=None,
-                 table=None) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def features(
+        self, inputs, states=None, training=None, seed=None, table=None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The last layer's outputs `[T, B, n_N]` and the new states.
 
         With the `table` of `input_table` there is no dropout on the embedding.
@@ -187,16 +215,22 @@ class WordLSTM(tf.keras.Model):
         if states is None:
             batch = tf.shape(inputs)[0]
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
-        x = tf.gather(self.embedding if table is None else table,
-                      tf.transpose(inputs))
+        x = tf.gather(
+            self.embedding if table is None else table, tf.transpose(inputs)
+        )
         x = tf.cast(x, self.compute_dtype)
         if table is None:
             x = self.drop(x, 0, training, seed)
         finals = []
-        for i, (layer, state) in enumerate(zip(self.layers_,
-                                               self._by_layer(states))):
-            x, final = layer(x, initial_state=state, training=training,
-                             hoisted=i == 0 and table is not None)
+        for i, (layer, state) in enumerate(
+            zip(self.layers_, self._by_layer(states))
+        ):
+            x, final = layer(
+                x,
+                initial_state=state,
+                training=training,
+                hoisted=i == 0 and table is not None,
+            )
             x = self.drop(x, i + 1, training, seed)
             finals += final
         return x, finals
@@ -205,13 +239,15 @@ class WordLSTM(tf.keras.Model):
         """The first layer's input products; see `recurrent.input_table`."""
         return recurrent.input_table(self.lstm_cells[0], self.embedding)
 
-    def step(self, inputs, states, table=None
-             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def step(
+        self, inputs, states, table=None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
         x = tf.gather(self.embedding if table is None else table, inputs)
         finals = []
-        for i, (cell, state) in enumerate(zip(self.lstm_cells,
-                                              self._by_layer(states))):
+        for i, (cell, state) in enumerate(
+            zip(self.lstm_cells, self._by_layer(states))
+        ):
             z = x if i == 0 and table is not None else cell.hoist(x)
             x, final, _ = cell.scan_step(z, state, cell.scan_weights())
             finals += final
@@ -224,70 +260,93 @@ class WordLSTM(tf.keras.Model):
         logits = precision.product(flat, matrix)
         return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))
 
-    def drop(self, x: tf.Tensor, index: int, training: Optional[bool],
-             seed: Optional[tf.Tensor]) -> tf.Tensor:
+    def drop(
+        self,
+        x: tf.Tensor,
+        index: int,
+        training: Optional[bool],
+        seed: Optional[tf.Tensor],
+    ) -> tf.Tensor:
         """Inverted dropout of `x [T, B, n]`: the output of layer `index`."""
-        if not training or self.keep_prob >= 1.:
+        if not training or self.keep_prob >= 1.0:
             return x
         return dropout.drop(
-            x, self.keep_prob,
-            tf.random.experimental.stateless_fold_in(seed, index))
+            x,
+            self.keep_prob,
+            tf.random.experimental.stateless_fold_in(seed, index),
+        )
 
-    def iss_groups(self) -> List[groups.Group]:
+    def iss_groups(self) -> list[groups.Group]:
         """ISS components of each layer, the last one coupled to the softmax."""
         kernels = [cell.kernel for cell in self.lstm_cells[1:]]
         kernels.append(self.softmax_w)
-        return [cells.iss_group(cell.name, cell, [groups.whole(kernel, 0)])
-                for cell, kernel in zip(self.lstm_cells, kernels)]
+        return [
+            cells.iss_group(cell.name, cell, [groups.whole(kernel, 0)])
+            for cell, kernel in zip(self.lstm_cells, kernels)
+        ]
 
-    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+    def layer_types(self) -> dict[str, list[tf.Variable]]:
         """The matrices, by the types of `LAYER_TYPES`."""
-        return {"input": [cell.kernel for cell in self.lstm_cells],
-                "recurrent": [cell.recurrent_kernel
-                              for cell in self.lstm_cells],
-                "softmax": [self.softmax_w], "embedding": [self.embedding]}
+        return {
+            "input": [cell.kernel for cell in self.lstm_cells],
+            "recurrent": [cell.recurrent_kernel for cell in self.lstm_cells],
+            "softmax": [self.softmax_w],
+            "embedding": [self.embedding],
+        }
 
-    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
-                                           tf.Variable]]:
+    def packable(self) -> dict[str, Union[tf.keras.layers.Layer, tf.Variable]]:
         """What sparse inference multiplies by, first layer first."""
-        return {**{cell.name: cell for cell in self.lstm_cells},
-                "softmax_w": self.softmax_w}
+        return {
+            **{cell.name: cell for cell in self.lstm_cells},
+            "softmax_w": self.softmax_w,
+        }
 
     def mult_adds(self) -> int:
         """Multiply-adds a token."""
-        return sum(v.shape.num_elements() for name in PRUNED_TYPES
-                   for v in self.layer_types()[name])
+        return sum(
+            v.shape.num_elements()
+            for name in PRUNED_TYPES
+            for v in self.layer_types()[name]
+        )
 
-    def tf1_views(self) -> Dict[str, tf1.View]:
+    def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables, by their name (later TF1's form)."""
         views = {"Model/embedding": tf1.plain(self.embedding)}
         for name, cell in self.tf1_cells().items():
-            scope = name[:-len("kernel")]
+            scope = name[: -len("kernel")]
             if self.cell == "lstm":
                 views[name] = tf1.lstm_matrix(cell)
                 views[f"{scope}bias"] = tf1.lstm_bias(cell)
             else:
                 views[name] = tf1.plain(cell.kernel)
                 views[f"{scope}recurrent_kernel"] = tf1.plain(
-                    cell.recurrent_kernel)
+                    cell.recurrent_kernel
+                )
                 biases = tf1.vectors(cell.bias)
-                for bias, view in zip((f"{scope}bias",
-                                       f"{scope}recurrent_bias"), biases):
+                for bias, view in zip(
+                    (f"{scope}bias", f"{scope}recurrent_bias"), biases
+                ):
                     views[bias] = view
-        return {**views, "Model/softmax_w": tf1.plain(self.softmax_w),
-                "Model/softmax_b": tf1.plain(self.softmax_b)}
+        return {
+            **views,
+            "Model/softmax_w": tf1.plain(self.softmax_w),
+            "Model/softmax_b": tf1.plain(self.softmax_b),
+        }
 
-    def tf1_cells(self) -> Dict[str, tf.keras.layers.Layer]:
+    def tf1_cells(self) -> dict[str, tf.keras.layers.Layer]:
         """The cell behind each of the authors' LSTM matrices."""
-        return {f"Model/RNN/multi_rnn_cell/cell_{i}/"
-                f"{_TF1_NAMES[self.cell]}/kernel": cell
-                for i, cell in enumerate(self.lstm_cells)}
+        return {
+            f"Model/RNN/multi_rnn_cell/cell_{i}/"
+            f"{_TF1_NAMES[self.cell]}/kernel": cell
+            for i, cell in enumerate(self.lstm_cells)
+        }
 
-    def resized(self, sizes: Dict[str, int]) -> "WordLSTM":
+    def resized(self, sizes: dict[str, int]) -> "WordLSTM":
         """A new net with other sizes of the layers named in `sizes`."""
         config = self.get_config()
-        config["hidden_sizes"] = [sizes.get(cell.name, cell.units)
-                                  for cell in self.lstm_cells]
+        config["hidden_sizes"] = [
+            sizes.get(cell.name, cell.units) for cell in self.lstm_cells
+        ]
         return WordLSTM(**config)
 
     def get_config(self):
@@ -302,7 +361,7 @@ class WordLSTM(tf.keras.Model):
         }
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> list[int]:
     """Layer sizes of a model whose weights are given by TF1 name.
 
     Raises:
@@ -313,12 +372,20 @@ def sizes_of(arrays: Mapping[str, np.ndarray]) -> List[int]:
         gates = CELLS[kind].gates
         for name, array in arrays.items():
             if name.endswith(f"{scope}/kernel"):
-                if array.ndim != 2 or not array.size or (
-                        array.shape[1] % gates):
+                if (
+                    array.ndim != 2
+                    or not array.size
+                    or (array.shape[1] % gates)
+                ):
                     raise errors.UserError(
                         f"'{name}' has shape {array.shape}; expected a "
-                        f"matrix with {gates} columns a unit")
+                        f"matrix with {gates} columns a unit"
+                    )
                 found[name] = array.shape[1] // gates
     # Not in the order of the alphabet, which has cell_10 before cell_2.
-    return [found[name] for name in sorted(
-        found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])]
+    return [
+        found[name]
+        for name in sorted(
+            found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]
+        )
+    ]

@@ -1,8 +1,9 @@
 """The authors' highway language model: embedding, highway layers, softmax."""
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Optional, Union
 
 import tensorflow as tf
 
@@ -18,39 +19,45 @@ LR_POLICIES = ("quick_start", "equal_step")
 # all that multiplies and is no embedding too.
 LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
 PRUNED_TYPES = LAYER_TYPES[:3]
+NO_NOISE = noise_lib.Rates()
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Hyper-parameters, named and preset as in the authors' code."""
+
     init_scale: float = 0.04
     init_bias: float = -2.0
     num_layers: int = 1
     depth: int = 4
     learning_rate: float = 0.2
     lr_decay: float = 1.02
-    weight_decay: float = 1e-7   # L2 on everything
-    max_grad_norm: float = 10.
+    weight_decay: float = 1e-7  # L2 on everything
+    max_grad_norm: float = 10.0
     num_steps: int = 35
     hidden_size: int = 1000
-    max_epoch: int = 20          # epochs at the first learning rate
-    max_max_epoch: int = 500     # epochs in all
+    max_epoch: int = 20  # epochs at the first learning rate
+    max_max_epoch: int = 500  # epochs in all
     batch_size: int = 20
     drop_x: float = 0.25
     drop_i: float = 0.75
     drop_h: float = 0.25
     drop_o: float = 0.75
-    drop_multi: float = 1.0      # multiplies the four rates above
+    drop_multi: float = 1.0  # multiplies the four rates above
     tied: bool = True
-    structure_wd: float = 0.0    # strength of the group lasso
+    structure_wd: float = 0.0  # strength of the group lasso
     zero_threshold: float = 0.0
     lr_policy: str = "quick_start"
 
     @property
     def rates(self) -> noise_lib.Rates:
         """The four rates that hold."""
-        return noise_lib.Rates(*(self.drop_multi * rate for rate in (
-            self.drop_x, self.drop_i, self.drop_h, self.drop_o)))
+        return noise_lib.Rates(
+            *(
+                self.drop_multi * rate
+                for rate in (self.drop_x, self.drop_i, self.drop_h, self.drop_o)
+            )
+        )
 
 
 def learning_rate(config: ModelConfig, epoch: int) -> float:
@@ -66,12 +73,14 @@ def learning_rate(config: ModelConfig, epoch: int) -> float:
     elif config.lr_policy == "equal_step":
         power = epoch // max(config.max_max_epoch // 3, 1)
     else:
-        raise ValueError(f"lr_policy must be one of {', '.join(LR_POLICIES)},"
-                         f" got {config.lr_policy!r}.")
+        raise ValueError(
+            f"lr_policy must be one of {', '.join(LR_POLICIES)},"
+            f" got {config.lr_policy!r}."
+        )
     try:
-        return config.learning_rate / config.lr_decay ** power
+        return config.learning_rate / config.lr_decay**power
     except ArithmeticError:  # too large a divisor, or one that became 0
-        return 0. if config.lr_decay > 1. else math.inf
+        return 0.0 if config.lr_decay > 1.0 else math.inf
 
 
 class HighwayLM(tf.keras.Model):
@@ -98,16 +107,25 @@ class HighwayLM(tf.keras.Model):
       ValueError: if it is tied and an `embedding_size` is given.
     """
 
-    def __init__(self, vocab_size: int, hidden_sizes: Sequence[int],
-                 depth: int, tied: bool = True,
-                 embedding_size: Optional[int] = None,
-                 rates: noise_lib.Rates = noise_lib.Rates(),
-                 init_scale: float = 0.04, init_bias: float = -2.0,
-                 seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_sizes: Sequence[int],
+        depth: int,
+        tied: bool = True,
+        embedding_size: Optional[int] = None,
+        rates: noise_lib.Rates = NO_NOISE,
+        init_scale: float = 0.04,
+        init_bias: float = -2.0,
+        seed: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if tied and embedding_size is not None:
-            raise ValueError("A tied embedding has the last layer's width; "
-                             f"leave out embedding_size={embedding_size}.")
+            raise ValueError(
+                "A tied embedding has the last layer's width; "
+                f"leave out embedding_size={embedding_size}."
+            )
         self.vocab_size = vocab_size
         self.hidden_sizes = tuple(hidden_sizes)
         self.depth = depth
@@ -121,30 +139,38 @@ class HighwayLM(tf.keras.Model):
 
         def uniform():
             return tf.keras.initializers.RandomUniform(
-                -init_scale, init_scale, seed=next(seeds))
+                -init_scale, init_scale, seed=next(seeds)
+            )
 
         self.layers_ = []
         inputs = self.embedding_width
         self.embedding = self.add_weight(
-            name="embedding", shape=(vocab_size, inputs),
-            initializer=uniform())
+            name="embedding", shape=(vocab_size, inputs), initializer=uniform()
+        )
         for i, size in enumerate(self.hidden_sizes):
             cell = cells.RHNCell(
-                size, depth, forget_bias=init_bias,
-                kernel_initializer=uniform(), bias_initializer=uniform(),
-                name=f"rhn_{i}")
-            layer = recurrent.Recurrent(cell, time_major=True,
-                                        jit_compile=True,
-                                        name=f"recurrent_{i}")
+                size,
+                depth,
+                forget_bias=init_bias,
+                kernel_initializer=uniform(),
+                bias_initializer=uniform(),
+                name=f"rhn_{i}",
+            )
+            layer = recurrent.Recurrent(
+                cell, time_major=True, jit_compile=True, name=f"recurrent_{i}"
+            )
             layer.build(tf.TensorShape([None, None, inputs]))
             self.layers_.append(layer)
             inputs = size
         if not tied:
             self.softmax_w = self.add_weight(
-                name="softmax_w", shape=(inputs, vocab_size),
-                initializer=uniform())
+                name="softmax_w",
+                shape=(inputs, vocab_size),
+                initializer=uniform(),
+            )
         self.softmax_b = self.add_weight(
-            name="softmax_b", shape=(vocab_size,), initializer=uniform())
+            name="softmax_b", shape=(vocab_size,), initializer=uniform()
+        )
         self.built = True
 
     @property
@@ -155,27 +181,28 @@ class HighwayLM(tf.keras.Model):
         return self.embedding_size or self.hidden_sizes[0]
 
     @property
-    def cells(self) -> List[cells.RHNCell]:
+    def cells(self) -> list[cells.RHNCell]:
         """The layers' cells, first layer first."""
         return [layer.cell for layer in self.layers_]
 
     @property
-    def state_sizes(self) -> List[int]:
+    def state_sizes(self) -> list[int]:
         """Widths of the states, one a layer."""
         return list(self.hidden_sizes)
 
     @property
-    def state_names(self) -> List[str]:
+    def state_names(self) -> list[str]:
         """Names of the states, as signatures show them."""
         return [f"{cell.name}_s" for cell in self.cells]
 
     @property
-    def state_groups(self) -> List[str]:
+    def state_groups(self) -> list[str]:
         """Name of the group whose units each state holds."""
         return [cell.name for cell in self.cells]
 
-    def call(self, inputs, states=None, training=None, seed=None, noise=None
-             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def call(
+        self, inputs, states=None, training=None, seed=None, noise=None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Logits of the next symbol at every position.
 
         Args:
@@ -189,13 +216,18 @@ class HighwayLM(tf.keras.Model):
         Returns:
           (logits `[T * B, V]`, time-major: row t * B + b; new states).
         """
-        features, finals = self.features(inputs, states, training, seed,
-                                         noise)
+        features, finals = self.features(inputs, states, training, seed, noise)
         return self.project(features, training), finals
 
-    def features(self, inputs, states=None, training=None, seed=None,
-                 noise=None, table=None
-                 ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def features(
+        self,
+        inputs,
+        states=None,
+        training=None,
+        seed=None,
+        noise=None,
+        table=None,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The last layer's outputs `[T, B, n]` and the new states.
 
         The `table` of `input_table` is for evaluation without noise.
@@ -205,17 +237,21 @@ class HighwayLM(tf.keras.Model):
             states = [tf.zeros([batch, n]) for n in self.state_sizes]
         if noise is None and training:
             noise = self.draw_noise(inputs, seed)
-        x = tf.gather(self.embedding if table is None else table,
-                      tf.transpose(inputs))
+        x = tf.gather(
+            self.embedding if table is None else table, tf.transpose(inputs)
+        )
         x = tf.cast(x, self.compute_dtype)
         if noise and noise.words is not None:
             x *= tf.cast(tf.transpose(noise.words), x.dtype)[..., None]
         finals = []
         for i, layer in enumerate(self.layers_):
-            x, final = layer(x, initial_state=[states[i]],
-                             constants=noise.layers[i] if noise else (),
-                             training=training,
-                             hoisted=i == 0 and table is not None)
+            x, final = layer(
+                x,
+                initial_state=[states[i]],
+                constants=noise.layers[i] if noise else (),
+                training=training,
+                hoisted=i == 0 and table is not None,
+            )
             finals += final
         if noise and noise.outputs is not None:
             x *= tf.cast(noise.outputs, x.dtype)
@@ -226,11 +262,15 @@ class HighwayLM(tf.keras.Model):
 
         None if tied: the softmax needs the embedding itself.
         """
-        return None if self.tied else recurrent.input_table(self.cells[0],
-                                                            self.embedding)
+        return (
+            None
+            if self.tied
+            else recurrent.input_table(self.cells[0], self.embedding)
+        )
 
-    def step(self, inputs, states, table=None
-             ) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    def step(
+        self, inputs, states, table=None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One time step without a loop: `[B]` ids -> (`[B, V]`, states)."""
         x = tf.gather(self.embedding if table is None else table, inputs)
         finals = []
@@ -240,8 +280,9 @@ class HighwayLM(tf.keras.Model):
             finals += final
         return self.project(x), finals
 
-    def project(self, features: tf.Tensor, training: Optional[bool] = None
-                ) -> tf.Tensor:
+    def project(
+        self, features: tf.Tensor, training: Optional[bool] = None
+    ) -> tf.Tensor:
         """Logits `[positions, V]` of features `[..., n]`."""
         flat = tf.reshape(features, [-1, self.hidden_sizes[-1]])
         matrix = self.embedding if self.tied else self.softmax_w
@@ -250,17 +291,20 @@ class HighwayLM(tf.keras.Model):
             # count apart in the norm for clipping, as in the authors' code.
             matrix = tf.gather(matrix, tf.range(self.vocab_size))
         logits = precision.product(
-            flat, precision.operand(tf.cast(matrix, flat.dtype)),
-            transpose_b=self.tied)
+            flat,
+            precision.operand(tf.cast(matrix, flat.dtype)),
+            transpose_b=self.tied,
+        )
         return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))
 
     def draw_noise(self, ids: tf.Tensor, seed: tf.Tensor) -> noise_lib.Noise:
         """The masks of a batch of ids `[B, T]`; see `noise.draw`."""
         inputs = (self.embedding_width, *self.hidden_sizes[:-1])
-        return noise_lib.draw(ids, seed, self.rates,
-                              list(zip(inputs, self.hidden_sizes)))
+        return noise_lib.draw(
+            ids, seed, self.rates, list(zip(inputs, self.hidden_sizes))
+        )
 
-    def iss_groups(self) -> List[groups.Group]:
+    def iss_groups(self) -> list[groups.Group]:
         """ISS components of each layer (ISS paper, section 4.1.2).
 
         Unit k of a layer: its column in every matrix of the layer, its row in
@@ -270,26 +314,35 @@ class HighwayLM(tf.keras.Model):
         embedding of another width is in no group.
         """
         readers = [cell.input_slices() for cell in self.cells[1:]]
-        readers.append([] if self.tied else
-                       [groups.whole(self.softmax_w, 0)])
+        readers.append([] if self.tied else [groups.whole(self.softmax_w, 0)])
         if self.tied or self.embedding_size is None:
             readers[-1 if self.tied else 0] += [
                 groups.whole(self.embedding, 1),
-                *self.cells[0].input_slices()]
-        return [cells.iss_group(cell.name, cell, slices)
-                for cell, slices in zip(self.cells, readers)]
+                *self.cells[0].input_slices(),
+            ]
+        return [
+            cells.iss_group(cell.name, cell, slices)
+            for cell, slices in zip(self.cells, readers)
+        ]
 
-    def layer_types(self) -> Dict[str, List[tf.Variable]]:
+    def layer_types(self) -> dict[str, list[tf.Variable]]:
         """The matrices, by the types of `LAYER_TYPES`."""
-        return {"input": [kernel for cell in self.cells for kernel in
-                          (cell.kernel_h, cell.kernel_t)],
-                "recurrent": [matrix for cell in self.cells for matrix in
-                              (*cell.recurrent_h, *cell.recurrent_t)],
-                "softmax": [] if self.tied else [self.softmax_w],
-                "embedding": [self.embedding]}
+        return {
+            "input": [
+                kernel
+                for cell in self.cells
+                for kernel in (cell.kernel_h, cell.kernel_t)
+            ],
+            "recurrent": [
+                matrix
+                for cell in self.cells
+                for matrix in (*cell.recurrent_h, *cell.recurrent_t)
+            ],
+            "softmax": [] if self.tied else [self.softmax_w],
+            "embedding": [self.embedding],
+        }
 
-    def packable(self) -> Dict[str, Union[tf.keras.layers.Layer,
-                                           tf.Variable]]:
+    def packable(self) -> dict[str, Union[tf.keras.layers.Layer, tf.Variable]]:
         """What sparse inference multiplies by, first layer first."""
         found = {cell.name: cell for cell in self.cells}
         return found if self.tied else {**found, "softmax_w": self.softmax_w}
@@ -297,11 +350,13 @@ class HighwayLM(tf.keras.Model):
     def mult_adds(self) -> int:
         """Multiply-adds a token."""
         inputs = (self.embedding_width, *self.hidden_sizes[:-1])
-        layers = sum(2 * (width + self.depth * units) * units
-                     for width, units in zip(inputs, self.hidden_sizes))
+        layers = sum(
+            2 * (width + self.depth * units) * units
+            for width, units in zip(inputs, self.hidden_sizes)
+        )
         return layers + self.hidden_sizes[-1] * self.vocab_size
 
-    def tf1_views(self) -> Dict[str, tf1.View]:
+    def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables, by their name."""
         views = {"model/embedding": tf1.plain(self.embedding)}
         for i, cell in enumerate(self.cells):
@@ -311,11 +366,12 @@ class HighwayLM(tf.keras.Model):
             views["model/softmax_w"] = tf1.plain(self.softmax_w)
         return {**views, "model/softmax_b": tf1.plain(self.softmax_b)}
 
-    def resized(self, sizes: Dict[str, int]) -> "HighwayLM":
+    def resized(self, sizes: dict[str, int]) -> "HighwayLM":
         """A new net with other sizes of the layers named in `sizes`."""
         config = self.get_config()
-        config["hidden_sizes"] = [sizes.get(cell.name, cell.units)
-                                  for cell in self.cells]
+        config["hidden_sizes"] = [
+            sizes.get(cell.name, cell.units) for cell in self.cells
+        ]
         return HighwayLM.from_config(config)
 
     def get_config(self):

@@ -1,7 +1,8 @@
 """Variational noise: masks drawn once a sequence, all in graph."""
 
+from collections.abc import Sequence
 import dataclasses
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -18,10 +19,11 @@ class Rates:
       states: of a unit of each layer's state.
       outputs: of a unit of the last layer's output.
     """
-    words: float = 0.
-    inputs: float = 0.
-    states: float = 0.
-    outputs: float = 0.
+
+    words: float = 0.0
+    inputs: float = 0.0
+    states: float = 0.0
+    outputs: float = 0.0
 
 
 class Noise(NamedTuple):
@@ -33,13 +35,18 @@ class Noise(NamedTuple):
         `[B, n]`, fixed over time.
       outputs: `[B, n]`, fixed over time.
     """
+
     words: Mask
-    layers: Sequence[Tuple[Mask, Mask]]
+    layers: Sequence[tuple[Mask, Mask]]
     outputs: Mask
 
 
-def draw(ids: tf.Tensor, seed: tf.Tensor, rates: Rates,
-         widths: Sequence[Tuple[int, int]]) -> Noise:
+def draw(
+    ids: tf.Tensor,
+    seed: tf.Tensor,
+    rates: Rates,
+    widths: Sequence[tuple[int, int]],
+) -> Noise:
     """Draws the masks of a batch; the same seed gives the same masks.
 
     A word keeps its mask wherever it stands in the sequence, as in the
@@ -59,14 +66,18 @@ def draw(ids: tf.Tensor, seed: tf.Tensor, rates: Rates,
         if not rate:
             return None
         kept = tf.random.stateless_uniform(shape, fold) >= rate
-        return tf.cast(kept, tf.float32) / (1. - rate)
+        return tf.cast(kept, tf.float32) / (1.0 - rate)
 
     words = mask(tf.shape(ids), rates.words)
     if words is not None:
         words = tf.gather(words, first_occurrences(ids), batch_dims=1)
-    layers: List[Tuple[Mask, Mask]] = [
-        (mask([batch, inputs], rates.inputs),
-         mask([batch, units], rates.states)) for inputs, units in widths]
+    layers: list[tuple[Mask, Mask]] = [
+        (
+            mask([batch, inputs], rates.inputs),
+            mask([batch, units], rates.states),
+        )
+        for inputs, units in widths
+    ]
     return Noise(words, layers, mask([batch, widths[-1][1]], rates.outputs))
 
 
@@ -74,7 +85,8 @@ def concatenate(noises: Sequence[Noise]) -> Noise:
     """The masks of several batches as those of one, row after row."""
     return tf.nest.map_structure(
         lambda *masks: None if masks[0] is None else tf.concat(masks, 0),
-        *noises)
+        *noises,
+    )
 
 
 def first_occurrences(ids: tf.Tensor) -> tf.Tensor:

@@ -10,5 +10,7 @@ HERE = pathlib.Path(__file__).parent
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--golden_dir", default=str(HERE / "golden"),
-        help="Folder with numbers recorded from the authors' code.")
+        "--golden_dir",
+        default=str(HERE / "golden"),
+        help="Folder with numbers recorded from the authors' code.",
+    )

@@ -24,12 +24,17 @@ def kill_midway(command, run):
     Returns:
       The state of the last checkpoint.
     """
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         while process.poll() is None and not any(
-                state["epoch"] == 1 and state["batch"]
-                for state in states(run)):
+            state["epoch"] == 1 and state["batch"] for state in states(run)
+        ):
             time.sleep(0.002)
     finally:
         process.kill()
@@ -51,8 +56,13 @@ def kill_and_resume(command, run):
       The state of the last checkpoint before the resumption.
     """
     last = kill_midway(command, run)
-    done = subprocess.run([*command, "--resume"], cwd=ROOT, text=True,
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        [*command, "--resume"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "resumed" in done.stdout and "Traceback" not in done.stderr
     return last
@@ -64,25 +74,33 @@ def assert_same_ending(run, other):
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, name)
-    rows = [[{k: v for k, v in row.items() if k not in _MEASURED}
-             for row in metrics(folder)] for folder in (run, other)]
+    rows = [
+        [
+            {k: v for k, v in row.items() if k not in _MEASURED}
+            for row in metrics(folder)
+        ]
+        for folder in (run, other)
+    ]
     assert rows[0] == rows[1]
 
 
 def last_arrays(run):
     """Numbers of a run's last checkpoint by name."""
     folder = pathlib.Path(run) / "checkpoints"
-    step = max(int(path.stem.split("-")[1])
-               for path in folder.glob("state-*.json"))
+    step = max(
+        int(path.stem.split("-")[1]) for path in folder.glob("state-*.json")
+    )
     return arrays(folder / f"model-{step}")
 
 
 def arrays(prefix):
     """Numbers of a checkpoint by name."""
     reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-            if "OBJECT_GRAPH" not in name and "save_counter" not in name}
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if "OBJECT_GRAPH" not in name and "save_counter" not in name
+    }
 
 
 def metrics(run):

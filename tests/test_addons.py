@@ -24,8 +24,10 @@ def presence(request, monkeypatch):
 
 def batch():
     rng = np.random.default_rng(0)
-    return (rng.normal(size=[BATCH, TIME, CLASSES]).astype(np.float32),
-            rng.integers(0, CLASSES, [BATCH, TIME]).astype(np.int32))
+    return (
+        rng.normal(size=[BATCH, TIME, CLASSES]).astype(np.float32),
+        rng.integers(0, CLASSES, [BATCH, TIME]).astype(np.int32),
+    )
 
 
 def test_sequence_loss_against_numpy(presence):
@@ -33,8 +35,9 @@ def test_sequence_loss_against_numpy(presence):
     shifted = logits - logits.max(-1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     expected = -np.take_along_axis(logs, targets[..., None], -1).sum() / BATCH
-    np.testing.assert_allclose(addons.sequence_loss(logits, targets),
-                               expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        addons.sequence_loss(logits, targets), expected, rtol=1e-6
+    )
 
 
 def test_sequence_cost_equals_it_in_value_and_gradient(presence):
@@ -44,10 +47,12 @@ def test_sequence_cost_equals_it_in_value_and_gradient(presence):
         tape.watch(logits)
         theirs = addons.sequence_loss(logits, targets)
         ours = losses.sequence_cost(
-            tf.reshape(logits, [-1, CLASSES]), targets.reshape(-1), BATCH)
+            tf.reshape(logits, [-1, CLASSES]), targets.reshape(-1), BATCH
+        )
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-    np.testing.assert_allclose(tape.gradient(ours, logits),
-                               tape.gradient(theirs, logits), atol=1e-7)
+    np.testing.assert_allclose(
+        tape.gradient(ours, logits), tape.gradient(theirs, logits), atol=1e-7
+    )
 
 
 def test_averages_against_numpy():
@@ -63,14 +68,14 @@ def test_averages_against_numpy():
 
 
 def test_averages_in_graph_equal_those_outside():
-    weight = tf.Variable([1., 2.])
+    weight = tf.Variable([1.0, 2.0])
     eager = addons.MovingAverages([weight], decay=0.5)
     graph = addons.MovingAverages([weight], decay=0.5)
-    weight.assign([3., -2.])
+    weight.assign([3.0, -2.0])
     eager.update()
     tf.function(graph.update)()
     np.testing.assert_array_equal(eager.of(weight), graph.of(weight))
-    np.testing.assert_allclose(eager.of(weight), [2., 0.])
+    np.testing.assert_allclose(eager.of(weight), [2.0, 0.0])
 
 
 def test_averages_equal_those_of_the_addons_optimizer():
@@ -78,45 +83,47 @@ def test_averages_equal_those_of_the_addons_optimizer():
     tfa = addons._load()
     if tfa is None:
         pytest.skip("tensorflow-addons is not installed")
-    decay, start = 0.8, [1., -2., .5]
+    decay, start = 0.8, [1.0, -2.0, 0.5]
     theirs, ours = tf.Variable(start), tf.Variable(start)
     legacy = tfa.optimizers.MovingAverage(
-        tf.keras.optimizers.legacy.Adam(0.1), average_decay=decay)
+        tf.keras.optimizers.legacy.Adam(0.1), average_decay=decay
+    )
     adam = tf.keras.optimizers.Adam(0.1)
     averages = addons.MovingAverages([ours], decay)
     for _ in range(5):
         averages.update()
-        adam.apply_gradients([(2 * ours - 1., ours)])
-        legacy.apply_gradients([(2 * theirs - 1., theirs)])
+        adam.apply_gradients([(2 * ours - 1.0, ours)])
+        legacy.apply_gradients([(2 * theirs - 1.0, theirs)])
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     averages.update()
     np.testing.assert_allclose(
-        averages.of(ours), legacy.get_slot(theirs, "average"), atol=1e-5)
+        averages.of(ours), legacy.get_slot(theirs, "average"), atol=1e-5
+    )
 
 
 def test_reset_and_give():
-    weight = tf.Variable([1.])
+    weight = tf.Variable([1.0])
     averages = addons.MovingAverages([weight], decay=0.9)
-    weight.assign([5.])
+    weight.assign([5.0])
     averages.give()
-    np.testing.assert_array_equal(weight, [1.])
-    weight.assign([7.])
+    np.testing.assert_array_equal(weight, [1.0])
+    weight.assign([7.0])
     averages.reset()
-    np.testing.assert_array_equal(averages.of(weight), [7.])
+    np.testing.assert_array_equal(averages.of(weight), [7.0])
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.5, float("nan")])
 def test_bad_decay(decay):
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\]"):
-        addons.MovingAverages([tf.Variable(0.)], decay)
+        addons.MovingAverages([tf.Variable(0.0)], decay)
 
 
 def test_checkpointed_with_the_model(tmp_path):
-    weight = tf.Variable([1.])
+    weight = tf.Variable([1.0])
     averages = addons.MovingAverages([weight], decay=0.5)
-    weight.assign([3.])
+    weight.assign([3.0])
     averages.update()
     path = tf.train.Checkpoint(averages=averages).write(str(tmp_path / "a"))
-    other = addons.MovingAverages([tf.Variable([0.])], decay=0.5)
+    other = addons.MovingAverages([tf.Variable([0.0])], decay=0.5)
     tf.train.Checkpoint(averages=other).read(path).assert_consumed()
-    np.testing.assert_array_equal(other.shadows[0], [2.])
+    np.testing.assert_array_equal(other.shadows[0], [2.0])

@@ -17,7 +17,7 @@ def broken(path):
         start = file.infolist()[0].header_offset
     data = bytearray(path.read_bytes())
     name, extra = struct.unpack_from("<HH", data, start + 26)
-    data[start + 30 + name + extra] = 0xff
+    data[start + 30 + name + extra] = 0xFF
     path.write_bytes(data)
 
 
@@ -43,21 +43,36 @@ def test_arrays_by_name(tmp_path):
     assert found["b"].dtype == np.float32
 
 
-@pytest.mark.parametrize("write, message", [
-    (lambda path: None, "No such file"),
-    (lambda path: path.mkdir(), "Is a directory"),
-    (lambda path: path.write_bytes(b""), "No data left in file"),
-    (lambda path: path.write_text("months of work"), "it is no file of arr"),
-    (lambda path: np.save(path.open("wb"), np.zeros(3)), "it holds one arr"),
-    (lambda path: np.savez(path, a=np.array({})), "it is no file of arrays|"
-                                                  "Object arrays"),
-    (broken, "Error -3 while decompressing"),
-    (encrypted, ".*is encrypted"),
-    (cut_short, "File is not a zip file")])
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.write_bytes(b""), "No data left in file"),
+        (
+            lambda path: path.write_text("months of work"),
+            "it is no file of arr",
+        ),
+        (
+            lambda path: np.save(path.open("wb"), np.zeros(3)),
+            "it holds one arr",
+        ),
+        (
+            lambda path: np.savez(path, a=np.array({})),
+            "it is no file of arrays|Object arrays",
+        ),
+        (broken, "Error -3 while decompressing"),
+        (encrypted, ".*is encrypted"),
+        (cut_short, "File is not a zip file"),
+    ],
+)
 def test_what_is_no_such_file(tmp_path, write, message):
     path = tmp_path / "x.npz"
     write(path)
-    with pytest.raises(errors.UserError, match=rf"^cannot read weights .*"
-                       rf"x.npz: ({message})") as caught:
+    with pytest.raises(
+        errors.UserError,
+        match=rf"^cannot read weights .*"
+        rf"x.npz: ({message})",
+    ) as caught:
         array_files.read(str(path), "weights")
     assert "\n" not in str(caught.value)

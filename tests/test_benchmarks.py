@@ -23,16 +23,32 @@ from ptb import model as model_lib
 
 README = pathlib.Path(ptb_train.__file__).parent / "README.md"
 QUICK = harness.Settings(threads=1, quick=True)
-TINY = {name: ptb_train.Case(case.base, tuple(
-    4 + i for i in range(len(case.hidden_sizes))), vocab=30,
-                             quick_rounds=(1, 1))
-        for name, case in ptb_train.CASES.items()}
+TINY = {
+    name: ptb_train.Case(
+        case.base,
+        tuple(4 + i for i in range(len(case.hidden_sizes))),
+        vocab=30,
+        quick_rounds=(1, 1),
+    )
+    for name, case in ptb_train.CASES.items()
+}
 BIDAF = bidaf.Case(
-    words=9, fixed=5, lengths=(1, 5, 3, 4), batch=4, quick_batch=3,
-    config=dict(char_vocab_size=7, word_emb_size=4, hidden_size=5,
-                char_emb_size=2, char_out_size=3, out_channel_dims="3",
-                highway_num_layers=1),
-    sizes={"iss_4": {"ModFwd1": 2, "OutBwd": 1}})
+    words=9,
+    fixed=5,
+    lengths=(1, 5, 3, 4),
+    batch=4,
+    quick_batch=3,
+    config={
+        "char_vocab_size": 7,
+        "word_emb_size": 4,
+        "hidden_size": 5,
+        "char_emb_size": 2,
+        "char_out_size": 3,
+        "out_channel_dims": "3",
+        "highway_num_layers": 1,
+    },
+    sizes={"iss_4": {"ModFwd1": 2, "OutBwd": 1}},
+)
 PLACEHOLDERS = {
     "CASE": "small|medium|large|iss",
     "SHAPE": r"10x30|20x35|96x384|96x96",
@@ -61,9 +77,10 @@ def tokens():
 
 def documented(section):
     """Patterns of the names in a section of the README, by their text."""
-    text = re.split(r"^## ", README.read_text(encoding="utf-8"),
-                    flags=re.MULTILINE)
-    text, = [t for t in text if t.startswith(f"`{section}`")]
+    text = re.split(
+        r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    (text,) = [t for t in text if t.startswith(f"`{section}`")]
     names = re.findall(r"^\| `([^`]+)`", text, flags=re.MULTILINE)
     patterns = {}
     for name in names:
@@ -95,9 +112,11 @@ def test_train_names_are_the_documented_ones():
     # Not with --quick, of which there is no more in tests.
     case = TINY[ptb_train.PRUNED]
     pruning = ptb_train.pruning_cost(
-        case, ptb_train.trainers(case)["ours"], 4., QUICK)
+        case, ptb_train.trainers(case)["ours"], 4.0, QUICK
+    )
     assert pruning["pruning_share_percent"] == pytest.approx(
-        25 * pruning["pruning_ms"])
+        25 * pruning["pruning_ms"]
+    )
     numbers.update({f"{ptb_train.PRUNED}/{k}": v for k, v in pruning.items()})
     check_names("ptb_train", numbers)
 
@@ -107,31 +126,52 @@ def test_infer_names_are_the_documented_ones():
     numbers = ptb_infer.measure(QUICK, models)
     check_names("ptb_infer", numbers)
     nets = models.nets()
-    assert numbers["mult_adds/ratio"] == (nets["dense"].mult_adds()
-                                          / nets["iss"].mult_adds())
+    assert numbers["mult_adds/ratio"] == (
+        nets["dense"].mult_adds() / nets["iss"].mult_adds()
+    )
 
 
 def test_sparse_names_are_the_documented_ones(monkeypatch):
     pytest.importorskip("numba")
-    for name, value in (("PRODUCTS", ((96, 384), (96, 96))), ("LAYERS", (96,)),
-                        ("QUICK_TIME_STEPS", 3), ("QUICK_ROUNDS", 1),
-                        ("QUICK_SPARSITIES", (.5,))):
+    for name, value in (
+        ("PRODUCTS", ((96, 384), (96, 96))),
+        ("LAYERS", (96,)),
+        ("QUICK_TIME_STEPS", 3),
+        ("QUICK_ROUNDS", 1),
+        ("QUICK_SPARSITIES", (0.5,)),
+    ):
         monkeypatch.setattr(sparse_infer, name, value)
     saved = []
     numbers = {}
     for sweep in (False, True):
-        monkeypatch.setattr(sparse_infer, "FLAGS", types.SimpleNamespace(
-            sweep=sweep, sizes=["96"], sparsity=.9))
-        numbers.update(sparse_infer.measure(harness.Settings(
-            quick=True, save=lambda now: saved.append(dict(now)))))
+        monkeypatch.setattr(
+            sparse_infer,
+            "FLAGS",
+            types.SimpleNamespace(sweep=sweep, sizes=["96"], sparsity=0.9),
+        )
+        numbers.update(
+            sparse_infer.measure(
+                harness.Settings(
+                    quick=True, save=lambda now: saved.append(dict(now))
+                )
+            )
+        )
     check_names("sparse_infer", numbers)
     assert numbers["product/96x384/16x16/batch1/numpy_ms"] > 0
     # What was measured is not lost if the rest is not.
     assert 0 < len(saved[0]) < len(saved[1]) < len(numbers)
 
 
-RHN = rhn.Case(width=6, shrunk_width=4, depth=2, vocab=11, batch=3, steps=4,
-               infer_batch=2, infer_steps=3)
+RHN = rhn.Case(
+    width=6,
+    shrunk_width=4,
+    depth=2,
+    vocab=11,
+    batch=3,
+    steps=4,
+    infer_batch=2,
+    infer_steps=3,
+)
 
 
 def test_rhn_names_are_the_documented_ones():
@@ -159,9 +199,12 @@ def test_bidaf_rivals_predict_the_same():
 
 
 def test_bidaf_rivals_that_differ_are_not_timed(monkeypatch):
-    costs = iter([3., 2., 3., 2.1, 3., 2.])
-    monkeypatch.setattr(bidaf, "trainers", lambda _: {
-        name: lambda _: next(costs) for name in bidaf.KINDS})
+    costs = iter([3.0, 2.0, 3.0, 2.1, 3.0, 2.0])
+    monkeypatch.setattr(
+        bidaf,
+        "trainers",
+        lambda _: {name: lambda _: next(costs) for name in bidaf.KINDS},
+    )
     with pytest.raises(errors.UserError, match="costs differ: .*2.1"):
         bidaf.train_speed(BIDAF, QUICK)
 
@@ -177,19 +220,23 @@ def test_bidaf_is_measured_at_the_papers_sizes():
 
 def test_every_trainer_computes_the_same():
     data = ptb_train.batch(TINY["small"])
-    costs = {name: [step(*data) for _ in range(4)]
-             for name, step in ptb_train.trainers(TINY["small"]).items()}
+    costs = {
+        name: [step(*data) for _ in range(4)]
+        for name, step in ptb_train.trainers(TINY["small"]).items()
+    }
     assert costs["ours"][0] > costs["ours"][-1]  # it learns
     for name, values in costs.items():
-        np.testing.assert_allclose(values, costs["ours"], rtol=1e-4,
-                                   err_msg=name)
+        np.testing.assert_allclose(
+            values, costs["ours"], rtol=1e-4, err_msg=name
+        )
 
 
 def test_bfloat16_trains_close_to_float32():
     data = ptb_train.batch(TINY["small"])
     steps = ptb_train.trainers(TINY["small"], bfloat16=True)
-    costs = {name: [step(*data) for _ in range(3)]
-             for name, step in steps.items()}
+    costs = {
+        name: [step(*data) for _ in range(3)] for name, step in steps.items()
+    }
     for name in ("bfloat16", "bfloat16_products"):
         assert costs[name] != costs["ours"]
         np.testing.assert_allclose(costs[name], costs["ours"], rtol=1e-2)
@@ -198,46 +245,60 @@ def test_bfloat16_trains_close_to_float32():
 
 def test_saved_model_and_keras_predict_the_same(net, tokens, tmp_path):
     expected = logits_of(net, tokens)
-    for run in (ptb_infer.saved_model(net, tmp_path),
-                ptb_infer.stock_keras(net)):
-        np.testing.assert_allclose(run(tokens).transpose(1, 0, 2), expected,
-                                   atol=1e-5)
+    for run in (
+        ptb_infer.saved_model(net, tmp_path),
+        ptb_infer.stock_keras(net),
+    ):
+        np.testing.assert_allclose(
+            run(tokens).transpose(1, 0, 2), expected, atol=1e-5
+        )
 
 
 def test_onnx_model_predicts_the_same(net, tokens):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     np.testing.assert_allclose(
-        ptb_peers.onnx_predictor(net, 1)(tokens), logits_of(net, tokens),
-        atol=1e-5)
+        ptb_peers.onnx_predictor(net, 1)(tokens),
+        logits_of(net, tokens),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("sizes", [(5, 4), (5, 5)])
 def test_torch_predicts_the_same(sizes, tokens):
     pytest.importorskip("torch")
     net = model_lib.WordLSTM(30, 6, sizes, init_scale=0.5, seed=3)
-    np.testing.assert_allclose(ptb_peers.torch_predictor(net)(tokens),
-                               logits_of(net, tokens), atol=1e-5)
+    np.testing.assert_allclose(
+        ptb_peers.torch_predictor(net)(tokens),
+        logits_of(net, tokens),
+        atol=1e-5,
+    )
 
 
 def test_turns_alternate_and_count():
     calls = []
-    taken = harness.take_turns({n: lambda n=n: calls.append(n) for n in "ab"},
-                               least=2, most=3, seconds=60., threads=1)
+    taken = harness.take_turns(
+        {n: lambda n=n: calls.append(n) for n in "ab"},
+        least=2,
+        most=3,
+        seconds=60.0,
+        threads=1,
+    )
     assert "".join(calls) == "abbaab"
     assert {name: len(s) for name, s in taken.items()} == {"a": 3, "b": 3}
 
 
 def test_turns_stop_when_the_time_is_up():
-    taken = harness.take_turns({"a": lambda: None}, least=2, most=9,
-                               seconds=0., threads=2)
+    taken = harness.take_turns(
+        {"a": lambda: None}, least=2, most=9, seconds=0.0, threads=2
+    )
     assert len(taken["a"]) == 2
 
 
 def test_ratio_is_of_each_round():
-    slow, fast = np.array([2., 30., 6.]), np.array([1., 10., 2.])
-    assert harness.ratio(slow, fast) == 3.
-    assert harness.milliseconds(slow) == 6000.
+    slow, fast = np.array([2.0, 30.0, 6.0]), np.array([1.0, 10.0, 2.0])
+    assert harness.ratio(slow, fast) == 3.0
+    assert harness.milliseconds(slow) == 6000.0
 
 
 @pytest.mark.parametrize("values", [["0"], ["two"], ["1", "9999"]])
@@ -246,19 +307,29 @@ def test_bad_threads_are_refused(values):
         harness.thread_counts(values)
 
 
-@pytest.mark.parametrize("flag, message", [
-    ("--sparsity=1", r"--sparsity=1.0: must lie in \[0, 1\)"),
-    ("--sparsity=-1", "--sparsity=-1"),
-    ("--sizes=7", r"--sizes=\[.7.\]: must name some of 1500, 1760, 2560, 3072"),
-    ("--threads=9999", "--threads has '9999', expected numbers from 1")])
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--sparsity=1", r"--sparsity=1.0: must lie in \[0, 1\)"),
+        ("--sparsity=-1", "--sparsity=-1"),
+        (
+            "--sizes=7",
+            r"--sizes=\[.7.\]: must name some of 1500, 1760, 2560, 3072",
+        ),
+        ("--threads=9999", "--threads has '9999', expected numbers from 1"),
+    ],
+)
 def test_bad_flags_of_sparse_products_are_refused(flag, message):
     pytest.importorskip("numba")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.sparse_infer", flag],
-        cwd=README.parent.parent, capture_output=True, text=True,
-        check=False)
+        cwd=README.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2, done.stderr
-    line, = done.stderr.splitlines()
+    (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and re.search(message, line)
 
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 
+import killing
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,18 +30,36 @@ from iss_rnns import groups
 from iss_rnns import restoring
 from iss_rnns import runs
 from iss_rnns import thresholding
-import killing
 
 ROOT = pathlib.Path(__file__).parent.parent
-SIZES = ["--hidden_size=4", "--char_emb_size=2", "--char_out_size=3",
-         "--out_channel_dims=3", "--highway_num_layers=1"]
-DATA = ["--data_dir=synthetic", "--synthetic_train=60", "--synthetic_dev=16",
-        "--word_count_th=1", "--char_count_th=2"]
+SIZES = [
+    "--hidden_size=4",
+    "--char_emb_size=2",
+    "--char_out_size=3",
+    "--out_channel_dims=3",
+    "--highway_num_layers=1",
+]
+DATA = [
+    "--data_dir=synthetic",
+    "--synthetic_train=60",
+    "--synthetic_dev=16",
+    "--word_count_th=1",
+    "--char_count_th=2",
+]
 # 16 steps of batches of 6, judged every 6 steps.
 TRAIN = DATA + [
-    "--mode=train", "--threads=1", "--seed=2", "--batch_size=6", "--len_opt",
-    "--cluster", "--num_steps=16", "--eval_period=6", "--save_period=2",
-    "--init_lr=0.01", "--var_decay=0.8"]
+    "--mode=train",
+    "--threads=1",
+    "--seed=2",
+    "--batch_size=6",
+    "--len_opt",
+    "--cluster",
+    "--num_steps=16",
+    "--eval_period=6",
+    "--save_period=2",
+    "--init_lr=0.01",
+    "--var_decay=0.8",
+]
 ISS = ["--structure_wd=0.01", "--group_config=iss"]
 DEAD = {"ModFwd1": [1], "ModBwd1": [0, 2], "OutFwd": [3], "OutBwd": [0, 1, 2]}
 
@@ -108,85 +127,159 @@ MISTAKES = {
     "no weights": (["--mode=test"], "--mode=test needs --load_path: a run"),
     "weights do not count": (
         ["--mode=export", "--noload", "--load_path={0}"],
-        "--mode=export needs --load_path"),
-    "no data": (["--data_dir={0}/nowhere"], "no preprocessed data at {0}/"
-                "nowhere; make it with `python -m bidaf.prepro"),
+        "--mode=export needs --load_path",
+    ),
+    "no data": (
+        ["--data_dir={0}/nowhere"],
+        "no preprocessed data at {0}/"
+        "nowhere; make it with `python -m bidaf.prepro",
+    ),
     "damaged data": (["--data_dir={0}/damaged"], "{0}/damaged/store.npz"),
-    "NaN": (["--structure_wd=nan"], "--structure_wd must be a number >= 0, "
-                                    "got nan"),
+    "NaN": (
+        ["--structure_wd=nan"],
+        "--structure_wd must be a number >= 0, got nan",
+    ),
     "negative": (["--init_lr=-1"], "--init_lr must be a number >= 0, got -1"),
     "average": (["--var_decay=2"], r"--var_decay must be in \[0, 1\], got 2"),
-    "penalty of nothing": (["--structure_wd=0.1"], "--structure_wd needs "
-                           "--group_config: 'iss', 'authors', or a"),
-    "no groups": (["--group_config={0}/none.json"],
-                  "cannot read groups {0}/none.json: No such file"),
+    "penalty of nothing": (
+        ["--structure_wd=0.1"],
+        "--structure_wd needs --group_config: 'iss', 'authors', or a",
+    ),
+    "no groups": (
+        ["--group_config={0}/none.json"],
+        "cannot read groups {0}/none.json: No such file",
+    ),
     "broken groups": (["--group_config={0}/broken.json"], "{0}/broken.json"),
     "groups of another size": (
         [f"--group_config={ROOT / 'bidaf/groups_hidden100_scaled.json'}"],
-        r"groups\[0\]\[0\] asks for rows 800:900 of 'main/g0/fw/"),
-    "no names": (["--finetuning_config={0}/none.json"],
-                 "cannot read finetuning settings {0}/none.json: No such"),
-    "unknown names": (["--finetuning_config={0}/vars.json"],
-                      "names 'main/g9/x', which the model lacks; it has"),
-    "channels": (["--out_channel_dims=4"], "--out_channel_dims=4 add up to 4, "
-                                           "--char_out_size is 3"),
-    "filters": (["--out_channel_dims=-1,4", "--filter_heights=5,5"],
-                "--out_channel_dims must be whole numbers from 1 on"),
+        r"groups\[0\]\[0\] asks for rows 800:900 of 'main/g0/fw/",
+    ),
+    "no names": (
+        ["--finetuning_config={0}/none.json"],
+        "cannot read finetuning settings {0}/none.json: No such",
+    ),
+    "unknown names": (
+        ["--finetuning_config={0}/vars.json"],
+        "names 'main/g9/x', which the model lacks; it has",
+    ),
+    "channels": (
+        ["--out_channel_dims=4"],
+        "--out_channel_dims=4 add up to 4, --char_out_size is 3",
+    ),
+    "filters": (
+        ["--out_channel_dims=-1,4", "--filter_heights=5,5"],
+        "--out_channel_dims must be whole numbers from 1 on",
+    ),
     "rows without structure": (
         ["--nostructured_sparsity", "--row_col_wd=0.1"],
-        "--row_col_wd and --nostructured_sparsity exclude each other"),
+        "--row_col_wd and --nostructured_sparsity exclude each other",
+    ),
     "vectors of another width": (
-        ["--load_path={0}/wide"], r"{0}/wide was trained with \d+ numbers to "
-                                  r"a word's vector, the data has \d+"),
+        ["--load_path={0}/wide"],
+        r"{0}/wide was trained with \d+ numbers to "
+        r"a word's vector, the data has \d+",
+    ),
     "scoring in another way": (
         ["--mode=test", "--wy", "--load_path={0}/base"],
-        "{0}/base was trained without --wy; give --nowy"),
-    "keep_prob": (["--input_keep_prob=0"],
-                  r"--input_keep_prob must be in \(0, 1\], got 0"),
-    "no vectors": (["--nouse_char_emb", "--nouse_word_emb"],
-                   "a word has no vector"),
-    "no question": (["--ques_size_th=1"],
-                    "none of the 60 questions of 'train' in .* is left"),
-    "not to be cut": (["--answer_func=sum", *ISS],
-                      "answer_func 'sum' reads every"),
-    "no run to compare": (["--compare_with={0}/nowhere"],
-                          "cannot compare with {0}/nowhere"),
-    "no vocabulary": (["--mode=test", "--load_path={0}/dead.npz"],
-                      "is no run directory, so the ids of its words are "
-                      "unknown; give --shared_path"),
+        "{0}/base was trained without --wy; give --nowy",
+    ),
+    "keep_prob": (
+        ["--input_keep_prob=0"],
+        r"--input_keep_prob must be in \(0, 1\], got 0",
+    ),
+    "no vectors": (
+        ["--nouse_char_emb", "--nouse_word_emb"],
+        "a word has no vector",
+    ),
+    "no question": (
+        ["--ques_size_th=1"],
+        "none of the 60 questions of 'train' in .* is left",
+    ),
+    "not to be cut": (
+        ["--answer_func=sum", *ISS],
+        "answer_func 'sum' reads every",
+    ),
+    "no run to compare": (
+        ["--compare_with={0}/nowhere"],
+        "cannot compare with {0}/nowhere",
+    ),
+    "no vocabulary": (
+        ["--mode=test", "--load_path={0}/dead.npz"],
+        "is no run directory, so the ids of its words are "
+        "unknown; give --shared_path",
+    ),
     "broken vocabulary": (
-        ["--mode=test", "--load_path={0}/dead.npz",
-         "--shared_path={0}/vars.json"], "{0}/vars.json is no vocabulary"),
-    "nothing there": (["--mode=test", "--load_path={0}/none"],
-                      "there is nothing at --load_path={0}/none"),
-    "no checkpoint": (["--mode=test", "--load_path={0}/damaged",
-                       "--shared_path={0}/shared.json"],
-                      "no checkpoint at {0}/damaged"),
-    "another program's run": (["--load_path={0}/other"],
-                              "{0}/other is no run of this version of bidaf"),
+        [
+            "--mode=test",
+            "--load_path={0}/dead.npz",
+            "--shared_path={0}/vars.json",
+        ],
+        "{0}/vars.json is no vocabulary",
+    ),
+    "nothing there": (
+        ["--mode=test", "--load_path={0}/none"],
+        "there is nothing at --load_path={0}/none",
+    ),
+    "no checkpoint": (
+        [
+            "--mode=test",
+            "--load_path={0}/damaged",
+            "--shared_path={0}/shared.json",
+        ],
+        "no checkpoint at {0}/damaged",
+    ),
+    "another program's run": (
+        ["--load_path={0}/other"],
+        "{0}/other is no run of this version of bidaf",
+    ),
     "replacing what is read": (
         ["--run_id=base", "--out_base_dir={0}", "--load_path={0}/base"],
-        "--overwrite would remove {0}/base, which this run reads"),
+        "--overwrite would remove {0}/base, which this run reads",
+    ),
     "a report over its run": (
-        ["--mode=report", "--run_id=base", "--out_base_dir={0}",
-         "--load_path={0}/base"],
-        "--overwrite would remove {0}/base, which this run reads"),
-    "damaged weights": (["--mode=test", "--load_path={0}/bad.npz",
-                         "--shared_path={0}/shared.json"],
-                        "cannot read weights {0}/bad.npz"),
-    "no part": (["--mode=forward", "--load_path={0}/dead.npz",
-                 "--shared_path={0}/shared.json", "--forward_name=moon"],
-                "has no part 'moon'; it has train, dev"),
+        [
+            "--mode=report",
+            "--run_id=base",
+            "--out_base_dir={0}",
+            "--load_path={0}/base",
+        ],
+        "--overwrite would remove {0}/base, which this run reads",
+    ),
+    "damaged weights": (
+        [
+            "--mode=test",
+            "--load_path={0}/bad.npz",
+            "--shared_path={0}/shared.json",
+        ],
+        "cannot read weights {0}/bad.npz",
+    ),
+    "no part": (
+        [
+            "--mode=forward",
+            "--load_path={0}/dead.npz",
+            "--shared_path={0}/shared.json",
+            "--forward_name=moon",
+        ],
+        "has no part 'moon'; it has train, dev",
+    ),
     "cutting other groups": (
         ["--shrink_every_steps=5", "--group_config=authors"],
-        "--shrink_every_steps needs --group_config=iss"),
-    "nothing to resume": (["--resume", "--nooverwrite", "--run_id=new"],
-                          "nothing to resume: .*new/checkpoints holds no"),
+        "--shrink_every_steps needs --group_config=iss",
+    ),
+    "nothing to resume": (
+        ["--resume", "--nooverwrite", "--run_id=new"],
+        "nothing to resume: .*new/checkpoints holds no",
+    ),
     "resume or overwrite": (["--resume"], "exclude each other"),
-    "occupied": (["--nooverwrite"], "precious is not empty; continue it with "
-                                    "--resume, replace it with --overwrite"),
-    "no folder": (["--run_id=x", "--save_path={0}/vars.json"],
-                  "cannot write to .*{0}/vars.json"),
+    "occupied": (
+        ["--nooverwrite"],
+        "precious is not empty; continue it with "
+        "--resume, replace it with --overwrite",
+    ),
+    "no folder": (
+        ["--run_id=x", "--save_path={0}/vars.json"],
+        "cannot write to .*{0}/vars.json",
+    ),
 }
 
 
@@ -208,9 +301,14 @@ def fixture_inputs(tmp_path_factory):
         model["word_emb_size"] += more
         runs.Checkpoints(base).save(
             train_lib.compiled(net, train_lib.Options(), questions.vectors),
-            {"epoch": 0, "model": model, "sizes": dict(net.sizes),
-             "options": {"wy": False},
-             "max_word_size": questions.sizes.max_word_size})
+            {
+                "epoch": 0,
+                "model": model,
+                "sizes": dict(net.sizes),
+                "options": {"wy": False},
+                "max_word_size": questions.sizes.max_word_size,
+            },
+        )
         questions.vocabulary.save(base.path / sources.VOCABULARY)
     restoring.save_weights(net, folder / "dead.npz")
     other = folder / "other" / "checkpoints"
@@ -222,22 +320,36 @@ def fixture_inputs(tmp_path_factory):
 def read_questions(folder):
     """Those that the program makes up, too."""
     store = sources.open_store("synthetic", folder, 60, 16, 2)
-    return sources.for_training(store, read_data.DataConfig(
-        len_opt=True, word_count_th=1, char_count_th=2, batch_size=6))
+    return sources.for_training(
+        store,
+        read_data.DataConfig(
+            len_opt=True, word_count_th=1, char_count_th=2, batch_size=6
+        ),
+    )
 
 
 def dead_net(questions):
     """A net of the program's sizes, of which some units are dead."""
-    net = run_lib.fresh_net(model_lib.ModelConfig(
-        questions.sizes.word_vocab_size, questions.sizes.char_vocab_size,
-        questions.sizes.word_emb_size, hidden_size=4, char_emb_size=2,
-        char_out_size=3, out_channel_dims="3", highway_num_layers=1),
-                            questions, 5)
+    net = run_lib.fresh_net(
+        model_lib.ModelConfig(
+            questions.sizes.word_vocab_size,
+            questions.sizes.char_vocab_size,
+            questions.sizes.word_emb_size,
+            hidden_size=4,
+            char_emb_size=2,
+            char_out_size=3,
+            out_channel_dims="3",
+            highway_num_layers=1,
+        ),
+        questions,
+        5,
+    )
     for name, units in DEAD.items():
-        group, = groups_lib.iss_groups(net, [name])
+        (group,) = groups_lib.iss_groups(net, [name])
         thresholding.zero_units(
             groups.Group(name, group.slices),
-            tf.constant(np.isin(np.arange(4), units)))
+            tf.constant(np.isin(np.arange(4), units)),
+        )
     return net
 
 
@@ -252,45 +364,91 @@ def fixture_outcomes(inputs, tmp_path_factory):
     good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
     program = [sys.executable, "-m", "bidaf.cli", *good]
     killing.kill_midway(program + ["--run_id=killed"], runs / "killed")
-    killing.kill_midway(program + ["--run_id=cut", "--shrink_every_steps=2",
-                        "--freeze_mode=group"], runs / "cut")
+    killing.kill_midway(
+        program
+        + ["--run_id=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
+        runs / "cut",
+    )
     cases = {"precious": str(precious)}
-    cases.update({
-        name: base + SIZES + ["--run_id=precious", "--overwrite"] + [
-            flag.format(inputs) for flag in flags]
-        for name, (flags, _) in MISTAKES.items()})
-    whole = DATA + [f"--load_path={runs}/whole", f"--out_base_dir={runs}",
-                    "--seed=2", "--threads=1"]
-    weights = SIZES + DATA + [
-        f"--out_base_dir={runs}", f"--load_path={inputs}/dead.npz",
-        f"--shared_path={inputs}/shared.json", "--batch_size=6", "--seed=2",
-        "--zero_threshold=0", "--threads=1"]
-    cases.update({
-        "whole": good + ["--run_id=whole", "--plot_weights"],
-        "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
-        "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
-        "other flags": [f"--flagfile={runs}/killed/flags.txt", "--resume",
-                        "--init_lr=0.02"],
-        "tested": whole + ["--mode=test", "--noload_ema", "--vis",
-                           "--zero_threshold=0",
-                           f"--answer_path={runs}/answers.json"],
-        "part": whole + ["--mode=report", "--run_id=part", "--batch_size=6",
-                         "--test_num_batches=1"],
-        "forward": whole + ["--mode=forward", "--debug"],
-        "no such step": whole + ["--mode=test", "--load_step=3"],
-        "other words": good + ["--run_id=x", "--char_count_th=99"],
-        "broken": good + ["--run_id=broken", "--init_lr=1e30",
-                          "--save_period=1"],
-        "sums": base + SIZES + ["--answer_func=sum", "--run_id=sums",
-                                "--debug"],
-        "exported": weights + ["--mode=export", "--run_id=exported"],
-        "shrunk": weights + ["--mode=shrink", "--run_id=shrunk"],
-    })
-    cases.update({path.name: [f"--flagfile={path}"]
-                  for path in (ROOT / "bidaf" / "flags").glob("*.flags")})
+    cases.update(
+        {
+            name: base
+            + SIZES
+            + ["--run_id=precious", "--overwrite"]
+            + [flag.format(inputs) for flag in flags]
+            for name, (flags, _) in MISTAKES.items()
+        }
+    )
+    whole = DATA + [
+        f"--load_path={runs}/whole",
+        f"--out_base_dir={runs}",
+        "--seed=2",
+        "--threads=1",
+    ]
+    weights = (
+        SIZES
+        + DATA
+        + [
+            f"--out_base_dir={runs}",
+            f"--load_path={inputs}/dead.npz",
+            f"--shared_path={inputs}/shared.json",
+            "--batch_size=6",
+            "--seed=2",
+            "--zero_threshold=0",
+            "--threads=1",
+        ]
+    )
+    cases.update(
+        {
+            "whole": good + ["--run_id=whole", "--plot_weights"],
+            "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
+            "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
+            "other flags": [
+                f"--flagfile={runs}/killed/flags.txt",
+                "--resume",
+                "--init_lr=0.02",
+            ],
+            "tested": whole
+            + [
+                "--mode=test",
+                "--noload_ema",
+                "--vis",
+                "--zero_threshold=0",
+                f"--answer_path={runs}/answers.json",
+            ],
+            "part": whole
+            + [
+                "--mode=report",
+                "--run_id=part",
+                "--batch_size=6",
+                "--test_num_batches=1",
+            ],
+            "forward": whole + ["--mode=forward", "--debug"],
+            "no such step": whole + ["--mode=test", "--load_step=3"],
+            "other words": good + ["--run_id=x", "--char_count_th=99"],
+            "broken": good
+            + ["--run_id=broken", "--init_lr=1e30", "--save_period=1"],
+            "sums": base
+            + SIZES
+            + ["--answer_func=sum", "--run_id=sums", "--debug"],
+            "exported": weights + ["--mode=export", "--run_id=exported"],
+            "shrunk": weights + ["--mode=shrink", "--run_id=shrunk"],
+        }
+    )
+    cases.update(
+        {
+            path.name: [f"--flagfile={path}"]
+            for path in (ROOT / "bidaf" / "flags").glob("*.flags")
+        }
+    )
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(cases),
-        capture_output=True, text=True, check=False, cwd=ROOT)
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     found["runs"] = runs
@@ -312,15 +470,27 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
     assert outcomes[name]["untouched"]
 
 
-@pytest.mark.parametrize("name, message", [
-    ("other flags", "cannot resume: the run was made with options = .*"
-                    "'init_lr': 0.01.*, now it is .*'init_lr': 0.02"),
-    ("no such step", "holds no checkpoint of step 3; it has .*16"),
-    ("other words", "was trained with another vocabulary .* give the data "
-                    "and the word_count_th"),
-    ("broken", "training stopped: .* became (nan|inf|NaN) at step [12]; "
-               "lower the learning rate; (the last good|no) checkpoint "),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "other flags",
+            "cannot resume: the run was made with options = .*"
+            "'init_lr': 0.01.*, now it is .*'init_lr': 0.02",
+        ),
+        ("no such step", "holds no checkpoint of step 3; it has .*16"),
+        (
+            "other words",
+            "was trained with another vocabulary .* give the data "
+            "and the word_count_th",
+        ),
+        (
+            "broken",
+            "training stopped: .* became (nan|inf|NaN) at step [12]; "
+            "lower the learning rate; (the last good|no) checkpoint ",
+        ),
+    ],
+)
 def test_what_breaks_later_gives_one_line(name, message, outcomes):
     kind, found = outcomes[name]["ending"]
     assert kind == "UserError", found
@@ -344,11 +514,17 @@ def test_nan_leaves_finite_weights(outcomes):
 
 
 def test_exit_code_and_stream_of_a_mistake():
-    environment = {k: v for k, v in os.environ.items()
-                   if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment = {
+        k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "bidaf.cli", "--mode=test"], cwd=ROOT,
-        env=environment, capture_output=True, text=True, check=False)
+        [sys.executable, "-m", "bidaf.cli", "--mode=test"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch("error: --mode=test needs .*\n", done.stderr)
 
@@ -356,12 +532,18 @@ def test_exit_code_and_stream_of_a_mistake():
 def test_a_whole_run(outcomes):
     printed = ended(outcomes, "whole")
     run = outcomes["runs"] / "whole"
-    for name in ("flags.txt", "shared.json", "report.md", "plots/weights.png",
-                 "plots/training.png", "eval/dev-000016.json",
-                 "saved_model/dense/saved_model.pb",
-                 "saved_model/compressed/saved_model.pb",
-                 "saved_model/compressed/vocabulary.json",
-                 "saved_model/compressed/model_card.json"):
+    for name in (
+        "flags.txt",
+        "shared.json",
+        "report.md",
+        "plots/weights.png",
+        "plots/training.png",
+        "eval/dev-000016.json",
+        "saved_model/dense/saved_model.pb",
+        "saved_model/compressed/saved_model.pb",
+        "saved_model/compressed/vocabulary.json",
+        "saved_model/compressed/model_card.json",
+    ):
         assert (run / name).stat().st_size > 0, name
     rows = killing.metrics(run)
     assert [row["step"] for row in rows] == ["6", "12", "16"]
@@ -372,43 +554,48 @@ def test_a_whole_run(outcomes):
     assert "mode=train" in report["command"]
     assert report["epochs"]["dev F1"] == {
         f"step {row['step']}": pytest.approx(float(row["dev_f1"]))
-        for row in rows} | {"all": None, "all, at the first one's speed": None}
+        for row in rows
+    } | {"all": None, "all, at the first one's speed": None}
     assert columns["paper: baseline"]["F1"] == {"value": 77.85, "mark": "M"}
     trained, small = columns["trained (masked)"], columns["shrunk (reloaded)"]
     assert trained["EM"] <= trained["F1"]
     assert small["weights (M)"] <= trained["weights (M)"]
-    found = re.search(r"shrunk and reloaded: exact match (\S+), F1 (\S+) ",
-                      printed)
+    found = re.search(
+        r"shrunk and reloaded: exact match (\S+), F1 (\S+) ", printed
+    )
     assert [float(value) for value in found.groups()] == [
-        round(small[key], 2) for key in ("EM", "F1")]
+        round(small[key], 2) for key in ("EM", "F1")
+    ]
 
 
 def test_answers_score_what_the_run_says(outcomes):
     """The file, by the official metric; and --mode=test of the same."""
-    dev, = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
+    (dev,) = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
     last = killing.metrics(outcomes["runs"] / "whole")[-1]
     ended(outcomes, "tested")
     truths = squad.read(dev, spans=False).answer_texts()
-    for path in (outcomes["runs"] / "whole/answers/dev-000016.json",
-                 outcomes["runs"] / "answers.json"):
+    for path in (
+        outcomes["runs"] / "whole/answers/dev-000016.json",
+        outcomes["runs"] / "answers.json",
+    ):
         scores = evaluate.score(evaluate.load_answers(path), truths)
         for key in ("f1", "exact_match"):
-            assert scores[key] == pytest.approx(float(last[f"dev_{key}"])), (
-                path)
+            assert scores[key] == pytest.approx(float(last[f"dev_{key}"])), path
     cost = float(last["dev_cost"])
-    assert f", cost {cost:.4f} (16 questions)" in (
-        outcomes["tested"]["printed"])
+    assert (
+        f", cost {cost:.4f} (16 questions)" in (outcomes["tested"]["printed"])
+    )
 
 
 def test_both_columns_of_a_report_are_for_the_same_questions(outcomes):
     printed = ended(outcomes, "part")
     for what in ("as trained", "shrunk and reloaded"):
-        assert re.search(fr"{what}: .*\(6 questions\)", printed), what
+        assert re.search(rf"{what}: .*\(6 questions\)", printed), what
 
 
 def test_forward_answers_without_scores(outcomes):
     printed = ended(outcomes, "forward")
-    path, = re.findall("wrote (.*/answers/forward-dev-000016.json)", printed)
+    (path,) = re.findall("wrote (.*/answers/forward-dev-000016.json)", printed)
     answers = json.loads(pathlib.Path(path).read_text())
     assert 0 < len(answers) <= 16 and "F1" not in printed
 
@@ -417,10 +604,13 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
     """`kill -9` in the middle of an epoch; dropout, Adam, averages."""
     assert "resumed" in ended(outcomes, "resumed")
     ended(outcomes, "whole")
-    killing.assert_same_ending(*(outcomes["runs"] / name
-                                 for name in ("whole", "killed")))
-    assert any("averages" in name for name in killing.last_arrays(
-        outcomes["runs"] / "killed"))
+    killing.assert_same_ending(
+        *(outcomes["runs"] / name for name in ("whole", "killed"))
+    )
+    assert any(
+        "averages" in name
+        for name in killing.last_arrays(outcomes["runs"] / "killed")
+    )
 
 
 def test_cut_in_training_killed_and_resumed(outcomes):
@@ -433,13 +623,16 @@ def test_cut_in_training_killed_and_resumed(outcomes):
     assert list(cuts[0]["units"].values()) == left
     assert abs(cuts[0]["cost_change"]) < 1e-5
     table = json.loads((run / "report.json").read_text())["table"]
-    small, designed = (table[title] for title in (
-        "shrunk (reloaded)", "as designed (untrained)"))
+    small, designed = (
+        table[title]
+        for title in ("shrunk (reloaded)", "as designed (untrained)")
+    )
     assert [designed[name] for name in groups_lib.PRUNABLE] == [4] * 6
     assert [small[name] for name in groups_lib.PRUNABLE] == left
     assert designed["F1"] is None and small["F1"] >= small["EM"]
-    card = json.loads((run / "saved_model/compressed/model_card.json"
-                       ).read_text())
+    card = json.loads(
+        (run / "saved_model/compressed/model_card.json").read_text()
+    )
     assert list(card["units before"].values()) == [4] * 6
 
 
@@ -450,13 +643,25 @@ def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
     net = dead_net(questions)
     _, batch = next(sources.judged_batches(questions, 5))
     expected = scoring.net_function(net, questions.vectors)(batch)
-    np.savez(tmp_path / "in.npz", **{
-        long: batch[short] for short, long in serving.INPUTS.items()})
+    np.savez(
+        tmp_path / "in.npz",
+        **{long: batch[short] for short, long in serving.INPUTS.items()},
+    )
     folder = outcomes["runs"] / "exported" / "saved_model"
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, folder / "compressed",
-         tmp_path / "in.npz", tmp_path / "out.npz"], cwd=tmp_path,
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-c",
+            ALONE,
+            folder / "compressed",
+            tmp_path / "in.npz",
+            tmp_path / "out.npz",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(tmp_path / "out.npz") as file:
         assert {"start", "end"} <= set(file.files)
@@ -468,35 +673,55 @@ def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
     assert known["characters_of_a_word"] == batch["cx"].shape[-1]
     card = json.loads((folder / "compressed/model_card.json").read_text())
     assert card["units after"] == {
-        name: 4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE}
+        name: 4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE
+    }
 
 
 def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
     printed = ended(outcomes, "shrunk")
-    assert re.search(r"shrunk \(4, 4, 4, 4, 4, 4\) -> \(3, 2, 4, 4, 3, 1\)",
-                     printed)
+    assert re.search(
+        r"shrunk \(4, 4, 4, 4, 4, 4\) -> \(3, 2, 4, 4, 3, 1\)", printed
+    )
     with np.load(outcomes["runs"] / "shrunk" / "compressed.npz") as file:
         sizes = model_lib.sizes_of({name: file[name] for name in file.files})
     assert sizes["OutBwd"] == 1 and sizes["PreFwd"] == 4
     questions = read_questions(inputs)
     scores = scoring.score(
         scoring.net_function(dead_net(questions), questions.vectors),
-        questions, 6)
+        questions,
+        6,
+    )
     assert str(scores) in printed
 
 
 def test_flagfiles_are_the_authors_commands(outcomes):
-    common = {"mode": "train", "cluster": True, "len_opt": True,
-              "batch_size": 60, "hidden_size": 100, "num_steps": 10000,
-              "optimizer": "adam", "init_lr": .001, "zero_threshold": 4e-4,
-              "var_decay": .999, "input_keep_prob": .9, "l1wd": 0.,
-              "row_col_wd": 0., "structure_wd": 0., "freeze_mode": None,
-              "structured_sparsity": True, "group_config": None}
-    iss = {"structure_wd": .001, "group_config": "iss"}
+    common = {
+        "mode": "train",
+        "cluster": True,
+        "len_opt": True,
+        "batch_size": 60,
+        "hidden_size": 100,
+        "num_steps": 10000,
+        "optimizer": "adam",
+        "init_lr": 0.001,
+        "zero_threshold": 4e-4,
+        "var_decay": 0.999,
+        "input_keep_prob": 0.9,
+        "l1wd": 0.0,
+        "row_col_wd": 0.0,
+        "structure_wd": 0.0,
+        "freeze_mode": None,
+        "structured_sparsity": True,
+        "group_config": None,
+    }
+    iss = {"structure_wd": 0.001, "group_config": "iss"}
     expected = {
-        "baseline": {"input_keep_prob": .8}, "iss_finetune": iss,
+        "baseline": {"input_keep_prob": 0.8},
+        "iss_finetune": iss,
         "iss_finetune_scaled": {
-            **iss, "group_config": "bidaf/groups_hidden100_scaled.json"},
+            **iss,
+            "group_config": "bidaf/groups_hidden100_scaled.json",
+        },
         "iss_scratch": iss,
         "l1_finetune": {"l1wd": 2e-4, "structured_sparsity": False},
         "row_col_finetune": {"l1wd": 1e-4, "row_col_wd": 4e-4},

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_bidaf_cli import read_questions
 
 from bidaf import loading
 from bidaf import model as model_lib
@@ -9,36 +10,60 @@ from bidaf import run as run_lib
 from bidaf import train as train_lib
 from iss_rnns import pruning_flags
 from iss_rnns import runs
-from test_bidaf_cli import read_questions
 
 FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
-STEPS, PERIOD, STOP, SPARSITY = 12, 6, 8, .75
+STEPS, PERIOD, STOP, SPARSITY = 12, 6, 8, 0.75
 
 
 def new_net(questions):
-    return run_lib.fresh_net(model_lib.ModelConfig(
-        questions.sizes.word_vocab_size, questions.sizes.char_vocab_size,
-        questions.sizes.word_emb_size, hidden_size=4, char_emb_size=2,
-        char_out_size=3, out_channel_dims="3", highway_num_layers=1),
-                             questions, 5)
+    return run_lib.fresh_net(
+        model_lib.ModelConfig(
+            questions.sizes.word_vocab_size,
+            questions.sizes.char_vocab_size,
+            questions.sizes.word_emb_size,
+            hidden_size=4,
+            char_emb_size=2,
+            char_out_size=3,
+            out_channel_dims="3",
+            highway_num_layers=1,
+        ),
+        questions,
+        5,
+    )
 
 
 def train(questions, folder, resume=False):
     """A run with a group lasso on 2x4 blocks, of which 75 % go."""
     net = new_net(questions)
-    plan = pruning_flags.Settings.of({**dict.fromkeys(FLAGS), **dict(
-        pruning="glp", block_size="2x4", pruning_lasso=.001,
-        target_sparsity=SPARSITY, pruning_start=2, pruning_end=10,
-        pruning_frequency=3)}).plan(
-            STEPS / 10, 10, net.layer_types(), model_lib.LAYER_TYPES, None)
-    options = train_lib.Options(init_lr=.01, var_decay=.8, num_steps=STEPS,
-                                seed=2, pruning_plan=plan)
+    plan = pruning_flags.Settings.of(
+        {
+            **dict.fromkeys(FLAGS),
+            **{
+                "pruning": "glp",
+                "block_size": "2x4",
+                "pruning_lasso": 0.001,
+                "target_sparsity": SPARSITY,
+                "pruning_start": 2,
+                "pruning_end": 10,
+                "pruning_frequency": 3,
+            },
+        }
+    ).plan(STEPS / 10, 10, net.layer_types(), model_lib.LAYER_TYPES, None)
+    options = train_lib.Options(
+        init_lr=0.01, var_decay=0.8, num_steps=STEPS, seed=2, pruning_plan=plan
+    )
     assert options.method == "glp 2x4"
     run = runs.RunDirectory(folder, "run", resume=resume)
     trainer, _ = run_lib.train(
-        net, options, run_lib.Plan(6, PERIOD, 2, dump_answer=False,
-                                   dump_eval=False, cluster=True),
-        questions, run, resume)
+        net,
+        options,
+        run_lib.Plan(
+            6, PERIOD, 2, dump_answer=False, dump_eval=False, cluster=True
+        ),
+        questions,
+        run,
+        resume,
+    )
     return trainer, tuple(plan.schedules)
 
 
@@ -55,7 +80,7 @@ def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(tmp_path):
     loaded = loading.Loaded(resumed.net, resumed.averages, STEPS, pruned)
     zeros = [v.numpy() == 0 for v in matrices(loaded.net)]
     for each in zeros:
-        assert each.mean() == pytest.approx(SPARSITY, abs=.1)
+        assert each.mean() == pytest.approx(SPARSITY, abs=0.1)
     # Averages never reach zero by themselves.
     loaded.give_averages()
     for each, variable in zip(zeros, matrices(loaded.net)):

@@ -8,21 +8,30 @@ from bidaf import read_data
 from bidaf import sources
 
 MOST = 40  # words of a context, less than some have
-CONFIG = read_data.DataConfig(len_opt=True, word_count_th=1, char_count_th=2,
-                              batch_size=6, sent_size_th=MOST)
+CONFIG = read_data.DataConfig(
+    len_opt=True,
+    word_count_th=1,
+    char_count_th=2,
+    batch_size=6,
+    sent_size_th=MOST,
+)
 
 
 @pytest.fixture(name="questions", scope="module")
 def fixture_questions(tmp_path_factory):
     store = sources.open_store(
-        sources.SYNTHETIC, tmp_path_factory.mktemp("data"), 60, 40, 2)
+        sources.SYNTHETIC, tmp_path_factory.mktemp("data"), 60, 40, 2
+    )
     return sources.for_training(store, CONFIG)
 
 
 def test_all_of_dev_is_judged_whatever_the_filters(questions):
     part = questions.judged.part
-    judged = [index for chosen, _ in sources.judged_batches(questions, 7)
-              for index in chosen]
+    judged = [
+        index
+        for chosen, _ in sources.judged_batches(questions, 7)
+        for index in chosen
+    ]
     assert sorted(judged) == list(range(part.num_questions))
     assert questions.train.num_examples < questions.train.part.num_questions
 
@@ -37,8 +46,7 @@ def test_what_is_judged_is_not_cut(questions):
 
 
 def test_words_have_as_many_characters_in_both(questions):
-    assert (questions.sizes.max_word_size
-            == questions.judged_sizes.max_word_size)
+    assert questions.sizes.max_word_size == questions.judged_sizes.max_word_size
 
 
 def test_proof_is_on_short_and_long_contexts(questions):

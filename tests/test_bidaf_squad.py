@@ -9,15 +9,35 @@ from bidaf import squad
 from iss_rnns.errors import UserError
 
 CONTEXT = "Anna built the Old Mill in 1853. The Old Mill burned."
-DATA = {"version": "1.1", "data": [{
-    "title": "Mills", "paragraphs": [
-        {"context": "Nothing.", "qas": []},
-        {"context": CONTEXT, "qas": [
-            {"id": "a", "question": "Who?", "answers": [
-                {"text": "Anna", "answer_start": 0}]},
-            {"id": "b", "question": "What burned?", "answers": [
-                {"text": "Old Mill", "answer_start": 37},
-                {"text": "The Old Mill", "answer_start": 33}]}]}]}]}
+DATA = {
+    "version": "1.1",
+    "data": [
+        {
+            "title": "Mills",
+            "paragraphs": [
+                {"context": "Nothing.", "qas": []},
+                {
+                    "context": CONTEXT,
+                    "qas": [
+                        {
+                            "id": "a",
+                            "question": "Who?",
+                            "answers": [{"text": "Anna", "answer_start": 0}],
+                        },
+                        {
+                            "id": "b",
+                            "question": "What burned?",
+                            "answers": [
+                                {"text": "Old Mill", "answer_start": 37},
+                                {"text": "The Old Mill", "answer_start": 33},
+                            ],
+                        },
+                    ],
+                },
+            ],
+        }
+    ],
+}
 WHERE = r"file\.json: article 1 'Mills', paragraph 2, question 2 'b'"
 SHAPE = "; expected SQuAD v1.1: data > paragraphs > context, qas > id, "
 
@@ -48,17 +68,21 @@ ANSWER = (*QUESTION, "answers", 0)
 
 def test_content(tmp_path):
     read = squad.read(write(tmp_path, DATA))
-    article, = read.articles
+    (article,) = read.articles
     assert (read.version, article.title) == ("1.1", "Mills")
     empty, paragraph = article.paragraphs
     assert (empty.context, empty.questions) == ("Nothing.", ())
     assert paragraph.context == CONTEXT
     second = paragraph.questions[1]
     assert (second.id, second.text) == ("b", "What burned?")
-    assert second.answers == (squad.Answer("Old Mill", 37),
-                              squad.Answer("The Old Mill", 33))
+    assert second.answers == (
+        squad.Answer("Old Mill", 37),
+        squad.Answer("The Old Mill", 33),
+    )
     assert read.answer_texts() == {
-        "a": ["Anna"], "b": ["Old Mill", "The Old Mill"]}
+        "a": ["Anna"],
+        "b": ["Old Mill", "The Old Mill"],
+    }
 
 
 def test_byte_order_mark_and_missing_title(tmp_path):
@@ -67,33 +91,60 @@ def test_byte_order_mark_and_missing_title(tmp_path):
     assert squad.read(path).articles[0].title == ""
 
 
-@pytest.mark.parametrize("keys, field, message", [
-    ((), "data", r"file\.json: field 'data' is missing"),
-    (("data", 0), "paragraphs", "article 1 'Mills': field 'paragraphs' is"),
-    (("data", 0, "paragraphs", 1), "context",
-     "article 1 'Mills', paragraph 2: field 'context' is missing"),
-    (("data", 0, "paragraphs", 1), "qas", "paragraph 2: field 'qas' is mis"),
-    (QUESTION, "id", "paragraph 2, question 2: field 'id' is missing"),
-    (QUESTION, "question", WHERE + ": field 'question' is missing"),
-    (QUESTION, "answers", WHERE + ": field 'answers' is missing"),
-    (ANSWER, "text", WHERE + ", answer 1: field 'text' is missing"),
-    (ANSWER, "answer_start", WHERE + ", answer 1: field 'answer_start' is"),
-])
+@pytest.mark.parametrize(
+    "keys, field, message",
+    [
+        ((), "data", r"file\.json: field 'data' is missing"),
+        (("data", 0), "paragraphs", "article 1 'Mills': field 'paragraphs' is"),
+        (
+            ("data", 0, "paragraphs", 1),
+            "context",
+            "article 1 'Mills', paragraph 2: field 'context' is missing",
+        ),
+        (
+            ("data", 0, "paragraphs", 1),
+            "qas",
+            "paragraph 2: field 'qas' is mis",
+        ),
+        (QUESTION, "id", "paragraph 2, question 2: field 'id' is missing"),
+        (QUESTION, "question", WHERE + ": field 'question' is missing"),
+        (QUESTION, "answers", WHERE + ": field 'answers' is missing"),
+        (ANSWER, "text", WHERE + ", answer 1: field 'text' is missing"),
+        (ANSWER, "answer_start", WHERE + ", answer 1: field 'answer_start' is"),
+    ],
+)
 def test_missing_field(tmp_path, keys, field, message):
     path = write(tmp_path, changed(*keys, **{field: None}))
     with pytest.raises(UserError, match=message + ".*" + SHAPE):
         squad.read(path)
 
 
-@pytest.mark.parametrize("keys, values, message", [
-    (("data", 0, "paragraphs", 1), {"context": 7},
-     "field 'context' is 7, expected a text"),
-    (QUESTION, {"answers": {}}, WHERE + ": field 'answers' is .*, expected a "
-     "list"),
-    (ANSWER, {"answer_start": "37"}, "answer_start' is .*, expected a whole"),
-    (ANSWER, {"answer_start": True}, "answer_start' is .*, expected a whole"),
-    (("data", 0), {"paragraphs": ["x"]}, "paragraph 1 is no object"),
-])
+@pytest.mark.parametrize(
+    "keys, values, message",
+    [
+        (
+            ("data", 0, "paragraphs", 1),
+            {"context": 7},
+            "field 'context' is 7, expected a text",
+        ),
+        (
+            QUESTION,
+            {"answers": {}},
+            WHERE + ": field 'answers' is .*, expected a list",
+        ),
+        (
+            ANSWER,
+            {"answer_start": "37"},
+            "answer_start' is .*, expected a whole",
+        ),
+        (
+            ANSWER,
+            {"answer_start": True},
+            "answer_start' is .*, expected a whole",
+        ),
+        (("data", 0), {"paragraphs": ["x"]}, "paragraph 1 is no object"),
+    ],
+)
 def test_wrong_field(tmp_path, keys, values, message):
     with pytest.raises(UserError, match=message):
         squad.read(write(tmp_path, changed(*keys, **values)))
@@ -101,21 +152,32 @@ def test_wrong_field(tmp_path, keys, values, message):
 
 @pytest.mark.parametrize("content", [b"[1]", b'"x"', b"3"])
 def test_json_of_another_kind(tmp_path, content):
-    with pytest.raises(UserError, match=r"file\.json is no object" + ".*"
-                       + SHAPE):
+    with pytest.raises(
+        UserError, match=r"file\.json is no object" + ".*" + SHAPE
+    ):
         squad.read(write(tmp_path, content))
 
 
-@pytest.mark.parametrize("answer, message", [
-    ({"text": "Old Mill", "answer_start": 36},
-     ", answer 1: its text 'Old Mill' is not at answer_start 36, where the "
-     "context has ' Old Mil'; it occurs at 15$"),
-    ({"text": "New Mill", "answer_start": 15},
-     "where the context has 'Old Mill'; it does not occur in the context$"),
-    ({"text": "Anna", "answer_start": -4}, "at answer_start -4, "),
-    ({"text": "Anna", "answer_start": 999}, "where the context has ''; it "),
-    ({"text": " ", "answer_start": 4}, "its text is empty"),
-])
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (
+            {"text": "Old Mill", "answer_start": 36},
+            ", answer 1: its text 'Old Mill' is not at answer_start 36, where the "
+            "context has ' Old Mil'; it occurs at 15$",
+        ),
+        (
+            {"text": "New Mill", "answer_start": 15},
+            "where the context has 'Old Mill'; it does not occur in the context$",
+        ),
+        ({"text": "Anna", "answer_start": -4}, "at answer_start -4, "),
+        (
+            {"text": "Anna", "answer_start": 999},
+            "where the context has ''; it ",
+        ),
+        ({"text": " ", "answer_start": 4}, "its text is empty"),
+    ],
+)
 def test_broken_span(tmp_path, answer, message):
     path = write(tmp_path, changed(*ANSWER, **answer))
     with pytest.raises(UserError, match=WHERE + ".*" + message):
@@ -131,9 +193,13 @@ def test_spans_may_be_left_out(tmp_path):
 
 def test_two_questions_of_one_id(tmp_path):
     path = write(tmp_path, changed(*QUESTION, id="a"))
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             "question 2 'a': its id was given before, to .*paragraph 2, "
-            "question 1 'a'; every question needs an id of its own")):
+            "question 1 'a'; every question needs an id of its own"
+        ),
+    ):
         squad.read(path)
 
 
@@ -145,16 +211,22 @@ def test_no_question_at_all(tmp_path):
 
 def test_bad_utf8_names_the_question(tmp_path):
     data = json.dumps(DATA).encode().replace(b"What burned", b"What b\xfcrned")
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             WHERE + ": field 'question' is not UTF-8: byte 0xfc after 'What "
-            "b'; save the file as UTF-8$")):
+            "b'; save the file as UTF-8$"
+        ),
+    ):
         squad.read(write(tmp_path, data))
 
 
 def test_bad_utf8_elsewhere(tmp_path):
     data = json.dumps(DATA, indent=0).encode().replace(b'"1.1"', b'"\xe9"')
-    with pytest.raises(UserError, match=(
-            r"file\.json is not UTF-8: byte 0xe9 at offset \d+, line 2; ")):
+    with pytest.raises(
+        UserError,
+        match=(r"file\.json is not UTF-8: byte 0xe9 at offset \d+, line 2; "),
+    ):
         squad.read(write(tmp_path, data))
 
 
@@ -166,8 +238,10 @@ def test_lone_surrogate(tmp_path):
 
 def test_no_json(tmp_path):
     path = write(tmp_path, b'{"data": [\n  {"title" "x"}]}')
-    with pytest.raises(UserError, match=(
-            r"SQuAD file .*file\.json is no JSON: .* at line 2, column 12")):
+    with pytest.raises(
+        UserError,
+        match=(r"SQuAD file .*file\.json is no JSON: .* at line 2, column 12"),
+    ):
         squad.read(path)
 
 
@@ -177,6 +251,7 @@ def test_nested_too_deeply(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=(
-            r"cannot read SQuAD file .*file\.json: No such file")):
+    with pytest.raises(
+        UserError, match=(r"cannot read SQuAD file .*file\.json: No such file")
+    ):
         squad.read(tmp_path / "file.json")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from typing import List
 
 import numpy as np
 import pytest
@@ -12,19 +11,28 @@ from bidaf import store
 from iss_rnns.errors import UserError
 
 WORDS = ["", "a", "über", "日本", "\x00"]
-VECTORS = np.array([[0.5, -1.25], [3., 4.]], np.float32)
+VECTORS = np.array([[0.5, -1.25], [3.0, 4.0]], np.float32)
 
 
 def part(**changes):
-    fields = {field.name: ["x", "é y"] if field.type == List[str]
-              else np.arange(4, dtype=np.int32)
-              for field in dataclasses.fields(store.Part)}
+    fields = {
+        field.name: ["x", "é y"]
+        if field.type == list[str]
+        else np.arange(4, dtype=np.int32)
+        for field in dataclasses.fields(store.Part)
+    }
     return store.Part(**{**fields, **changes})
 
 
 def write(folder, words=WORDS, **parts):
-    return store.write(folder, {"glove_dim": 2}, words, ["b", "ü"], VECTORS,
-                       parts or {"train": part(), "dev": part(ids=[])})
+    return store.write(
+        folder,
+        {"glove_dim": 2},
+        words,
+        ["b", "ü"],
+        VECTORS,
+        parts or {"train": part(), "dev": part(ids=[])},
+    )
 
 
 def test_everything_comes_back(tmp_path):
@@ -45,9 +53,13 @@ def test_everything_comes_back(tmp_path):
 
 
 def test_missing_store(tmp_path):
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             r"no preprocessed data at .*store\.npz; make it with `python -m "
-            "bidaf.prepro --train FILE --dev FILE --glove FILE --out ")):
+            "bidaf.prepro --train FILE --dev FILE --glove FILE --out "
+        ),
+    ):
         store.Store(tmp_path)
 
 
@@ -60,9 +72,13 @@ def test_missing_part(tmp_path):
 def test_damaged_store(tmp_path, keep):
     path = write(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             r"store\.npz is damaged or no preprocessed data \(reading 'meta'"
-            r".*\); preprocess it anew$")):
+            r".*\); preprocess it anew$"
+        ),
+    ):
         store.Store(path)
 
 
@@ -70,18 +86,22 @@ def test_a_damaged_array(tmp_path):
     path = write(tmp_path)
     data = bytearray(path.read_bytes())
     place = data.index(b"words.npy") + 60
-    data[place:place + 30] = bytes(30)
+    data[place : place + 30] = bytes(30)
     path.write_bytes(data)
     with pytest.raises(UserError, match="is damaged .*reading 'words'"):
-        store.Store(path).words
+        _ = store.Store(path).words
 
 
 def test_store_of_another_format(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "FORMAT", 99)
     path = write(tmp_path)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=(
-            "has format 99, this version reads format 1; preprocess it anew")):
+    with pytest.raises(
+        UserError,
+        match=(
+            "has format 99, this version reads format 1; preprocess it anew"
+        ),
+    ):
         store.Store(path)
 
 
@@ -105,16 +125,21 @@ def test_old_store_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=re.escape(
-            f"cannot write {tmp_path / 'file' / 'store.npz'}: ")):
+    with pytest.raises(
+        UserError,
+        match=re.escape(f"cannot write {tmp_path / 'file' / 'store.npz'}: "),
+    ):
         write(tmp_path / "file")
 
 
 def test_meta_is_json(tmp_path):
     with np.load(write(tmp_path)) as arrays:
         meta = json.loads(arrays["meta"].tobytes())
-    assert meta == {"glove_dim": 2, "format": store.FORMAT,
-                    "parts": ["train", "dev"]}
+    assert meta == {
+        "glove_dim": 2,
+        "format": store.FORMAT,
+        "parts": ["train", "dev"],
+    }
 
 
 def save(path, **arrays):
@@ -122,13 +147,16 @@ def save(path, **arrays):
         np.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("meta", [
-    b"{", b"\xff", b"[1]", b"3", b"null"])
+@pytest.mark.parametrize("meta", [b"{", b"\xff", b"[1]", b"3", b"null"])
 def test_archive_with_other_content(tmp_path, meta):
     save(tmp_path / store.FILE, meta=np.frombuffer(meta, np.uint8))
-    with pytest.raises(UserError, match=(
+    with pytest.raises(
+        UserError,
+        match=(
             r"is damaged or no preprocessed data \(reading 'meta': [^\n]*\); "
-            "preprocess it anew$")):
+            "preprocess it anew$"
+        ),
+    ):
         store.Store(tmp_path)
 
 
@@ -143,7 +171,9 @@ def test_texts_that_are_not_utf8(tmp_path):
     path = write(tmp_path)
     with np.load(path) as arrays:
         arrays = dict(arrays)
-    save(path, **{**arrays, "words": np.full(
-        arrays["words"].shape, 0xff, np.uint8)})
+    save(
+        path,
+        **{**arrays, "words": np.full(arrays["words"].shape, 0xFF, np.uint8)},
+    )
     with pytest.raises(UserError, match="reading 'words': 'utf-8' codec"):
-        store.Store(path).words
+        _ = store.Store(path).words

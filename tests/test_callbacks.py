@@ -23,34 +23,40 @@ def keras_model(optimizer=None, graph=False):
     hidden = tf.keras.layers.RNN(cell)(inputs)
     dense = tf.keras.layers.Dense(2, name="dense")
     model = tf.keras.Model(inputs, dense(hidden))
-    model.compile(optimizer or tf.keras.optimizers.SGD(0.1), "mse",
-                  run_eagerly=not graph)
-    return model, cells.iss_group(
-        "lstm", cell, [groups.whole(dense.kernel, 0)])
+    model.compile(
+        optimizer or tf.keras.optimizers.SGD(0.1), "mse", run_eagerly=not graph
+    )
+    return model, cells.iss_group("lstm", cell, [groups.whole(dense.kernel, 0)])
 
 
 def data(count=BATCH):
     rng = np.random.default_rng(0)
-    return (rng.normal(size=(count, TIME, INPUTS)).astype(np.float32),
-            rng.normal(size=(count, 2)).astype(np.float32))
+    return (
+        rng.normal(size=(count, TIME, INPUTS)).astype(np.float32),
+        rng.normal(size=(count, 2)).astype(np.float32),
+    )
 
 
 def fit(model, *hooks, epochs=1):
-    return model.fit(*data(), batch_size=BATCH, epochs=epochs, verbose=0,
-                     shuffle=False, callbacks=list(hooks)).history
+    return model.fit(
+        *data(),
+        batch_size=BATCH,
+        epochs=epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=list(hooks),
+    ).history
 
 
 def kill(group, units):
     """Zeroes units of a group, companions too."""
     dead = np.zeros(group.size, np.float32)
-    dead[units] = 1.
+    dead[units] = 1.0
     for variable, line in group.spread(dead, companions=True):
-        variable.assign(tf.where(line > 0, tf.zeros_like(variable),
-                                 variable))
+        variable.assign(tf.where(line > 0, tf.zeros_like(variable), variable))
 
 
 class TestPenalties:
-
     def test_group_lasso_joins_the_loss_of_a_keras_model(self):
         model, group = keras_model()
         plain = model.evaluate(*data(), verbose=0)
@@ -63,8 +69,14 @@ class TestPenalties:
         for strength in (None, 0.3):
             model, group = keras_model()
             before = model.get_weights()
-            fit(model, *([] if strength is None else
-                         [callbacks.GroupLasso([group], strength)]))
+            fit(
+                model,
+                *(
+                    []
+                    if strength is None
+                    else [callbacks.GroupLasso([group], strength)]
+                ),
+            )
             weights.append(model.get_weights())
         model, group = keras_model()
         for ours, start in zip(model.get_weights(), before):
@@ -73,22 +85,24 @@ class TestPenalties:
             penalty = regularizers.group_lasso([group], 0.3)
         gradients = tape.gradient(penalty, model.trainable_variables)
         for plain, penalized, gradient in zip(*weights, gradients):
-            expected = 0. if gradient is None else -0.1 * gradient.numpy()
-            np.testing.assert_allclose(penalized - plain, expected
-                                       + np.zeros_like(plain), atol=1e-6)
+            expected = 0.0 if gradient is None else -0.1 * gradient.numpy()
+            np.testing.assert_allclose(
+                penalized - plain, expected + np.zeros_like(plain), atol=1e-6
+            )
 
     def test_a_strength_by_epoch_holds_from_its_epoch_on(self):
-        model, group = keras_model(tf.keras.optimizers.SGD(0.))
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0))
         plain = fit(model)["loss"][0]
-        penalty = float(regularizers.group_lasso([group], 1.))
+        penalty = float(regularizers.group_lasso([group], 1.0))
         lasso = callbacks.GroupLasso([group], lambda epoch: [0.3, 0.1][epoch])
         losses = fit(model, lasso, epochs=2)["loss"]
         np.testing.assert_allclose(
-            losses, [plain + 0.3 * penalty, plain + 0.1 * penalty], rtol=1e-5)
+            losses, [plain + 0.3 * penalty, plain + 0.1 * penalty], rtol=1e-5
+        )
 
     @pytest.mark.parametrize("graph", [False, True])
     def test_a_second_fit_does_not_count_it_twice(self, graph):
-        model, group = keras_model(tf.keras.optimizers.SGD(0.), graph)
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0), graph)
         callback = callbacks.GroupLasso([group], 0.3)
         first = fit(model, callback)["loss"][0]
         assert model.losses == []
@@ -99,42 +113,52 @@ class TestPenalties:
         assert without < first
 
     def test_two_penalties_add_up_and_leave_together(self):
-        model, group = keras_model(tf.keras.optimizers.SGD(0.))
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0))
         plain = fit(model)["loss"][0]
         lasso = callbacks.GroupLasso([group], 0.3)
         l1 = callbacks.WeightPenalty("l1", 0.2)
         loss = fit(model, lasso, l1)["loss"][0]
         np.testing.assert_allclose(
-            loss, plain + regularizers.group_lasso([group], 0.3)
-            + regularizers.l1(model.trainable_variables, 0.2), rtol=1e-5)
+            loss,
+            plain
+            + regularizers.group_lasso([group], 0.3)
+            + regularizers.l1(model.trainable_variables, 0.2),
+            rtol=1e-5,
+        )
         assert fit(model)["loss"][0] == plain
 
     @pytest.mark.parametrize("kind", ["l1", "l2"])
     def test_weight_penalty_leaves_out_by_name(self, kind):
-        model, _ = keras_model(tf.keras.optimizers.SGD(0.))
+        model, _ = keras_model(tf.keras.optimizers.SGD(0.0))
         plain = fit(model)["loss"][0]
-        loss = fit(model, callbacks.WeightPenalty(
-            kind, 0.2, exclude=("dense/kernel", "dense/bias")))["loss"][0]
-        covered = [v for v in model.trainable_variables
-                   if "dense" not in v.name]
+        loss = fit(
+            model,
+            callbacks.WeightPenalty(
+                kind, 0.2, exclude=("dense/kernel", "dense/bias")
+            ),
+        )["loss"][0]
+        covered = [
+            v for v in model.trainable_variables if "dense" not in v.name
+        ]
         assert len(covered) == 3
         np.testing.assert_allclose(
-            loss - plain, getattr(regularizers, kind)(covered, 0.2),
-            rtol=1e-4)
+            loss - plain, getattr(regularizers, kind)(covered, 0.2), rtol=1e-4
+        )
 
     def test_arguments_are_checked(self):
-        with pytest.raises(ValueError, match="strength must be a number >= "
-                                             "0, got -1"):
+        with pytest.raises(
+            ValueError, match="strength must be a number >= 0, got -1"
+        ):
             callbacks.GroupLasso([], -1)
         with pytest.raises(ValueError, match="got nan"):
             callbacks.WeightPenalty("l1", float("nan"))
-        with pytest.raises(ValueError, match="kind must be 'l1' or 'l2', got "
-                                             "'l3'"):
-            callbacks.WeightPenalty("l3", 1.)
+        with pytest.raises(
+            ValueError, match="kind must be 'l1' or 'l2', got 'l3'"
+        ):
+            callbacks.WeightPenalty("l3", 1.0)
 
 
 class TestThresholdZeroing:
-
     @pytest.mark.parametrize("graph", [False, True])
     def test_after_every_update_on_all_trainable_variables(self, graph):
         model, _ = keras_model(graph=graph)
@@ -149,13 +173,14 @@ class TestThresholdZeroing:
 
         fit(model, callbacks.ThresholdZeroing(threshold), Look(), epochs=3)
         assert seen and not any(seen)
-        values = np.concatenate([v.numpy().ravel()
-                                 for v in model.trainable_variables])
+        values = np.concatenate(
+            [v.numpy().ravel() for v in model.trainable_variables]
+        )
         assert (values == 0).any() and (values != 0).any()
 
     def test_is_gone_after_training(self):
         model, _ = keras_model()
-        fit(model, callbacks.ThresholdZeroing(10.))
+        fit(model, callbacks.ThresholdZeroing(10.0))
         assert not any(w.any() for w in model.get_weights())
         fit(model)
         assert any(w.any() for w in model.get_weights())
@@ -163,19 +188,19 @@ class TestThresholdZeroing:
     def test_given_variables_only(self):
         model, _ = keras_model()
         kernel, *others = model.trainable_variables
-        fit(model, callbacks.ThresholdZeroing(10., [kernel]))
+        fit(model, callbacks.ThresholdZeroing(10.0, [kernel]))
         assert not kernel.numpy().any()
         assert all(v.numpy().any() for v in others)
 
     def test_before_an_evaluation(self):
         model, _ = keras_model()
-        callback = callbacks.ThresholdZeroing(10.)
+        callback = callbacks.ThresholdZeroing(10.0)
         model.evaluate(*data(), verbose=0, callbacks=[callback])
         assert not any(w.any() for w in model.get_weights())
 
     def test_threshold_zero_is_off(self):
         weights = []
-        for hooks in ([], [callbacks.ThresholdZeroing(0.)]):
+        for hooks in ([], [callbacks.ThresholdZeroing(0.0)]):
             model, _ = keras_model()
             fit(model, *hooks)
             weights.append(model.get_weights())
@@ -184,41 +209,48 @@ class TestThresholdZeroing:
 
     def test_checked(self):
         with pytest.raises(ValueError, match="threshold must be a number"):
-            callbacks.ThresholdZeroing(-1.)
+            callbacks.ThresholdZeroing(-1.0)
 
 
 class TestFreezeZeros:
-
     def test_elements_stay_zero(self):
         model, _ = keras_model()
         zeros = []
         rng = np.random.default_rng(0)
         for v in model.trainable_variables:
             zeros.append(rng.random(v.shape) < 0.5)
-            v.assign(np.where(zeros[-1], 0., v + 1.))
+            v.assign(np.where(zeros[-1], 0.0, v + 1.0))
         before = model.get_weights()
         fit(model, callbacks.FreezeZeros("element"), epochs=3)
         for v, zero, old in zip(model.trainable_variables, zeros, before):
             assert not v.numpy()[zero].any()
             assert (v.numpy()[~zero] != old[~zero]).any()
 
-    @pytest.mark.parametrize("optimizer, graph", [
-        ("adam", True), ("adam", False), ("sgd", False)])
+    @pytest.mark.parametrize(
+        "optimizer, graph", [("adam", True), ("adam", False), ("sgd", False)]
+    )
     def test_dead_groups_stay_dead_whatever_the_momentum(
-            self, optimizer, graph):
+        self, optimizer, graph
+    ):
         """Living units move, from exact zeros too."""
         model, group = keras_model(optimizer, graph)
         fit(model, epochs=3)  # gathers momentum
         kill(group, [1, 3])
         lone_zero = model.trainable_variables[0]  # kernel, unit 0 is alive
-        lone_zero.assign(tf.tensor_scatter_nd_update(
-            lone_zero, [[0, 0]], [0.]))
+        lone_zero.assign(
+            tf.tensor_scatter_nd_update(lone_zero, [[0, 0]], [0.0])
+        )
         fit(model, callbacks.FreezeZeros("group", [group]), epochs=3)
         assert group.alive().numpy().tolist() == [
-            True, False, True, False, True]
+            True,
+            False,
+            True,
+            False,
+            True,
+        ]
         for s in group.companions:  # biases of dead units too
             assert not s.variable.numpy()[[s.start + 1, s.start + 3]].any()
-        assert lone_zero.numpy()[0, 0] != 0.
+        assert lone_zero.numpy()[0, 0] != 0.0
         # Without the callback an active unit's reader would wake it up.
         bias = group.companions[0].variable
         bias.assign(tf.ones_like(bias))
@@ -226,24 +258,26 @@ class TestFreezeZeros:
         assert group.alive().numpy().all()
 
     def test_arguments_are_checked(self):
-        with pytest.raises(ValueError, match="'element' or 'group', got "
-                                             "'row'"):
+        with pytest.raises(ValueError, match="'element' or 'group', got 'row'"):
             callbacks.FreezeZeros("row")
         with pytest.raises(ValueError, match="'group' needs groups"):
             callbacks.FreezeZeros("group")
 
 
 class TestSparsityLogger:
-
     def test_logs_units_and_fractions(self):
-        model, group = keras_model(tf.keras.optimizers.SGD(0.))
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0))
         kill(group, [2])
         history = fit(model, callbacks.SparsityLogger([group]))
         assert history["units/lstm"] == [UNITS - 1]
         dense = model.layers[-1].kernel.name[:-2]
         np.testing.assert_allclose(
-            [history[f"{dense}_{kind}_sparsity"][0]
-             for kind in ("elt", "row", "col")], [1 / UNITS, 1 / UNITS, 0.])
+            [
+                history[f"{dense}_{kind}_sparsity"][0]
+                for kind in ("elt", "row", "col")
+            ],
+            [1 / UNITS, 1 / UNITS, 0.0],
+        )
         assert f"{model.layers[-1].bias.name[:-2]}_elt_sparsity" in history
 
     def test_alive_units_above_a_norm(self):
@@ -258,12 +292,18 @@ def test_nan_stops_with_the_step():
     x, y = data()
     x[5] = np.nan
     with pytest.raises(FloatingPointError, match="became nan at step 2$"):
-        model.fit(x, y, batch_size=4, shuffle=False, verbose=0,
-                  callbacks=[callbacks.StopOnNaN(["loss"])])
+        model.fit(
+            x,
+            y,
+            batch_size=4,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callbacks.StopOnNaN(["loss"])],
+        )
 
 
 def test_hooks_run_in_order_and_see_the_gradients():
-    model, _ = keras_model(tf.keras.optimizers.SGD(1.))
+    model, _ = keras_model(tf.keras.optimizers.SGD(1.0))
     before = model.get_weights()
 
     class Half(callbacks.UpdateHook):
@@ -272,7 +312,7 @@ def test_hooks_run_in_order_and_see_the_gradients():
 
     class Add(callbacks.UpdateHook):
         def before_update(self, gradients):
-            return [(g + 1., v) for g, v in gradients]
+            return [(g + 1.0, v) for g, v in gradients]
 
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean((model(data()[0]) - data()[1]) ** 2)
@@ -280,4 +320,5 @@ def test_hooks_run_in_order_and_see_the_gradients():
     fit(model, Half(), Add())
     for new, old, gradient in zip(model.get_weights(), before, gradients):
         np.testing.assert_allclose(
-            new, old - (0.5 * gradient.numpy() + 1.), atol=1e-5)
+            new, old - (0.5 * gradient.numpy() + 1.0), atol=1e-5
+        )

@@ -12,8 +12,8 @@ from iss_rnns.callbacks import pruning
 
 SHAPES = (6, 7), (9, 5)
 SIZES = [r * c for r, c in SHAPES]
-STEPS, RATE = 40, 1.
-START, RAMP, END, FREQUENCY, Q, PHI = 5, 15, 32, 3, 4., 1.5
+STEPS, RATE = 40, 1.0
+START, RAMP, END, FREQUENCY, Q, PHI = 5, 15, 32, 3, 4.0, 1.5
 
 
 class Linear(tf.keras.Model):
@@ -23,10 +23,13 @@ class Linear(tf.keras.Model):
         super().__init__()
         rng = np.random.default_rng(0)
         self.matrices = [
-            self.add_weight(name=f"matrix_{i}", shape=shape,
-                            initializer=tf.constant_initializer(
-                                rng.normal(size=shape)))
-            for i, shape in enumerate(SHAPES)]
+            self.add_weight(
+                name=f"matrix_{i}",
+                shape=shape,
+                initializer=tf.constant_initializer(rng.normal(size=shape)),
+            )
+            for i, shape in enumerate(SHAPES)
+        ]
         self.built = True
 
     def call(self, inputs):
@@ -38,15 +41,18 @@ def data():
     """Some gradients are large, so that pruned weights come back."""
     rng = np.random.default_rng(1)
     shape = STEPS, 1, sum(SIZES)
-    return (rng.normal(size=shape)
-            * np.where(rng.random(shape) < .01, 50, 1)).astype(np.float32)
+    return (
+        rng.normal(size=shape) * np.where(rng.random(shape) < 0.01, 50, 1)
+    ).astype(np.float32)
 
 
-def compiled(momentum=0., graph=False):
+def compiled(momentum=0.0, graph=False):
     model = Linear()
-    model.compile(tf.keras.optimizers.SGD(RATE, momentum=momentum),
-                  lambda _, output: tf.reduce_sum(output),
-                  run_eagerly=not graph)
+    model.compile(
+        tf.keras.optimizers.SGD(RATE, momentum=momentum),
+        lambda _, output: tf.reduce_sum(output),
+        run_eagerly=not graph,
+    )
     return model
 
 
@@ -64,29 +70,38 @@ class Watch(tf.keras.callbacks.Callback):
 def fit(model, callbacks, x=None):
     x = data() if x is None else x
     watch = Watch()
-    model.fit(tf.data.Dataset.from_tensor_slices((x, x[..., :1])), verbose=0,
-              callbacks=[*callbacks, watch])
+    model.fit(
+        tf.data.Dataset.from_tensor_slices((x, x[..., :1])),
+        verbose=0,
+        callbacks=[*callbacks, watch],
+    )
     return watch.seen
 
 
 # The papers, in NumPy.
 
+
 def narang(step, q, elements=1):
     """Threshold of an update step, None at the others."""
     if not (START < step < END and step % FREQUENCY == 0):
         return None
-    theta = (2 * q * FREQUENCY * elements ** .25
-             / (2 * (RAMP - START) + 3 * (END - RAMP)))
+    theta = (
+        2
+        * q
+        * FREQUENCY
+        * elements**0.25
+        / (2 * (RAMP - START) + 3 * (END - RAMP))
+    )
     if step < RAMP:
         return theta * (step - START + 1) / FREQUENCY
-    return (theta * (RAMP - START + 1)
-            + PHI * theta * (step - RAMP + 1)) / FREQUENCY
+    return (
+        theta * (RAMP - START + 1) + PHI * theta * (step - RAMP + 1)
+    ) / FREQUENCY
 
 
 def cubic(step, target):
     """Sparsity of an update step, None at the others."""
-    if not START <= step <= END or (
-            (step - START) % FREQUENCY and step != END):
+    if not START <= step <= END or ((step - START) % FREQUENCY and step != END):
         return None
     return target - target * (1 - (step - START) / (END - START)) ** 3
 
@@ -108,7 +123,7 @@ def block_scores(matrix, block):
 
 def expand(keep, block, shape):
     full = np.kron(keep, np.ones(block)) > 0
-    return full[:shape[0], :shape[1]]
+    return full[: shape[0], : shape[1]]
 
 
 def simulate(amount, kind, block=(1, 1), revive=True):
@@ -118,18 +133,18 @@ def simulate(amount, kind, block=(1, 1), revive=True):
     history = []
     for step, gradient in enumerate(data()[:, 0]):
         for i, part in enumerate(np.split(gradient, [SIZES[0]])):
-            weights[i] = weights[i] - np.float32(RATE) * part.reshape(
-                SHAPES[i])
+            weights[i] = weights[i] - np.float32(RATE) * part.reshape(SHAPES[i])
             value = amount[i](step)
             if value is not None:
                 scores = block_scores(
-                    weights[i] if revive else weights[i] * masks[i], block)
+                    weights[i] if revive else weights[i] * masks[i], block
+                )
                 if kind == "threshold":
                     keep = scores >= value
                 else:
                     keep = np.ones(scores.size, bool)
                     order = np.argsort(scores.ravel(), kind="stable")
-                    keep[order[:int(np.round(value * scores.size))]] = False
+                    keep[order[: int(np.round(value * scores.size))]] = False
                     keep = keep.reshape(scores.shape)
                 keep = expand(keep, block, SHAPES[i])
                 masks[i] = keep if revive else keep & masks[i]
@@ -139,43 +154,60 @@ def simulate(amount, kind, block=(1, 1), revive=True):
 
 
 def threshold(q, elements=1):
-    return schedules.NarangThreshold(q, START, RAMP, END, FREQUENCY, PHI,
-                                     elements)
+    return schedules.NarangThreshold(
+        q, START, RAMP, END, FREQUENCY, PHI, elements
+    )
 
 
 def modes():
     """name -> (callback on a model, what NumPy says)."""
-    cube = schedules.CubicSparsity(.85, START, END, FREQUENCY)
-    cubes = [lambda step: cubic(step, .85)] * 2
+    cube = schedules.CubicSparsity(0.85, START, END, FREQUENCY)
+    cubes = [lambda step: cubic(step, 0.85)] * 2
     return {
         "gradual": (
-            lambda m: pruning.GradualPruning(m, [threshold(Q),
-                                                 threshold(2.)]),
-            lambda: simulate([lambda s: narang(s, Q),
-                              lambda s: narang(s, 2.)], "threshold")),
+            lambda m: pruning.GradualPruning(m, [threshold(Q), threshold(2.0)]),
+            lambda: simulate(
+                [lambda s: narang(s, Q), lambda s: narang(s, 2.0)], "threshold"
+            ),
+        ),
         "gradual to a sparsity": (
             lambda m: pruning.GradualPruning(m, cube),
-            lambda: simulate(cubes, "sparsity")),
+            lambda: simulate(cubes, "sparsity"),
+        ),
         "hard": (
             lambda m: pruning.GradualPruning(
-                m, schedules.ConstantSparsity(.7, START)),
-            lambda: simulate([lambda step: hard(step, .7)] * 2, "sparsity")),
+                m, schedules.ConstantSparsity(0.7, START)
+            ),
+            lambda: simulate([lambda step: hard(step, 0.7)] * 2, "sparsity"),
+        ),
         "blocks": (
-            lambda m: pruning.BlockPruning(m, threshold(8., 6), (2, 3)),
-            lambda: simulate([lambda s: narang(s, 8., 6)] * 2, "threshold",
-                             (2, 3), revive=False)),
+            lambda m: pruning.BlockPruning(m, threshold(8.0, 6), (2, 3)),
+            lambda: simulate(
+                [lambda s: narang(s, 8.0, 6)] * 2,
+                "threshold",
+                (2, 3),
+                revive=False,
+            ),
+        ),
         "blocks to a sparsity": (
             lambda m: pruning.BlockPruning(m, cube, (4, 4)),
-            lambda: simulate(cubes, "sparsity", (4, 4), revive=False)),
+            lambda: simulate(cubes, "sparsity", (4, 4), revive=False),
+        ),
         "blocks that may come back": (
             lambda m: pruning.BlockPruning(m, cube, (4, 2), revive=True),
-            lambda: simulate(cubes, "sparsity", (4, 2))),
+            lambda: simulate(cubes, "sparsity", (4, 2)),
+        ),
     }
 
 
-@pytest.mark.parametrize("name, graph", [
-    *((name, False) for name in modes()), ("gradual", True),
-    ("blocks to a sparsity", True)])
+@pytest.mark.parametrize(
+    "name, graph",
+    [
+        *((name, False) for name in modes()),
+        ("gradual", True),
+        ("blocks to a sparsity", True),
+    ],
+)
 def test_weights_are_the_papers_at_every_step(name, graph):
     make, numpy_run = modes()[name]
     model = compiled(graph=graph)
@@ -187,36 +219,47 @@ def test_weights_are_the_papers_at_every_step(name, graph):
             np.testing.assert_array_equal(a == 0, b == 0, f"step {step}")
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     zeros = sum((w == 0).sum() for w in expected[-1])
-    assert .2 < zeros / sum(SIZES) < 1
+    assert 0.2 < zeros / sum(SIZES) < 1
     assert math.isclose(callback.sparsity(), zeros / sum(SIZES))
 
 
-@pytest.mark.parametrize("name, revived", [
-    ("gradual", True), ("gradual to a sparsity", True), ("hard", False),
-    ("blocks", False), ("blocks to a sparsity", False),
-    ("blocks that may come back", True)])
+@pytest.mark.parametrize(
+    "name, revived",
+    [
+        ("gradual", True),
+        ("gradual to a sparsity", True),
+        ("hard", False),
+        ("blocks", False),
+        ("blocks to a sparsity", False),
+        ("blocks that may come back", True),
+    ],
+)
 def test_who_comes_back_and_until_when(name, revived):
     """Weights while pruning runs, blocks never; after the end nobody."""
     model = compiled()
-    history = [np.concatenate([m.ravel() for m in matrices]) == 0 for matrices
-               in fit(model, [modes()[name][0](model.matrices)])]
-    back = [(before & ~after).any()
-            for before, after in zip(history, history[1:])]
+    history = [
+        np.concatenate([m.ravel() for m in matrices]) == 0
+        for matrices in fit(model, [modes()[name][0](model.matrices)])
+    ]
+    back = [
+        (before & ~after).any() for before, after in zip(history, history[1:])
+    ]
     assert any(back[:END]) == revived
     assert not any(back[END:])
     np.testing.assert_array_equal(history[END], history[-1])
     assert not any(zeros.any() for zeros in history[:START])
 
 
-@pytest.mark.parametrize("name", ["gradual to a sparsity", "hard",
-                                  "blocks to a sparsity"])
+@pytest.mark.parametrize(
+    "name", ["gradual to a sparsity", "hard", "blocks to a sparsity"]
+)
 def test_sparsity_never_falls_and_reaches_the_target(name):
     model = compiled()
     history = fit(model, [modes()[name][0](model.matrices)])
     zeros = [sum((m == 0).sum() for m in matrices) for matrices in history]
     assert zeros == sorted(zeros)
     if not name.startswith("blocks"):
-        target = .7 if name == "hard" else .85
+        target = 0.7 if name == "hard" else 0.85
         assert zeros[-1] == sum(round(target * size) for size in SIZES)
 
 
@@ -224,18 +267,18 @@ def test_sparsity_never_falls_and_reaches_the_target(name):
 def test_a_run_goes_on_exactly_from_any_step(name, tmp_path):
     """Momentum on; weights that are 0 without a mask stay unmasked."""
     make, _ = modes()[name]
-    whole = compiled(.9)
-    whole.matrices[0].assign(tf.tensor_scatter_nd_update(
-        whole.matrices[0], [[0, 0]], [0.]))
+    whole = compiled(0.9)
+    whole.matrices[0].assign(
+        tf.tensor_scatter_nd_update(whole.matrices[0], [[0, 0]], [0.0])
+    )
     start = whole.get_weights()
     expected = fit(whole, [make(whole.matrices)])
     for stop in (16, END + 2):
-        first = compiled(.9)
+        first = compiled(0.9)
         first.set_weights(start)
         fit(first, [make(first.matrices)], data()[:stop])
-        path = tf.train.Checkpoint(model=first).write(
-            str(tmp_path / f"{stop}"))
-        second = compiled(.9)
+        path = tf.train.Checkpoint(model=first).write(str(tmp_path / f"{stop}"))
+        second = compiled(0.9)
         second.optimizer.build(second.trainable_variables)
         status = tf.train.Checkpoint(model=second).read(path)
         status.assert_existing_objects_matched()
@@ -253,17 +296,25 @@ def test_a_model_has_masks_for_one_callback():
     model = tf.keras.Sequential(layers)
     model.build([None, 4])
     model.compile("sgd", "mse")
-    first, second = (pruning.GradualPruning(
-        [layer.kernel], schedules.ConstantSparsity(.5, 0)) for layer in layers)
+    first, second = (
+        pruning.GradualPruning(
+            [layer.kernel], schedules.ConstantSparsity(0.5, 0)
+        )
+        for layer in layers
+    )
     with pytest.raises(ValueError, match="another callback prunes this model"):
-        model.fit(np.ones([2, 4]), np.ones([2, 4]), verbose=0,
-                  callbacks=[first, second])
+        model.fit(
+            np.ones([2, 4]),
+            np.ones([2, 4]),
+            verbose=0,
+            callbacks=[first, second],
+        )
 
 
 def test_a_second_fit_of_the_same_model_goes_on_too():
     make, _ = modes()["gradual"]
-    expected = fit((whole := compiled(.9)), [make(whole.matrices)])[-1]
-    model = compiled(.9)
+    expected = fit((whole := compiled(0.9)), [make(whole.matrices)])[-1]
+    model = compiled(0.9)
     fit(model, [make(model.matrices)], data()[:13])
     fit(model, [make(model.matrices)], data()[13:])
     for a, b in zip(model.matrices, expected):
@@ -278,13 +329,17 @@ def test_without_the_callback_training_is_free_again():
     assert all(m.numpy().all() for m in model.matrices)
 
 
-@pytest.mark.parametrize("scores, fraction, expected", [
-    ([3., 1., 2., 0.], .5, [1, 0, 1, 0]),
-    ([1., 1., 1., 1.], .5, [0, 0, 1, 1]),
-    ([0., 0., 5., 0.], .5, [0, 0, 1, 1]),
-    ([2., 1.], 0., [1, 1]),
-    ([2., 1.], 1., [0, 0]),
-    ([1e-30, 1e30, 1e-38, 1.], .25, [1, 1, 0, 1])])
+@pytest.mark.parametrize(
+    "scores, fraction, expected",
+    [
+        ([3.0, 1.0, 2.0, 0.0], 0.5, [1, 0, 1, 0]),
+        ([1.0, 1.0, 1.0, 1.0], 0.5, [0, 0, 1, 1]),
+        ([0.0, 0.0, 5.0, 0.0], 0.5, [0, 0, 1, 1]),
+        ([2.0, 1.0], 0.0, [1, 1]),
+        ([2.0, 1.0], 1.0, [0, 0]),
+        ([1e-30, 1e30, 1e-38, 1.0], 0.25, [1, 1, 0, 1]),
+    ],
+)
 def test_keep_largest(scores, fraction, expected):
     keep = thresholding.keep_largest(tf.constant(scores), tf.constant(fraction))
     assert keep.numpy().astype(int).tolist() == expected
@@ -293,22 +348,23 @@ def test_keep_largest(scores, fraction, expected):
 def test_keep_largest_of_many():
     rng = np.random.default_rng(0)
     scores = np.abs(rng.normal(size=(40, 60))).astype(np.float32)
-    scores[rng.random(scores.shape) < .3] = 0
-    for fraction in (.1, .3, .31, .9, .999):
+    scores[rng.random(scores.shape) < 0.3] = 0
+    for fraction in (0.1, 0.3, 0.31, 0.9, 0.999):
         keep = thresholding.keep_largest(tf.constant(scores), fraction)
         order = np.argsort(scores.ravel(), kind="stable")
         expected = np.ones(scores.size, bool)
-        expected[order[:int(np.round(fraction * scores.size))]] = False
+        expected[order[: int(np.round(fraction * scores.size))]] = False
         np.testing.assert_array_equal(keep.numpy().ravel(), expected)
 
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_block_lasso_holds_until_its_end(graph):
     """Its gradient, lambda * w / norm of the block, joins the update."""
-    strength, end, block = .3, 4, (4, 2)
+    strength, end, block = 0.3, 4, (4, 2)
     model = compiled(graph=graph)
-    lasso = pruning.BlockLasso(pruning.grids(model.matrices, block),
-                               strength, end)
+    lasso = pruning.BlockLasso(
+        pruning.grids(model.matrices, block), strength, end
+    )
     found = fit(model, [lasso], data()[:7])
     weights = [m.numpy() for m in Linear().matrices]
     for step, gradient in enumerate(data()[:7, 0]):
@@ -318,20 +374,21 @@ def test_block_lasso_holds_until_its_end(graph):
             if step < end:
                 for r in range(0, w.shape[0], block[0]):
                     for c in range(0, w.shape[1], block[1]):
-                        place = np.s_[r:r + block[0], c:c + block[1]]
+                        place = np.s_[r : r + block[0], c : c + block[1]]
                         norm = np.sqrt((w[place] ** 2).sum() + 1e-8)
                         change[place] += strength * w[place] / norm
             weights[i] = w - RATE * change
-            np.testing.assert_allclose(found[step][i], weights[i], rtol=1e-4,
-                                       atol=1e-5)
+            np.testing.assert_allclose(
+                found[step][i], weights[i], rtol=1e-4, atol=1e-5
+            )
 
 
 def test_group_lasso_with_block_pruning_zeroes_more():
     """GLP: at the same threshold, the lasso leaves fewer blocks."""
     left = []
-    for strength in (0., 1.):
+    for strength in (0.0, 1.0):
         model = compiled()
-        block = pruning.BlockPruning(model.matrices, threshold(8., 6), (2, 3))
+        block = pruning.BlockPruning(model.matrices, threshold(8.0, 6), (2, 3))
         fit(model, [pruning.BlockLasso(block.grids, strength, END), block])
         left.append(block.sparsity())
     assert left[1] > left[0]
@@ -339,16 +396,18 @@ def test_group_lasso_with_block_pruning_zeroes_more():
 
 def test_arguments_are_checked():
     matrix = tf.Variable(tf.ones([4, 4]))
-    schedule = schedules.ConstantSparsity(.5)
+    schedule = schedules.ConstantSparsity(0.5)
     with pytest.raises(ValueError, match="at least one variable"):
         pruning.GradualPruning([], schedule)
     with pytest.raises(ValueError, match=r"only matrices .* shape \(4,\)"):
         pruning.GradualPruning([tf.Variable(tf.ones([4]))], schedule)
-    with pytest.raises(ValueError, match="one for each of the 1 variables; "
-                                         "got 2"):
+    with pytest.raises(
+        ValueError, match="one for each of the 1 variables; got 2"
+    ):
         pruning.GradualPruning([matrix], [schedule] * 2)
-    with pytest.raises(ValueError, match="Block size must be positive, got "
-                                         "0x4"):
+    with pytest.raises(
+        ValueError, match="Block size must be positive, got 0x4"
+    ):
         pruning.BlockPruning([matrix], schedule, (0, 4))
     with pytest.raises(ValueError, match="strength must be a number >= 0"):
-        pruning.BlockLasso([], -1., 3)
+        pruning.BlockLasso([], -1.0, 3)

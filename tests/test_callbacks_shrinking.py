@@ -17,7 +17,7 @@ from ptb import model as model_lib
 DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}
 
 
-def kill(net, scale=0.):
+def kill(net, scale=0.0):
     """Scales everything that the groups of DEAD say of their units."""
     for group in net.iss_groups():
         for s in group.slices:
@@ -44,21 +44,31 @@ class Costs(tf.keras.callbacks.Callback):
         self.costs.append(float(logs["cost"]))
 
 
-def train(optimizer, cut, lasso=0.01, scale=0., **kwargs):
+def train(optimizer, cut, lasso=0.01, scale=0.0, **kwargs):
     net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
     kill(net, scale)
-    model = language_model.LanguageModel(net, 4, 5.)
+    model = language_model.LanguageModel(net, 4, 5.0)
     model.compile(optimizer=optimizer())
     groups = net.iss_groups()
-    run = [callbacks.GroupLasso(groups, lasso),
-           callbacks.FreezeZeros("group", groups)]
+    run = [
+        callbacks.GroupLasso(groups, lasso),
+        callbacks.FreezeZeros("group", groups),
+    ]
     costs = Costs()
     x, y = windows()
     cutter = callbacks.ShrinkWhileTraining(
-        groups, (x[0], y[0]), every=4, followers=run, **kwargs)
+        groups, (x[0], y[0]), every=4, followers=run, **kwargs
+    )
     rate = float(model.optimizer.learning_rate.numpy())
-    training.fit(model, x, y, 2, run + ([cutter] if cut else []) + [
-        training.EpochStart(lambda epoch: rate), costs])
+    training.fit(
+        model,
+        x,
+        y,
+        2,
+        run
+        + ([cutter] if cut else [])
+        + [training.EpochStart(lambda epoch: rate), costs],
+    )
     return model, np.array(costs.costs), cutter
 
 
@@ -70,7 +80,7 @@ OPTIMIZERS = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def whole_and_cut(name):
     """(model, costs) of training without and with cutting."""
     return [train(OPTIMIZERS[name], cut)[:2] for cut in (False, True)]
@@ -83,28 +93,39 @@ def test_equals_training_with_dead_units_frozen(name):
     np.testing.assert_allclose(cut_costs, costs, rtol=1e-5)
     assert costs[-1] != costs[0]
     keep = np.delete(np.arange(6), DEAD["lstm_1"])
-    np.testing.assert_allclose(small.net.softmax_w.numpy(),
-                               whole.net.softmax_w.numpy()[keep], atol=1e-5)
-    np.testing.assert_allclose(small.carried[-1].numpy(),
-                               whole.carried[-1].numpy()[:, keep], atol=1e-5)
+    np.testing.assert_allclose(
+        small.net.softmax_w.numpy(),
+        whole.net.softmax_w.numpy()[keep],
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        small.carried[-1].numpy(), whole.carried[-1].numpy()[:, keep], atol=1e-5
+    )
 
 
 def test_slots_are_cut_with_their_variables():
     (whole, _), (small, _) = whole_and_cut("ema")
     keep = np.delete(np.arange(6), DEAD["lstm_1"])
-    pairs = [(a, b) for a, b in zip(whole.optimizer.variables,
-                                    small.optimizer.variables)
-             if a.name.endswith("softmax_w:0")]
+    pairs = [
+        (a, b)
+        for a, b in zip(whole.optimizer.variables, small.optimizer.variables)
+        if a.name.endswith("softmax_w:0")
+    ]
     assert len(pairs) == 3  # average, m, v
     for slot, cut in pairs:
-        np.testing.assert_allclose(cut.numpy(), slot.numpy()[keep],
-                                   atol=1e-6)
+        np.testing.assert_allclose(cut.numpy(), slot.numpy()[keep], atol=1e-6)
     assert int(small.optimizer.iterations) == 24
 
 
 def test_units_that_bounce_below_the_norm_go_after_some_checks():
-    model, _, cutter = train(OPTIMIZERS["sgd"], cut=True, scale=1e-3,
-                             dead_below=0.05, checks=2, lasso=0.)
+    model, _, cutter = train(
+        OPTIMIZERS["sgd"],
+        cut=True,
+        scale=1e-3,
+        dead_below=0.05,
+        checks=2,
+        lasso=0.0,
+    )
     assert model.net.hidden_sizes == (5, 4)
     assert cutter.cuts[0]["step"] == 8
     assert abs(cutter.cuts[0]["cost_change"]) < 1e-3
@@ -113,17 +134,27 @@ def test_units_that_bounce_below_the_norm_go_after_some_checks():
 def test_resumed_it_counts_the_checks_before():
     net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
     kill(net, 1e-3)
-    model = language_model.LanguageModel(net, 4, 5.)
+    model = language_model.LanguageModel(net, 4, 5.0)
     model.compile(optimizer=optimizers.GradientDescent(0.5))
     x, y = windows()
     state, sizes = None, []
     for stop in (8, 12):  # of steps; the third check is at step 12
         cutter = callbacks.ShrinkWhileTraining(
-            model.net.iss_groups(), (x[0], y[0]), every=4, dead_below=0.05,
-            checks=3)
+            model.net.iss_groups(),
+            (x[0], y[0]),
+            every=4,
+            dead_below=0.05,
+            checks=3,
+        )
         cutter.restore(state)
-        training.fit(model, x, y, 2, [
-            training.EpochStart(lambda epoch: 0.5), cutter], max_steps=stop)
+        training.fit(
+            model,
+            x,
+            y,
+            2,
+            [training.EpochStart(lambda epoch: 0.5), cutter],
+            max_steps=stop,
+        )
         state = json.loads(json.dumps(cutter.state()))
         sizes.append(model.net.hidden_sizes)
     assert sizes == [(8, 6), (5, 4)]
@@ -132,8 +163,14 @@ def test_resumed_it_counts_the_checks_before():
 
 
 def test_a_cut_that_changes_the_cost_is_refused(capsys):
-    model, _, cutter = train(OPTIMIZERS["sgd"], cut=True, scale=0.3,
-                             dead_below=0.3, checks=1, tolerance=1e-9)
+    model, _, cutter = train(
+        OPTIMIZERS["sgd"],
+        cut=True,
+        scale=0.3,
+        dead_below=0.3,
+        checks=1,
+        tolerance=1e-9,
+    )
     assert model.net.hidden_sizes == (8, 6)
     assert not cutter.cuts
     assert "refused" in capsys.readouterr().out
@@ -147,16 +184,20 @@ def test_a_few_dead_units_wait_for_more(least, sizes):
 
 
 def test_a_layer_without_living_units_stops_the_run():
-    with pytest.raises(errors.UserError,
-                       match="all 8 units of layer 'lstm_0' died at step 4"):
-        train(OPTIMIZERS["sgd"], cut=True, scale=1., dead_below=1e6, checks=1)
+    with pytest.raises(
+        errors.UserError, match="all 8 units of layer 'lstm_0' died at step 4"
+    ):
+        train(OPTIMIZERS["sgd"], cut=True, scale=1.0, dead_below=1e6, checks=1)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"checks": 0}, "checks must be at least 1"),
-    ({"least_share": 1.}, r"least_share must be in \[0, 1\)"),
-    ({"dead_below": -1.}, "dead_below must be a number >= 0"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"checks": 0}, "checks must be at least 1"),
+        ({"least_share": 1.0}, r"least_share must be in \[0, 1\)"),
+        ({"dead_below": -1.0}, "dead_below must be a number >= 0"),
+    ],
+)
 def test_refuses_bad_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
         callbacks.ShrinkWhileTraining([], (None, None), **wrong)

@@ -15,18 +15,22 @@ def sigmoid(x):
 
 
 def numpy_step(cell, x, h, c):
-    z = (x @ cell.kernel.numpy() + h @ cell.recurrent_kernel.numpy()
-         + cell.bias.numpy())
+    z = (
+        x @ cell.kernel.numpy()
+        + h @ cell.recurrent_kernel.numpy()
+        + cell.bias.numpy()
+    )
     i, f, candidate, o = np.split(z, 4, axis=1)
     c = sigmoid(f + cell.forget_bias) * c + sigmoid(i) * np.tanh(candidate)
     return sigmoid(o) * np.tanh(c), c
 
 
-@pytest.fixture(name="cell", params=[0., 1.])
+@pytest.fixture(name="cell", params=[0.0, 1.0])
 def fixture_cell(request):
     tf.random.set_seed(1)
-    cell = cells.LSTMCell(UNITS, forget_bias=request.param,
-                          bias_initializer="random_normal")
+    cell = cells.LSTMCell(
+        UNITS, forget_bias=request.param, bias_initializer="random_normal"
+    )
     cell.build(tf.TensorShape([None, INPUTS]))
     return cell
 
@@ -34,8 +38,10 @@ def fixture_cell(request):
 @pytest.fixture(name="batch")
 def fixture_batch():
     rng = np.random.default_rng(0)
-    return [rng.normal(size=(BATCH, n)).astype(np.float32)
-            for n in (INPUTS, UNITS, UNITS)]
+    return [
+        rng.normal(size=(BATCH, n)).astype(np.float32)
+        for n in (INPUTS, UNITS, UNITS)
+    ]
 
 
 def test_a_step_against_numpy(cell, batch):
@@ -50,8 +56,9 @@ def test_a_step_against_numpy(cell, batch):
 
 def test_scan_backprop_is_the_gradient(cell, batch):
     x, h, c = [tf.constant(a) for a in batch]
-    doutput, dh, dc = [tf.random.stateless_normal([BATCH, UNITS], [i, 0])
-                       for i in range(3)]
+    doutput, dh, dc = [
+        tf.random.stateless_normal([BATCH, UNITS], [i, 0]) for i in range(3)
+    ]
     weights = cell.scan_weights()
     z = cell.hoist(x)
     with tf.GradientTape() as tape:
@@ -60,9 +67,11 @@ def test_scan_backprop_is_the_gradient(cell, batch):
         total = tf.reduce_sum(output * doutput + new_h * dh + new_c * dc)
     expected = tape.gradient(total, [z, h, c, *weights])
     dzs, (old_h, old_c) = cell.scan_backprop(
-        doutput, [dh, dc], saved, cell.backprop_weights(weights))
+        doutput, [dh, dc], saved, cell.backprop_weights(weights)
+    )
     kernels = cell.scan_weight_gradients(
-        [dz[None] for dz in dzs], [s[None] for s in saved], weights)
+        [dz[None] for dz in dzs], [s[None] for s in saved], weights
+    )
     assert len(dzs) == cell.hoisted_parts
     for ours, theirs in zip([dzs[0], old_h, old_c, *kernels], expected):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -73,17 +82,16 @@ def test_hoist_takes_any_number_of_steps(cell, batch):
     together = cell.hoist(tf.constant(x))
     assert together.shape == (2, BATCH, 4 * UNITS)
     for step in range(2):
-        np.testing.assert_allclose(together[step],
-                                   cell.hoist(tf.constant(x[step])),
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            together[step], cell.hoist(tf.constant(x[step])), atol=1e-6
+        )
 
 
 def test_runs_in_a_keras_rnn(cell):
     """Also inside a model that is saved by its config and trained."""
     x = np.random.default_rng(0).normal(size=(BATCH, 6, INPUTS))
     x = x.astype(np.float32)
-    layer = tf.keras.layers.RNN(cell, return_sequences=True,
-                                return_state=True)
+    layer = tf.keras.layers.RNN(cell, return_sequences=True, return_state=True)
     outputs, last_h, last_c = layer(x)
     h = c = np.zeros([BATCH, UNITS], np.float32)
     for t in range(6):
@@ -103,17 +111,26 @@ def test_effective_bias_makes_a_stock_lstm(cell):
     x = x.astype(np.float32)
     stock = tf.keras.layers.LSTM(UNITS, unit_forget_bias=False)
     stock.build(tf.TensorShape([None, None, INPUTS]))
-    stock.set_weights([cell.kernel.numpy(), cell.recurrent_kernel.numpy(),
-                       cell.effective_bias().numpy()])
-    np.testing.assert_allclose(stock(x), tf.keras.layers.RNN(cell)(x),
-                               atol=1e-5)
+    stock.set_weights(
+        [
+            cell.kernel.numpy(),
+            cell.recurrent_kernel.numpy(),
+            cell.effective_bias().numpy(),
+        ]
+    )
+    np.testing.assert_allclose(
+        stock(x), tf.keras.layers.RNN(cell)(x), atol=1e-5
+    )
 
 
 def test_config_round_trip():
     cell = cells.LSTMCell(
-        3, forget_bias=0.5, name="layer",
+        3,
+        forget_bias=0.5,
+        name="layer",
         kernel_initializer=tf.keras.initializers.RandomUniform(-1, 1, seed=2),
-        bias_initializer="ones")
+        bias_initializer="ones",
+    )
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(cell))
     assert isinstance(again, cells.LSTMCell)
     assert again.get_config() == cell.get_config()
@@ -131,8 +148,10 @@ def test_recurrent_initializer_defaults_to_the_kernels():
 
 @pytest.mark.parametrize("units", [0, -1, 2.5, "3"])
 def test_units_are_checked(units):
-    with pytest.raises(ValueError, match="argument `units`, expected a "
-                                         f"positive integer, got {units}"):
+    with pytest.raises(
+        ValueError,
+        match=f"argument `units`, expected a positive integer, got {units}",
+    ):
         cells.LSTMCell(units)
 
 
@@ -143,11 +162,15 @@ def test_slices_of_a_unit(cell):
     kernel, recurrent = cell.kernel.numpy(), cell.recurrent_kernel.numpy()
     for k in range(UNITS):
         columns = [gate * UNITS + k for gate in range(4)]
-        expected = ((kernel[:, columns] ** 2).sum()
-                    + (recurrent[:, columns] ** 2).sum()
-                    + (recurrent[k] ** 2).sum() + 2)
-        np.testing.assert_allclose(group.squared_norms()[k], expected,
-                                   rtol=1e-5)
+        expected = (
+            (kernel[:, columns] ** 2).sum()
+            + (recurrent[:, columns] ** 2).sum()
+            + (recurrent[k] ** 2).sum()
+            + 2
+        )
+        np.testing.assert_allclose(
+            group.squared_norms()[k], expected, rtol=1e-5
+        )
     assert (group.name, group.multiplier) == ("layer", 0.5)
     assert {s.variable.ref() for s in group.companions} == {cell.bias.ref()}
 
@@ -156,11 +179,10 @@ def test_a_unit_of_zeros_is_never_read(cell, batch):
     """Whatever its bias: that is why it can be cut."""
     x, h, c = batch
     group = cells.iss_group("layer", cell)
-    dead = tf.constant([0., 1., 0.])
+    dead = tf.constant([0.0, 1.0, 0.0])
     for variable, line in group.spread(dead):
-        variable.assign(tf.where(line > 0, tf.zeros_like(variable),
-                                 variable))
+        variable.assign(tf.where(line > 0, tf.zeros_like(variable), variable))
     before, _ = cell(tf.constant(x), [h, c])
-    h[:, 1] = 7.
+    h[:, 1] = 7.0
     after, _ = cell(tf.constant(x), [h, c])
     np.testing.assert_array_equal(after, before)

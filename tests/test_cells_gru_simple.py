@@ -29,23 +29,33 @@ def numpy_simple(function):
     def step(weights, x, h):
         kernel, recurrent_kernel, bias = weights
         return function(x @ kernel + h @ recurrent_kernel + bias)
+
     return step
 
 
 def keras_rnn(activation):
     def layer(**kwargs):
-        return tf.keras.layers.SimpleRNN(UNITS, activation=activation,
-                                         **kwargs)
+        return tf.keras.layers.SimpleRNN(UNITS, activation=activation, **kwargs)
+
     return layer
 
 
 CASES = {
-    "gru": (lambda **kwargs: cells.GRUCell(UNITS, **kwargs), numpy_gru,
-            lambda **kwargs: tf.keras.layers.GRU(UNITS, **kwargs)),
-    "tanh": (lambda **kwargs: cells.SimpleRNNCell(UNITS, **kwargs),
-             numpy_simple(np.tanh), keras_rnn("tanh")),
-    "relu": (lambda **kwargs: cells.SimpleRNNCell(UNITS, "relu", **kwargs),
-             numpy_simple(lambda x: np.maximum(x, 0)), keras_rnn("relu")),
+    "gru": (
+        lambda **kwargs: cells.GRUCell(UNITS, **kwargs),
+        numpy_gru,
+        lambda **kwargs: tf.keras.layers.GRU(UNITS, **kwargs),
+    ),
+    "tanh": (
+        lambda **kwargs: cells.SimpleRNNCell(UNITS, **kwargs),
+        numpy_simple(np.tanh),
+        keras_rnn("tanh"),
+    ),
+    "relu": (
+        lambda **kwargs: cells.SimpleRNNCell(UNITS, "relu", **kwargs),
+        numpy_simple(lambda x: np.maximum(x, 0)),
+        keras_rnn("relu"),
+    ),
 }
 
 
@@ -56,7 +66,7 @@ def fixture_case(request):
     make, step, stock = CASES[request.param]
     cell = make(bias_initializer="random_normal")
     cell.build(tf.TensorShape([None, INPUTS]))
-    cell.bias.assign(10. * cell.bias)
+    cell.bias.assign(10.0 * cell.bias)
     return cell, step, stock
 
 
@@ -78,8 +88,9 @@ def gradients(run, variables, x, state):
     with tf.GradientTape() as tape:
         tape.watch([x, state])
         outputs, final = run(x, state)
-        total = (tf.reduce_sum(outputs * normal(*outputs.shape, seed=7))
-                 + tf.reduce_sum(final * normal(*final.shape, seed=8)))
+        total = tf.reduce_sum(
+            outputs * normal(*outputs.shape, seed=7)
+        ) + tf.reduce_sum(final * normal(*final.shape, seed=8))
     return [outputs, final, *tape.gradient(total, [x, state, *variables])]
 
 
@@ -105,9 +116,11 @@ def test_scan_backprop_is_the_gradient(case):
         total = tf.reduce_sum(output * doutput + new_h * dh)
     expected = tape.gradient(total, [z, h, *weights])
     dzs, (old_h,) = cell.scan_backprop(
-        doutput, [dh], saved, cell.backprop_weights(weights))
+        doutput, [dh], saved, cell.backprop_weights(weights)
+    )
     found = cell.scan_weight_gradients(
-        [dz[None] for dz in dzs], [s[None] for s in saved], weights)
+        [dz[None] for dz in dzs], [s[None] for s in saved], weights
+    )
     assert len(dzs) == cell.hoisted_parts
     found = [dzs[0], old_h, *found]
     assert len(found) == len(expected)
@@ -120,8 +133,7 @@ def test_a_sequence_equals_stock_keras(case, graph):
     """Outputs and gradients, fast and inside Keras' own RNN."""
     cell, _, stock = case
     fast = recurrent.Recurrent(cell)
-    slow = tf.keras.layers.RNN(cell, return_sequences=True,
-                               return_state=True)
+    slow = tf.keras.layers.RNN(cell, return_sequences=True, return_state=True)
     reference = stock_layer(stock, cell)
 
     def ours(x, state):
@@ -132,11 +144,16 @@ def test_a_sequence_equals_stock_keras(case, graph):
         return lambda x, state: layer(x, initial_state=[state])
 
     x, state = normal(BATCH, TIME, INPUTS), normal(BATCH, UNITS, seed=1)
-    expected = gradients(theirs(reference), reference.trainable_variables, x,
-                         state)
+    expected = gradients(
+        theirs(reference), reference.trainable_variables, x, state
+    )
     for run in (ours, theirs(slow)):
-        found = gradients(tf.function(run) if graph else run,
-                          cell.trainable_variables, x, state)
+        found = gradients(
+            tf.function(run) if graph else run,
+            cell.trainable_variables,
+            x,
+            state,
+        )
         assert len(found) == len(expected)
         for a, b in zip(found, expected):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -149,7 +166,8 @@ def test_lengths_equal_keras_masking(case, backwards):
     mask = tf.sequence_mask(lengths, TIME)
     x = normal(BATCH, TIME, INPUTS)
     outputs, (final,) = recurrent.Recurrent(cell, go_backwards=backwards)(
-        x, lengths=lengths, training=True)
+        x, lengths=lengths, training=True
+    )
     reference = stock_layer(stock, cell, go_backwards=backwards)
     reference.zero_output_for_mask = True
     expected, last = reference(x, mask=mask)
@@ -165,12 +183,12 @@ def test_config_round_trip(case):
     assert type(again) is type(cell)
     assert again.get_config() == cell.get_config()
     layer = tf.keras.layers.deserialize(
-        tf.keras.layers.serialize(recurrent.Recurrent(cell)))
+        tf.keras.layers.serialize(recurrent.Recurrent(cell))
+    )
     layer.build(tf.TensorShape([None, None, INPUTS]))
     layer.set_weights(cell.get_weights())
     x = normal(BATCH, TIME, INPUTS)
-    np.testing.assert_array_equal(layer(x)[0],
-                                  recurrent.Recurrent(cell)(x)[0])
+    np.testing.assert_array_equal(layer(x)[0], recurrent.Recurrent(cell)(x)[0])
 
 
 def test_a_unit_is_its_columns_its_row_and_its_readers(case):
@@ -180,11 +198,15 @@ def test_a_unit_is_its_columns_its_row_and_its_readers(case):
     kernel, matrix, _ = cell.get_weights()
     for k in range(UNITS):
         columns = [gate * UNITS + k for gate in range(cell.gates)]
-        expected = ((kernel[:, columns] ** 2).sum()
-                    + (matrix[:, columns] ** 2).sum()
-                    + (matrix[k] ** 2).sum() + 2)
-        np.testing.assert_allclose(group.squared_norms()[k], expected,
-                                   rtol=1e-5)
+        expected = (
+            (kernel[:, columns] ** 2).sum()
+            + (matrix[:, columns] ** 2).sum()
+            + (matrix[k] ** 2).sum()
+            + 2
+        )
+        np.testing.assert_allclose(
+            group.squared_norms()[k], expected, rtol=1e-5
+        )
     assert {s.variable.ref() for s in group.companions} == {cell.bias.ref()}
 
 
@@ -209,37 +231,49 @@ class Net(tf.keras.Model):
 
     def groups(self):
         first, second = (layer.cell for layer in self.parts)
-        return [cells.iss_group("layer_0", first,
-                                [groups.whole(second.kernel, 0)]),
-                cells.iss_group("layer_1", second,
-                                [groups.whole(self.out, 0)])]
+        return [
+            cells.iss_group("layer_0", first, [groups.whole(second.kernel, 0)]),
+            cells.iss_group("layer_1", second, [groups.whole(self.out, 0)]),
+        ]
 
     def resized(self, sizes):
         return Net(self.kind, [sizes["layer_0"], sizes["layer_1"]])
 
 
-@pytest.mark.parametrize("kind", [
-    lambda n, name: cells.GRUCell(n, bias_initializer="ones", name=name),
-    lambda n, name: cells.SimpleRNNCell(n, bias_initializer="ones",
-                                        name=name)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda n, name: cells.GRUCell(n, bias_initializer="ones", name=name),
+        lambda n, name: cells.SimpleRNNCell(
+            n, bias_initializer="ones", name=name
+        ),
+    ],
+)
 def test_dead_units_are_cut_and_the_outputs_stay(kind):
     """Whatever the dead units' biases."""
     net = Net(kind, [6, 5])
     for group, dead in zip(net.groups(), ([1, 4], [0])):
         line = np.zeros(group.size, np.float32)
-        line[dead] = 1.
+        line[dead] = 1.0
         for variable, spread in group.spread(tf.constant(line)):
-            variable.assign(tf.where(spread > 0, tf.zeros_like(variable),
-                                     variable))
-    small, proof = shrink.shrink(net, net.groups(),
-                                 [normal(BATCH, TIME, INPUTS)])
+            variable.assign(
+                tf.where(spread > 0, tf.zeros_like(variable), variable)
+            )
+    small, proof = shrink.shrink(
+        net, net.groups(), [normal(BATCH, TIME, INPUTS)]
+    )
     assert proof.after == {"layer_0": 4, "layer_1": 4}
     assert proof.max_difference < 1e-6 < proof.max_output
     np.testing.assert_array_equal(
         small.parts[0].cell.recurrent_kernel.numpy()[:, :4],
-        np.delete(np.delete(
-            net.parts[0].cell.recurrent_kernel.numpy()[:, :6], [1, 4], 0),
-                  [1, 4], 1))
+        np.delete(
+            np.delete(
+                net.parts[0].cell.recurrent_kernel.numpy()[:, :6], [1, 4], 0
+            ),
+            [1, 4],
+            1,
+        ),
+    )
     assert small.parts[1].cell.bias.shape[-1] == 4 * small.parts[1].cell.gates
 
 
@@ -247,6 +281,7 @@ def test_arguments_are_checked():
     for kind in (cells.GRUCell, cells.SimpleRNNCell):
         with pytest.raises(ValueError, match="`units`, expected a positive"):
             kind(0)
-    with pytest.raises(ValueError, match="activation must be one of tanh, "
-                                         "relu, got 'elu'"):
+    with pytest.raises(
+        ValueError, match="activation must be one of tanh, relu, got 'elu'"
+    ):
         cells.SimpleRNNCell(2, "elu")

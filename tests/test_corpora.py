@@ -33,13 +33,19 @@ def test_vocabulary_goes_by_count_then_alphabet(tmp_path):
     assert (corpus.name, corpus.unit) == ("little", "word")
     assert corpus.description == (
         f"words of {tmp_path / 'little'}: 11 / 3 / 3 train / valid / test, "
-        "vocabulary 7")
+        "vocabulary 7"
+    )
 
 
 def test_words_against_a_plain_count(tmp_path):
     random = np.random.default_rng(1)
-    text = "\n".join(f" {' '.join(random.choice(list('abcdefgh'), 5))} "
-                     for _ in range(50)) + "\n"
+    text = (
+        "\n".join(
+            f" {' '.join(random.choice(list('abcdefgh'), 5))} "
+            for _ in range(50)
+        )
+        + "\n"
+    )
     corpus = corpora.read_words(write_words(tmp_path, text, text, text))
     expected = text.replace("\n", "<eos>").split()
     assert words_of(corpus, "train") == expected
@@ -65,8 +71,10 @@ def test_lines_without_blanks_around_are_not_glued(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    message = (r"nowhere does not exist; expected a folder with ptb\.train\."
-               r"txt, ptb\.valid\.txt, ptb\.test\.txt$")
+    message = (
+        r"nowhere does not exist; expected a folder with ptb\.train\."
+        r"txt, ptb\.valid\.txt, ptb\.test\.txt$"
+    )
     with pytest.raises(UserError, match=message):
         corpora.read_words(tmp_path / "nowhere")
     (tmp_path / "file").write_text("a")
@@ -79,7 +87,8 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / "ptb.valid.txt").unlink()
     (tmp_path / "ptb.test.txt").unlink()
     with pytest.raises(
-            UserError, match=r"has no ptb\.valid\.txt, ptb\.test\.txt; exp"):
+        UserError, match=r"has no ptb\.valid\.txt, ptb\.test\.txt; exp"
+    ):
         corpora.read_words(tmp_path)
 
 
@@ -88,7 +97,8 @@ def test_file_that_cannot_be_read(tmp_path):
     (tmp_path / "ptb.test.txt").unlink()
     (tmp_path / "ptb.test.txt").mkdir()
     with pytest.raises(
-            UserError, match=r"cannot read .*ptb\.test\.txt: Is a directory"):
+        UserError, match=r"cannot read .*ptb\.test\.txt: Is a directory"
+    ):
         corpora.read_words(tmp_path)
 
 
@@ -99,11 +109,14 @@ def test_empty_file(tmp_path, part):
         corpora.read_words(tmp_path)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"train": " \n \n"}, r"ptb\.train\.txt has no word \("),
-    ({"valid": " x y \n"}, r"ptb\.valid\.txt has no word of ptb\.train"),
-    ({"test": " x"}, r"ptb\.test\.txt has no word of ptb\.train"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"train": " \n \n"}, r"ptb\.train\.txt has no word \("),
+        ({"valid": " x y \n"}, r"ptb\.valid\.txt has no word of ptb\.train"),
+        ({"test": " x"}, r"ptb\.test\.txt has no word of ptb\.train"),
+    ],
+)
 def test_text_without_words(tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         corpora.read_words(write_words(tmp_path, **arguments))
@@ -111,8 +124,10 @@ def test_text_without_words(tmp_path, arguments, message):
 
 def test_not_utf8_names_file_offset_and_line(tmp_path):
     write_words(tmp_path, valid=" b \n a \n caf\xe9 \n".encode("latin-1"))
-    message = (r"ptb\.valid\.txt is not UTF-8: byte 0xe9 at offset 12, "
-               "line 3; save it as UTF-8$")
+    message = (
+        r"ptb\.valid\.txt is not UTF-8: byte 0xe9 at offset 12, "
+        "line 3; save it as UTF-8$"
+    )
     with pytest.raises(UserError, match=message) as error:
         corpora.read_words(tmp_path)
     assert "\n" not in str(error.value)
@@ -124,25 +139,37 @@ def test_characters_are_byte_classes(tmp_path):
     corpus = corpora.read_characters(tmp_path / "text8", 3)
     assert (corpus.name, corpus.unit) == ("text8", "character")
     assert corpus.symbols == tuple(
-        bytes([byte]).decode("latin-1") for byte in sorted(set(data)))
+        bytes([byte]).decode("latin-1") for byte in sorted(set(data))
+    )
     assert len(corpus.valid) == len(corpus.test) == 3
     assert corpus.train.dtype == np.int32
-    text = "".join(words_of(corpus, "train") + words_of(corpus, "valid")
-                   + words_of(corpus, "test"))
+    text = "".join(
+        words_of(corpus, "train")
+        + words_of(corpus, "valid")
+        + words_of(corpus, "test")
+    )
     assert text.encode("latin-1") == data
     same = corpora.read_characters(tmp_path, 3, name="text8")
     assert same.description == corpus.description
     assert corpus.description.endswith(
-        "text8: 7 / 3 / 3 train / valid / test, vocabulary 8")
+        "text8: 7 / 3 / 3 train / valid / test, vocabulary 8"
+    )
 
 
-@pytest.mark.parametrize("size, asked, message", [
-    (10, 5, "num_test_symbols 5 does not suit the 10 bytes of .* between 1 "
-            "and 4$"),
-    (10, 0, "num_test_symbols 0 .* between 1 and 4$"),
-    (2, 1, "give a longer file$"),
-    (0, 1, "enwik8 is empty"),
-])
+@pytest.mark.parametrize(
+    "size, asked, message",
+    [
+        (
+            10,
+            5,
+            "num_test_symbols 5 does not suit the 10 bytes of .* between 1 "
+            "and 4$",
+        ),
+        (10, 0, "num_test_symbols 0 .* between 1 and 4$"),
+        (2, 1, "give a longer file$"),
+        (0, 1, "enwik8 is empty"),
+    ],
+)
 def test_too_few_characters(tmp_path, size, asked, message):
     (tmp_path / "enwik8").write_bytes(b"x" * size)
     with pytest.raises(UserError, match=message):
@@ -154,14 +181,17 @@ def test_missing_character_file(tmp_path):
         corpora.read_characters(tmp_path, name="enwik8")
 
 
-@pytest.mark.parametrize("tokens, batch_size, num_steps", [
-    (100, 3, 7), (101, 1, 1), (64, 4, 5), (8, 4, 1), (12, 2, 5)])
+@pytest.mark.parametrize(
+    "tokens, batch_size, num_steps",
+    [(100, 3, 7), (101, 1, 1), (64, 4, 5), (8, 4, 1), (12, 2, 5)],
+)
 def test_batches_against_the_definition(tokens, batch_size, num_steps):
     ids = np.random.default_rng(tokens).integers(0, 50, tokens)
     x, y = corpora.batches(ids, batch_size, num_steps)
     length = tokens // batch_size
-    assert x.shape == y.shape == (
-        (length - 1) // num_steps, batch_size, num_steps)
+    assert (
+        x.shape == y.shape == ((length - 1) // num_steps, batch_size, num_steps)
+    )
     assert x.dtype == y.dtype == np.int32
     for n, b, t in np.ndindex(*x.shape):
         position = b * length + n * num_steps + t
@@ -169,14 +199,18 @@ def test_batches_against_the_definition(tokens, batch_size, num_steps):
         assert y[n, b, t] == ids[position + 1]
 
 
-@pytest.mark.parametrize("tokens, batch_size, num_steps", [
-    (100, 20, 35), (30, 1, 30), (35, 2, 17), (5, 10, 3), (2, 3, 4), (0, 1, 1)])
+@pytest.mark.parametrize(
+    "tokens, batch_size, num_steps",
+    [(100, 20, 35), (30, 1, 30), (35, 2, 17), (5, 10, 3), (2, 3, 4), (0, 1, 1)],
+)
 def test_batch_too_large_says_what_fits(tokens, batch_size, num_steps):
     ids = np.zeros(tokens, np.int32)
-    message = (f"^batch too large for the text: batch_size {batch_size} x "
-               f"num_steps {num_steps} needs "
-               f"{batch_size * (num_steps + 1)} tokens, the text has {tokens};"
-               " .* would fit$")
+    message = (
+        f"^batch too large for the text: batch_size {batch_size} x "
+        f"num_steps {num_steps} needs "
+        f"{batch_size * (num_steps + 1)} tokens, the text has {tokens};"
+        " .* would fit$"
+    )
     with pytest.raises(UserError, match=message) as error:
         corpora.batches(ids, batch_size, num_steps)
     sizes = {"batch_size": batch_size, "num_steps": num_steps}
@@ -188,9 +222,13 @@ def test_batch_too_large_says_what_fits(tokens, batch_size, num_steps):
             corpora.batches(ids, **{**sizes, name: int(most) + 1})
 
 
-@pytest.mark.parametrize("sizes, message", [
-    ((0, 3), "batch_size must be at least 1, got 0"),
-    ((2, -1), "num_steps must be at least 1, got -1")])
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ((0, 3), "batch_size must be at least 1, got 0"),
+        ((2, -1), "num_steps must be at least 1, got -1"),
+    ],
+)
 def test_batch_sizes_are_positive(sizes, message):
     with pytest.raises(UserError, match=message):
         corpora.batches(np.arange(50), *sizes)

@@ -31,19 +31,26 @@ def extract_once(monkeypatch, texts):
     return calls
 
 
-@pytest.mark.parametrize("sentence, words", [
-    ("He's sure (it isn't 5.)", "he 's sure it is n't N"),
-    ("We're using utf-8, e.g. for 3.14, 0x7f and 1,000 files.",
-     "we 're using utf-8 e.g. for N N and N files"),
-    ("Call os.path.join() or the 's' flag; 50% of it.",
-     "call os.path.join or the s flag N % of it"),
-])
+@pytest.mark.parametrize(
+    "sentence, words",
+    [
+        ("He's sure (it isn't 5.)", "he 's sure it is n't N"),
+        (
+            "We're using utf-8, e.g. for 3.14, 0x7f and 1,000 files.",
+            "we 're using utf-8 e.g. for N N and N files",
+        ),
+        (
+            "Call os.path.join() or the 's' flag; 50% of it.",
+            "call os.path.join or the s flag N % of it",
+        ),
+    ],
+)
 def test_tokenize(sentence, words):
     assert corpora_embedded.tokenize(sentence) == words.split()
 
 
 def test_prose_is_taken_and_code_is_left_out():
-    text = '''Return the *name* of the :class:`Thing`, e.g. a ``str``.  It
+    text = """Return the *name* of the :class:`Thing`, e.g. a ``str``.  It
     isn’t changed by the caller (which is a well-
     known rule).  Use this:
 
@@ -61,7 +68,7 @@ def test_prose_is_taken_and_code_is_left_out():
     socket  create the end of a line
     close   destroy the end of a line
     ==========  =======
-    '''
+    """
     assert list(corpora_embedded.sentences_of(text)) == [
         "Return the name of the Thing, e.g. a str.",
         "It isn't changed by the caller (which is a well-known rule).",
@@ -74,12 +81,20 @@ def test_prose_is_taken_and_code_is_left_out():
 
 def test_two_interpreters_extract_the_same(texts):
     own = hashlib.sha256(repr(texts).encode()).hexdigest()
-    program = ("import hashlib; from iss_rnns import corpora_embedded as e; "
-               "print(hashlib.sha256(repr(e.extract()).encode()).hexdigest())")
+    program = (
+        "import hashlib; from iss_rnns import corpora_embedded as e; "
+        "print(hashlib.sha256(repr(e.extract()).encode()).hexdigest())"
+    )
     other = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True,
-        check=True, env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(
-            path for path in sys.path if path)})
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PYTHONHASHSEED": "7",
+            "PYTHONPATH": ":".join(path for path in sys.path if path),
+        },
+    )
     assert other.stdout.strip() == own
 
 
@@ -98,15 +113,17 @@ def test_texts_have_the_form_of_ptb(texts):
         assert set(words[part]) <= set(words["train"])
         assert not any(re.match(r"\d", word) for word in words[part])
     assert len(set(words["train"])) < corpora_embedded.MAX_VOCABULARY
-    counts = {word: 0 for word in words["train"]}
+    counts = dict.fromkeys(words["train"], 0)
     for word in words["train"]:
         counts[word] += 1
     assert min(counts.values()) >= corpora_embedded.MIN_COUNT
 
 
 def test_no_sentence_is_in_two_parts(texts):
-    lines = {part: {line for line in texts[part].splitlines()
-                    if "<unk>" not in line} for part in corpora.PARTS}
+    lines = {
+        part: {line for line in texts[part].splitlines() if "<unk>" not in line}
+        for part in corpora.PARTS
+    }
     assert not lines["train"] & lines["valid"]
     assert not lines["train"] & lines["test"]
     assert not lines["valid"] & lines["test"]
@@ -117,8 +134,10 @@ def test_parts_are_alike(texts):
     words = {part: np.array(texts[part].split()) for part in corpora.PARTS}
     names, counts = np.unique(words["train"], return_counts=True)
     bits = dict(zip(names, -np.log2(counts / counts.sum())))
-    cost = {part: np.mean([bits[word] for word in words[part]])
-            for part in corpora.PARTS}
+    cost = {
+        part: np.mean([bits[word] for word in words[part]])
+        for part in corpora.PARTS
+    }
     assert cost["valid"] == pytest.approx(cost["train"], rel=0.05)
     assert cost["test"] == pytest.approx(cost["train"], rel=0.05)
 
@@ -127,26 +146,31 @@ def test_embedded_is_cached_as_a_corpus_folder(tmp_path, extract_once):
     first = corpora.embedded(cache_dir=tmp_path)
     again = corpora.embedded(cache_dir=tmp_path)
     assert len(extract_once) == 1
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     assert "{}.{}.{}".format(*sys.version_info) in folder.name
     read = corpora.read_words(folder)
     for corpus in again, read:
         assert corpus.symbols == first.symbols
         for part in corpora.PARTS:
             np.testing.assert_array_equal(
-                getattr(corpus, part), getattr(first, part))
+                getattr(corpus, part), getattr(first, part)
+            )
     assert first.name == "embedded" and first.unit == "word"
     assert re.fullmatch(
         r"embedded text \(documentation inside Python [\w.+]+\), words: "
         r"[\d,]+ / [\d,]+ / [\d,]+ train / valid / test, vocabulary [\d,]+",
-        first.description)
+        first.description,
+    )
 
 
 def test_embedded_characters(tmp_path, extract_once, texts):
     corpus = corpora.embedded("character", tmp_path)
     assert corpus.unit == "character"
-    text = "".join(corpus.symbols[i] for part in corpora.PARTS
-                   for i in getattr(corpus, part))
+    text = "".join(
+        corpus.symbols[i]
+        for part in corpora.PARTS
+        for i in getattr(corpus, part)
+    )
     assert text == texts["characters"]
     assert len(corpus.test) == len(corpus.valid) == len(text) // 20
 
@@ -154,7 +178,7 @@ def test_embedded_characters(tmp_path, extract_once, texts):
 @pytest.mark.parametrize("damage", [b"", b"\xff", None])
 def test_damaged_cache_is_made_anew(tmp_path, extract_once, damage):
     first = corpora.embedded(cache_dir=tmp_path)
-    folder, = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     file = folder / "ptb.valid.txt"
     file.unlink()
     if damage is not None:
@@ -192,8 +216,9 @@ def test_unknown_unit():
 
 def test_python_without_documentation(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data", None)
-    monkeypatch.setattr(corpora_embedded.sysconfig, "get_path",
-                        lambda name: str(tmp_path))
+    monkeypatch.setattr(
+        corpora_embedded.sysconfig, "get_path", lambda name: str(tmp_path)
+    )
     (tmp_path / "broken.py").write_text("def f(:")
     with pytest.raises(UserError, match="no documentation to learn from"):
         corpora_embedded.load(tmp_path / "cache")

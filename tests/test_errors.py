@@ -22,17 +22,31 @@ errors.run_main(main)
 def run(body, *arguments):
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
-        capture_output=True, text=True, check=False)
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("body, arguments, code, line", [
-    ("raise errors.UserError('no text in x; expected words')", [], 2,
-     "error: no text in x; expected words"),
-    ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
-    ("pass", ["--siez=1"], 2, "error: .*siez"),
-    ("raise KeyboardInterrupt", [], 130,
-     "interrupted; a training run goes on with --resume"),
-])
+@pytest.mark.parametrize(
+    "body, arguments, code, line",
+    [
+        (
+            "raise errors.UserError('no text in x; expected words')",
+            [],
+            2,
+            "error: no text in x; expected words",
+        ),
+        ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
+        ("pass", ["--siez=1"], 2, "error: .*siez"),
+        (
+            "raise KeyboardInterrupt",
+            [],
+            130,
+            "interrupted; a training run goes on with --resume",
+        ),
+    ],
+)
 def test_ends_with_one_line(body, arguments, code, line):
     done = run(body, *arguments)
     assert done.returncode == code
@@ -47,8 +61,11 @@ def test_a_flagfile_that_is_no_text(tmp_path):
     (tmp_path / "x.flags").write_bytes(b"--size=2\n\xff")
     done = run("pass", f"--flagfile={tmp_path}/x.flags")
     assert done.returncode == 2
-    assert re.fullmatch(r"error: --flagfile=.*/x.flags is not UTF-8 \(byte "
-                        r"9\); expected .*\n", done.stderr)
+    assert re.fullmatch(
+        r"error: --flagfile=.*/x.flags is not UTF-8 \(byte "
+        r"9\); expected .*\n",
+        done.stderr,
+    )
 
 
 def test_a_bug_keeps_its_traceback():
@@ -65,9 +82,12 @@ def test_a_good_run_is_silent():
 def test_a_reader_that_leaves_early_is_no_bug():
     """As in `python -m iss_rnns.compare ... | head -1`."""
     program = PROGRAM.format(body="print('line\\n' * 100000)")
-    with subprocess.Popen([sys.executable, "-c", program],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout.readline() == "line\n"
         process.stdout.close()
         assert process.stderr.read() == ""

@@ -40,13 +40,20 @@ def expected(net, tokens, states):
 def test_signature_equals_the_net(net, saved, batch, steps):
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 30, (batch, steps)).astype(np.int32)
-    states = {name: rng.normal(size=(batch, n)).astype(np.float32)
-              for name, n in zip(net.state_names, net.state_sizes)}
+    states = {
+        name: rng.normal(size=(batch, n)).astype(np.float32)
+        for name, n in zip(net.state_names, net.state_sizes)
+    }
     served = export.Served(saved)
-    assert served.state_names == ["lstm_0_c", "lstm_0_h", "lstm_1_c",
-                                  "lstm_1_h"]
+    assert served.state_names == [
+        "lstm_0_c",
+        "lstm_0_h",
+        "lstm_1_c",
+        "lstm_1_h",
+    ]
     logits, finals = served.run(
-        tokens, [states[name] for name in served.state_names])
+        tokens, [states[name] for name in served.state_names]
+    )
     wanted, wanted_finals = expected(net, tokens, list(states.values()))
     np.testing.assert_allclose(logits, wanted, atol=1e-6)
     finals = dict(zip(served.state_names, finals))
@@ -63,9 +70,15 @@ def test_loads_without_the_package(saved, tmp_path):
         " for p in 'hc'}\n"
         "out = serve(tokens=tf.zeros([2, 3], tf.int32), **z)\n"
         "assert 'iss_rnns' not in sys.modules\n"
-        "print(out['logits'].shape)\n")
-    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path,
-                            capture_output=True, text=True, check=True)
+        "print(out['logits'].shape)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert result.stdout.strip() == "(2, 3, 30)"
 
 
@@ -76,13 +89,17 @@ def test_vocabulary_and_card_lie_beside(saved):
     assert export.bytes_of(saved) > 1000
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"tied": False, "embedding_size": 12}], ids=["tied", "table"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tied": False, "embedding_size": 12}],
+    ids=["tied", "table"],
+)
 def test_latency_model_of_highway_layers(options, tmp_path):
     net = highway.HighwayLM(30, [5], 3, seed=2, **options)
     assert (net.input_table() is None) != bool(options)
     runner = export.LatencyRunner(
-        export.save_latency(net, tmp_path / "model.tflite"))
+        export.save_latency(net, tmp_path / "model.tflite")
+    )
     tokens = np.array([[3, 1, 4]], np.int32)
     wanted, _ = expected(net, tokens, [tf.zeros([1, 5])])
     for token, row in zip(tokens[0], wanted[0]):
@@ -91,10 +108,12 @@ def test_latency_model_of_highway_layers(options, tmp_path):
 
 def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
     runner = export.LatencyRunner(
-        export.save_latency(net, tmp_path / "model.tflite"))
+        export.save_latency(net, tmp_path / "model.tflite")
+    )
     tokens = np.array([[3, 1, 4, 1, 5]], np.int32)
-    wanted, _ = expected(net, tokens,
-                         [tf.zeros([1, n]) for n in net.state_sizes])
+    wanted, _ = expected(
+        net, tokens, [tf.zeros([1, n]) for n in net.state_sizes]
+    )
     for token, row in zip(tokens[0], wanted[0]):
         np.testing.assert_allclose(runner.step(token)[0], row, atol=1e-5)
 
@@ -105,18 +124,30 @@ def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
     for made in net.lstm_cells:  # biases start at 0
         made.bias.assign(tf.random.stateless_normal(made.bias.shape, [1, 2]))
     path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
-    names = [name for name, _ in tf.train.list_variables(
-        str(path / "variables" / "variables")) if "weights" in name]
-    shapes = sorted(tuple(tf.train.load_variable(
-        str(path / "variables" / "variables"), name).shape) for name in names)
+    names = [
+        name
+        for name, _ in tf.train.list_variables(
+            str(path / "variables" / "variables")
+        )
+        if "weights" in name
+    ]
+    shapes = sorted(
+        tuple(
+            tf.train.load_variable(
+                str(path / "variables" / "variables"), name
+            ).shape
+        )
+        for name in names
+    )
     columns = net.lstm_cells[0].kernel.shape[1]
     assert (30, columns) in shapes
     assert (30, 24) not in shapes and (24, columns) not in shapes
     tokens = np.array([[1, 2, 3]], np.int32)
     served = export.Served(path)
     logits, _ = served.run(tokens, served.zero_states(1))
-    np.testing.assert_allclose(logits, expected(net, tokens, None)[0],
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        logits, expected(net, tokens, None)[0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("embedding, table", [(11, None), (12, (30, 20))])
@@ -125,39 +156,57 @@ def test_the_table_is_made_where_it_is_no_larger(embedding, table):
     assert (made if made is None else made.shape) == table
 
 
-@pytest.mark.parametrize("make", [
-    lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2),
-    lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2, cell="gru"),
-    lambda: highway.HighwayLM(30, [5, 4], 3, tied=False, embedding_size=6,
-                              seed=2)],
-    ids=["lstm", "gru", "rhn"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2),
+        lambda: model_lib.WordLSTM(30, 6, [5, 4], seed=2, cell="gru"),
+        lambda: highway.HighwayLM(
+            30, [5, 4], 3, tied=False, embedding_size=6, seed=2
+        ),
+    ],
+    ids=["lstm", "gru", "rhn"],
+)
 def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "_FIXED_BYTES", range(1, 1 << 20))
     net = make()
     path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
-    shapes = [tuple(shape) for _, shape in tf.train.list_variables(
-        str(path / "variables" / "variables"))]
-    recurrent = [v for v in net.trainable_variables
-                 if v.name.split("/")[-1].startswith("recurrent")]
+    shapes = [
+        tuple(shape)
+        for _, shape in tf.train.list_variables(
+            str(path / "variables" / "variables")
+        )
+    ]
+    recurrent = [
+        v
+        for v in net.trainable_variables
+        if v.name.split("/")[-1].startswith("recurrent")
+    ]
     assert recurrent and not {tuple(v.shape) for v in recurrent} & set(shapes)
     served = export.Served(path)
-    for tokens in (np.array([[1]], np.int32),
-                   np.arange(12, dtype=np.int32).reshape(3, 4)):
-        states = [tf.random.stateless_normal([len(tokens), n], [3, 4])
-                  for n in served.state_sizes]
+    for tokens in (
+        np.array([[1]], np.int32),
+        np.arange(12, dtype=np.int32).reshape(3, 4),
+    ):
+        states = [
+            tf.random.stateless_normal([len(tokens), n], [3, 4])
+            for n in served.state_sizes
+        ]
         logits, finals = served.run(tokens, states)
         by_name = dict(zip(served.state_names, states))
         wanted, wanted_finals = expected(
-            net, tokens, [by_name[name] for name in net.state_names])
+            net, tokens, [by_name[name] for name in net.state_names]
+        )
         np.testing.assert_allclose(logits, wanted, atol=1e-6)
         for name, final in zip(net.state_names, wanted_finals):
             np.testing.assert_allclose(
-                finals[served.state_names.index(name)], final, atol=1e-6)
+                finals[served.state_names.index(name)], final, atol=1e-6
+            )
 
 
 def test_forget_bias_is_part_of_the_export(tmp_path):
     net = model_lib.WordLSTM(30, 6, [5], seed=2)
-    net.lstm_cells[0].forget_bias = 1.
+    net.lstm_cells[0].forget_bias = 1.0
     path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     tokens = np.array([[1, 2, 3]], np.int32)
     served = export.Served(path)
@@ -171,23 +220,34 @@ def test_not_a_model_is_one_clear_line(tmp_path):
         export.Served(tmp_path)
 
 
-@pytest.mark.parametrize("error", [
-    OSError(28, "No space left on device"),
-    tf.errors.ResourceExhaustedError(
-        None, None, "{{function_node f}} No space left on device; more "
-        "[Op:SaveV2]")])
-def test_a_failed_write_leaves_the_old_model(net, saved, monkeypatch,
-                                             tmp_path, error):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(
+            None,
+            None,
+            "{{function_node f}} No space left on device; more [Op:SaveV2]",
+        ),
+    ],
+)
+def test_a_failed_write_leaves_the_old_model(
+    net, saved, monkeypatch, tmp_path, error
+):
     def full(*args, **kwargs):
         raise error
 
     (tmp_path / "old.tflite").write_bytes(b"old")
     monkeypatch.setattr(tf.saved_model, "save", full)
-    with pytest.raises(errors.UserError, match="^cannot write SavedModel .*: "
-                                               "No space left[^{[]*$"):
+    with pytest.raises(
+        errors.UserError,
+        match="^cannot write SavedModel .*: No space left[^{[]*$",
+    ):
         export.save_compressed(net, saved, SYMBOLS, {})
-    with pytest.raises(errors.UserError, match="^cannot write .*old.tflite: "
-                                               "No space left[^{[]*$"):
+    with pytest.raises(
+        errors.UserError,
+        match="^cannot write .*old.tflite: No space left[^{[]*$",
+    ):
         export.save_latency(net, tmp_path / "old.tflite")
     assert export.Served(saved).state_sizes == [5, 5, 4, 4]
     assert (tmp_path / "old.tflite").read_bytes() == b"old"

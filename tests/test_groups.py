@@ -25,16 +25,25 @@ def two_layer_group(rng):
     """Three units: columns 1:4 and rows 0:3 of a; all rows of b."""
     a, b, bias = matrix(rng, 5, 6), matrix(rng, 3, 4), matrix(rng, 6)
     group = groups.Group(
-        "layer", [groups.Slice(a, 1, 1, 4), groups.Slice(a, 0, 0, 3, 2.),
-                  groups.whole(b, 0)], [groups.Slice(bias, 0, 2, 5)])
+        "layer",
+        [
+            groups.Slice(a, 1, 1, 4),
+            groups.Slice(a, 0, 0, 3, 2.0),
+            groups.whole(b, 0),
+        ],
+        [groups.Slice(bias, 0, 2, 5)],
+    )
     return a, b, bias, group
 
 
 def test_squared_norms_add_up_the_slices(rng):
     a, b, _, group = two_layer_group(rng)
-    expected = [(a.numpy()[:, 1 + k] ** 2).sum()
-                + 2. * (a.numpy()[k] ** 2).sum() + (b.numpy()[k] ** 2).sum()
-                for k in range(3)]
+    expected = [
+        (a.numpy()[:, 1 + k] ** 2).sum()
+        + 2.0 * (a.numpy()[k] ** 2).sum()
+        + (b.numpy()[k] ** 2).sum()
+        for k in range(3)
+    ]
     for norms in both(group.squared_norms):
         np.testing.assert_allclose(norms, expected, rtol=1e-6)
     assert group.size == 3
@@ -45,12 +54,12 @@ def test_squared_norms_add_up_the_slices(rng):
 def test_norms_of_given_values_and_of_vectors(rng):
     vector = matrix(rng, 4)
     group = groups.Group("biases", [groups.whole(vector, 0)])
-    values = {vector.ref(): tf.constant([1., 2., 3., 0.])}
+    values = {vector.ref(): tf.constant([1.0, 2.0, 3.0, 0.0])}
     np.testing.assert_allclose(group.squared_norms(values), [1, 4, 9, 0])
 
 
 def test_alive_is_above_the_threshold():
-    w = tf.Variable([[3., 0., 0.], [4., 0., 1e-5]])
+    w = tf.Variable([[3.0, 0.0, 0.0], [4.0, 0.0, 1e-5]])
     group = groups.Group("columns", [groups.whole(w, 1)])
     for alive in both(group.alive):
         assert alive.numpy().tolist() == [True, False, True]
@@ -67,10 +76,11 @@ def test_spread_lays_a_number_per_unit_over_the_variables(rng):
         full += np.broadcast_to(line, variable.shape)
     expected = np.zeros((5, 6))
     expected[:, 1:4] += per_unit
-    expected[0:3] += 2. * per_unit[:, None]
+    expected[0:3] += 2.0 * per_unit[:, None]
     np.testing.assert_array_equal(lines[a.ref()], expected)
     np.testing.assert_array_equal(
-        lines[b.ref()], np.repeat(per_unit[:, None], 4, axis=1))
+        lines[b.ref()], np.repeat(per_unit[:, None], 4, axis=1)
+    )
     np.testing.assert_array_equal(lines[bias.ref()], [0, 0, 1, 10, 100, 0])
     assert bias.ref() not in [v.ref() for v, _ in group.spread(per_unit)]
 
@@ -79,7 +89,11 @@ def test_blocks_are_the_gates(rng):
     kernel = matrix(rng, 2, 12)
     found = groups.blocks(kernel, 1, 4)
     assert [(s.start, s.stop) for s in found] == [
-        (0, 3), (3, 6), (6, 9), (9, 12)]
+        (0, 3),
+        (3, 6),
+        (6, 9),
+        (9, 12),
+    ]
 
 
 def test_unique_variables_keep_their_order(rng):
@@ -89,12 +103,15 @@ def test_unique_variables_keep_their_order(rng):
     assert [v.ref() for v in found] == [b.ref(), a.ref()]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ((2, 0, 1), r"w:0 with shape \(3, 4\) has no axis 2"),
-    ((0, 0, 4), r"Slice 0:4 does not fit axis 0 of w:0, which has 3"),
-    ((1, 2, 2), "Slice 2:2 does not fit axis 1"),
-    ((1, -1, 2), "Slice -1:2 does not fit"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((2, 0, 1), r"w:0 with shape \(3, 4\) has no axis 2"),
+        ((0, 0, 4), r"Slice 0:4 does not fit axis 0 of w:0, which has 3"),
+        ((1, 2, 2), "Slice 2:2 does not fit axis 1"),
+        ((1, -1, 2), "Slice -1:2 does not fit"),
+    ],
+)
 def test_slice_is_checked(arguments, message):
     with pytest.raises(ValueError, match=message):
         groups.Slice(tf.Variable(tf.zeros([3, 4]), name="w"), *arguments)
@@ -104,8 +121,11 @@ def test_group_is_checked(rng):
     w = matrix(rng, 3, 4)
     with pytest.raises(ValueError, match="'empty' needs at least one slice"):
         groups.Group("empty", [])
-    with pytest.raises(ValueError, match=r"'x' must have one entry per unit, "
-                                         r"got \[3, 4\] entries"):
+    with pytest.raises(
+        ValueError,
+        match=r"'x' must have one entry per unit, "
+        r"got \[3, 4\] entries",
+    ):
         groups.Group("x", [groups.whole(w, 0), groups.whole(w, 1)])
 
 
@@ -121,55 +141,71 @@ def test_keep_masks_and_rebind_follow_a_cut(rng):
     before = group.squared_norms().numpy()
     dead = {v.ref(): v.numpy() for v in (a, b)}
     # What the dead unit shares with the living ones must not change them.
-    dead[a.ref()][1, :], dead[a.ref()][:, 2] = 0., 0.
-    dead[b.ref()][1] = 0.
+    dead[a.ref()][1, :], dead[a.ref()][:, 2] = 0.0, 0.0
+    dead[b.ref()][1] = 0.0
     group_before = group.squared_norms(
-        {r: tf.constant(v) for r, v in dead.items()}).numpy()
-    cuts = {ref: groups.Cut(tf.Variable(
-        dead.get(ref, ref.deref().numpy())[np.ix_(*keep)]), tuple(keep))
-        for ref, keep in masks.items()}
+        {r: tf.constant(v) for r, v in dead.items()}
+    ).numpy()
+    cuts = {
+        ref: groups.Cut(
+            tf.Variable(dead.get(ref, ref.deref().numpy())[np.ix_(*keep)]),
+            tuple(keep),
+        )
+        for ref, keep in masks.items()
+    }
     group.rebind(cuts)
     assert group.size == 2
     assert before.shape == (3,)
-    np.testing.assert_allclose(group.squared_norms(), group_before[[0, 2]],
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        group.squared_norms(), group_before[[0, 2]], rtol=1e-6
+    )
 
 
 class TestBlockGrid:
-
     @pytest.mark.parametrize("height, width", [(2, 3), (4, 4), (9, 1)])
     def test_uneven_edges_against_numpy(self, rng, height, width):
         w = matrix(rng, 7, 10)
         grid = groups.BlockGrid.uniform(w, height, width)
+
         def reduced(function, value):
-            return np.array([[function(value[i:i + height, j:j + width])
-                              for j in range(0, 10, width)]
-                             for i in range(0, 7, height)])
+            return np.array(
+                [
+                    [
+                        function(value[i : i + height, j : j + width])
+                        for j in range(0, 10, width)
+                    ]
+                    for i in range(0, 7, height)
+                ]
+            )
+
         for norms in both(grid.squared_norms):
             np.testing.assert_allclose(
-                norms, reduced(np.sum, w.numpy() ** 2), rtol=1e-5)
+                norms, reduced(np.sum, w.numpy() ** 2), rtol=1e-5
+            )
         for largest in both(grid.max_magnitudes):
             np.testing.assert_allclose(
-                largest, reduced(np.max, abs(w.numpy())), rtol=1e-6)
+                largest, reduced(np.max, abs(w.numpy())), rtol=1e-6
+            )
         assert grid.size == norms.shape[0] * norms.shape[1]
 
     def test_spread_fills_each_block(self, rng):
         w = matrix(rng, 3, 5)
         grid = groups.BlockGrid(w, [1, 2], [2, 3])
-        (_, full), = grid.spread(tf.constant([[1., 2.], [3., 4.]]))
+        ((_, full),) = grid.spread(tf.constant([[1.0, 2.0], [3.0, 4.0]]))
         np.testing.assert_array_equal(
-            full, [[1, 1, 2, 2, 2], [3, 3, 4, 4, 4], [3, 3, 4, 4, 4]])
+            full, [[1, 1, 2, 2, 2], [3, 3, 4, 4, 4], [3, 3, 4, 4, 4]]
+        )
 
     def test_alive(self):
-        w = tf.Variable([[0., 0., 0.], [0., 0., 2.]])
+        w = tf.Variable([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
         grid = groups.BlockGrid.uniform(w, 1, 2)
-        assert grid.alive().numpy().tolist() == [[False, False],
-                                                 [False, True]]
+        assert grid.alive().numpy().tolist() == [[False, False], [False, True]]
 
     def test_checked(self, rng):
         w = matrix(rng, 4, 4)
-        with pytest.raises(ValueError, match="axis 1 .* add up to 4, got a "
-                                             "sum of 5"):
+        with pytest.raises(
+            ValueError, match="axis 1 .* add up to 4, got a sum of 5"
+        ):
             groups.BlockGrid(w, [4], [2, 3])
         with pytest.raises(ValueError, match="must be positive and add up"):
             groups.BlockGrid(w, [4, 0], [4])
@@ -179,8 +215,10 @@ class TestBlockGrid:
     def test_rebind_follows_a_cut(self, rng):
         w = matrix(rng, 4, 6)
         grid = groups.BlockGrid.uniform(w, 2, 4)
-        keep = (np.array([True, True, False, False]),
-                np.array([True, False, True, True, False, True]))
+        keep = (
+            np.array([True, True, False, False]),
+            np.array([True, False, True, True, False, True]),
+        )
         small = tf.Variable(w.numpy()[np.ix_(*keep)])
         grid.rebind({w.ref(): groups.Cut(small, keep)})
         assert grid.row_sizes.tolist() == [2]
@@ -188,34 +226,42 @@ class TestBlockGrid:
         values = small.numpy() ** 2
         np.testing.assert_allclose(
             grid.squared_norms(),
-            [[values[:, :3].sum(), values[:, 3:].sum()]], rtol=1e-5)
+            [[values[:, :3].sum(), values[:, 3:].sum()]],
+            rtol=1e-5,
+        )
 
     def test_one_on_several_variables(self, rng):
         """Columns in another order, a block in both: as of one matrix."""
         upper, lower = matrix(rng, 2, 6), matrix(rng, 3, 6)
         order = [3, 0, 1, 2, 5, 4]  # column of the whole of each of theirs
         columns = np.array(order) // 4
-        grid = groups.JoinedGrid("joined", [
-            (upper, [0, 0], columns), (lower, [0, 1, 1], columns)])
+        grid = groups.JoinedGrid(
+            "joined", [(upper, [0, 0], columns), (lower, [0, 1, 1], columns)]
+        )
         whole = np.zeros([5, 6], np.float32)
         whole[:, order] = np.concatenate([upper.numpy(), lower.numpy()])
         same = groups.BlockGrid(tf.Variable(whole), [3, 2], [4, 2])
         assert (grid.shape, grid.size) == ((2, 2), 4)
         for norms in both(grid.squared_norms):
-            np.testing.assert_allclose(norms, same.squared_norms(),
-                                       rtol=1e-5)
-        (_, expected), = same.spread(norms)
+            np.testing.assert_allclose(norms, same.squared_norms(), rtol=1e-5)
+        ((_, expected),) = same.spread(norms)
         np.testing.assert_array_equal(
             np.concatenate([part for _, part in grid.spread(norms)]),
-            expected.numpy()[:, order])
+            expected.numpy()[:, order],
+        )
         keep = np.array([True, False, False]), np.arange(6) > 3
         small = tf.Variable(lower.numpy()[np.ix_(*keep)])
-        cut = groups.Cut(small, keep), groups.Cut(
-            tf.Variable(upper.numpy()[:, 4:]), (np.ones(2, bool), keep[1]))
+        cut = (
+            groups.Cut(small, keep),
+            groups.Cut(
+                tf.Variable(upper.numpy()[:, 4:]), (np.ones(2, bool), keep[1])
+            ),
+        )
         grid.rebind({lower.ref(): cut[0], upper.ref(): cut[1]})
         assert grid.shape == (1, 1)
         np.testing.assert_allclose(
-            grid.squared_norms(), [[(whole[:3, 4:] ** 2).sum()]], rtol=1e-5)
+            grid.squared_norms(), [[(whole[:3, 4:] ** 2).sum()]], rtol=1e-5
+        )
 
     def test_a_million_blocks_are_one_operation_each(self, rng):
         """Vectorised: the graph does not grow with the number of blocks."""

@@ -14,8 +14,9 @@ VOCABULARY, EMBEDDING, SIZES = 7, 4, (3, 5)
 
 
 def new_net(seed=1):
-    return model_lib.WordLSTM(VOCABULARY, EMBEDDING, SIZES, init_scale=0.5,
-                              seed=seed)
+    return model_lib.WordLSTM(
+        VOCABULARY, EMBEDDING, SIZES, init_scale=0.5, seed=seed
+    )
 
 
 def arrays(style=("weights", "biases"), seed=0):
@@ -29,8 +30,10 @@ def arrays(style=("weights", "biases"), seed=0):
         inputs = n
     shapes["Model/softmax_w"] = (inputs, VOCABULARY)
     shapes["Model/softmax_b"] = (VOCABULARY,)
-    return {name: rng.normal(size=shape).astype(np.float32)
-            for name, shape in shapes.items()}
+    return {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 def canonical(values):
@@ -40,16 +43,22 @@ def canonical(values):
 def write_checkpoint(folder, values, step=13):
     """What the authors' program saved: by TensorFlow 1's own Saver."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [tf.compat.v1.get_variable(name, initializer=array)
-                     for name, array in values.items()]
+        variables = [
+            tf.compat.v1.get_variable(name, initializer=array)
+            for name, array in values.items()
+        ]
         variables += [
-            tf.compat.v1.get_variable("Model/global_step",
-                                      initializer=np.int64(step)),
-            tf.compat.v1.get_variable("Train/Model/Variable",
-                                      initializer=np.float32(0.5))]
+            tf.compat.v1.get_variable(
+                "Model/global_step", initializer=np.int64(step)
+            ),
+            tf.compat.v1.get_variable(
+                "Train/Model/Variable", initializer=np.float32(0.5)
+            ),
+        ]
         session.run(tf.compat.v1.global_variables_initializer())
         return tf.compat.v1.train.Saver(variables).save(
-            session, str(folder / "model.ckpt"), global_step=step)
+            session, str(folder / "model.ckpt"), global_step=step
+        )
 
 
 def sigmoid(x):
@@ -72,8 +81,9 @@ def test_the_cell_computes_what_tensorflow_1_did():
     tf1.lstm_bias(cell).assign(biases.astype(np.float32))
     x, h, c = (rng.normal(size=(2, n)) for n in (4, 3, 3))
     expected = basic_lstm_cell(weights, biases, x, h, c)
-    _, found = cell(tf.constant(x, tf.float32),
-                    [tf.constant(s, tf.float32) for s in (h, c)])
+    _, found = cell(
+        tf.constant(x, tf.float32), [tf.constant(s, tf.float32) for s in (h, c)]
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -91,21 +101,26 @@ def test_gather_puts_gradients_in_their_layout():
     net = new_net()
     view = net.tf1_views()[CELL.format(1, "kernel")]
     cell = net.lstm_cells[1]
-    gathered = view.gather({cell.kernel.ref(): 2 * cell.kernel.numpy(),
-                            cell.recurrent_kernel.ref():
-                                2 * cell.recurrent_kernel.numpy()})
+    gathered = view.gather(
+        {
+            cell.kernel.ref(): 2 * cell.kernel.numpy(),
+            cell.recurrent_kernel.ref(): 2 * cell.recurrent_kernel.numpy(),
+        }
+    )
     np.testing.assert_array_equal(gathered, 2 * view.read())
 
 
 def test_assign_checks_the_shape():
     view = new_net().tf1_views()["Model/softmax_w"]
-    with pytest.raises(ValueError, match=r"has shape \(2, 2\), the model "
-                                         r"needs \(5, 7\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"has shape \(2, 2\), the model "
+        r"needs \(5, 7\)",
+    ):
         view.assign(np.zeros((2, 2)))
 
 
 class TestUnitSlices:
-
     def setup_method(self):
         self.cell = cells.LSTMCell(3)
         self.cell.build(tf.TensorShape([None, 4]))
@@ -114,38 +129,49 @@ class TestUnitSlices:
     def test_input_rows_hidden_rows_and_a_gate(self):
         """TF1's second gate is the candidate, our third."""
         for axis, start, stop, expected in [
-                (0, 0, 4, [(self.cell.kernel, 0, 4)]),
-                (0, 4, 7, [(self.cell.recurrent_kernel, 0, 3)]),
-                (1, 3, 6, [(self.cell.kernel, 6, 9),
-                           (self.cell.recurrent_kernel, 6, 9)])]:
-            found = self.view.unit_slices(axis, start, stop, 2.)
-            assert {(s.variable.ref(), s.axis, s.start, s.stop, s.multiplier)
-                    for s in found} == {(v.ref(), axis, a, b, 2.)
-                                        for v, a, b in expected}
+            (0, 0, 4, [(self.cell.kernel, 0, 4)]),
+            (0, 4, 7, [(self.cell.recurrent_kernel, 0, 3)]),
+            (
+                1,
+                3,
+                6,
+                [(self.cell.kernel, 6, 9), (self.cell.recurrent_kernel, 6, 9)],
+            ),
+        ]:
+            found = self.view.unit_slices(axis, start, stop, 2.0)
+            assert {
+                (s.variable.ref(), s.axis, s.start, s.stop, s.multiplier)
+                for s in found
+            } == {(v.ref(), axis, a, b, 2.0) for v, a, b in expected}
 
-    @pytest.mark.parametrize("axis, start, stop, message", [
-        (0, 3, 5, "rows 3:5 cross the border at 0:4"),
-        (1, 2, 4, "columns 2:4 cross the border at 0:3"),
-        (0, 7, 9, "rows 7:9 are outside the matrix of shape"),
-    ])
+    @pytest.mark.parametrize(
+        "axis, start, stop, message",
+        [
+            (0, 3, 5, "rows 3:5 cross the border at 0:4"),
+            (1, 2, 4, "columns 2:4 cross the border at 0:3"),
+            (0, 7, 9, "rows 7:9 are outside the matrix of shape"),
+        ],
+    )
     def test_ranges_that_no_block_holds(self, axis, start, stop, message):
         with pytest.raises(errors.UserError, match=message):
             self.view.unit_slices(axis, start, stop)
 
 
-@pytest.mark.parametrize("name, expected", [
-    (CELL.format(0, "weights"), CELL.format(0, "kernel")),
-    (CELL.format(1, "biases"), CELL.format(1, "bias")),
-    (CELL.format(1, "kernel"), CELL.format(1, "kernel")),
-    ("Model/softmax_w", "Model/softmax_w"),
-    ("Model/weights", "Model/weights"),
-])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        (CELL.format(0, "weights"), CELL.format(0, "kernel")),
+        (CELL.format(1, "biases"), CELL.format(1, "bias")),
+        (CELL.format(1, "kernel"), CELL.format(1, "kernel")),
+        ("Model/softmax_w", "Model/softmax_w"),
+        ("Model/weights", "Model/weights"),
+    ],
+)
 def test_canonical(name, expected):
     assert tf1.canonical(name) == expected
 
 
-@pytest.mark.parametrize("style", [("weights", "biases"),
-                                   ("kernel", "bias")])
+@pytest.mark.parametrize("style", [("weights", "biases"), ("kernel", "bias")])
 def test_checkpoints_of_both_name_styles(tmp_path, style):
     values = arrays(style)
     prefix = write_checkpoint(tmp_path, values)
@@ -155,8 +181,9 @@ def test_checkpoints_of_both_name_styles(tmp_path, style):
         net = new_net()
         tf1.assign(net.tf1_views(), found, path)
         for name, view in net.tf1_views().items():
-            np.testing.assert_array_equal(view.read(),
-                                          canonical(values)[name], name)
+            np.testing.assert_array_equal(
+                view.read(), canonical(values)[name], name
+            )
 
 
 def test_a_folder_that_was_moved(tmp_path):
@@ -164,15 +191,18 @@ def test_a_folder_that_was_moved(tmp_path):
     (tmp_path / "there").mkdir()
     write_checkpoint(tmp_path / "there", arrays())
     (tmp_path / "there" / "checkpoint").write_text(
-        'model_checkpoint_path: "/home/wei/model.ckpt-13"\n')
+        'model_checkpoint_path: "/home/wei/model.ckpt-13"\n'
+    )
     moved = (tmp_path / "there").rename(tmp_path / "here")
     assert "Model/softmax_w" in tf1.read_checkpoint(str(moved))
 
 
 def test_a_state_file_that_is_no_text(tmp_path):
     (tmp_path / "checkpoint").write_bytes(b"\x80\xff")
-    with pytest.raises(errors.UserError, match="checkpoint state .*checkpoint "
-                                               "is damaged: .*; give the "):
+    with pytest.raises(
+        errors.UserError,
+        match="checkpoint state .*checkpoint is damaged: .*; give the ",
+    ):
         tf1.read_checkpoint(str(tmp_path))
 
 
@@ -180,23 +210,31 @@ def test_a_state_file_that_is_no_text(tmp_path):
 def test_no_checkpoint(tmp_path, name):
     (tmp_path / "file.txt").write_text("text")
     path = str(tmp_path / name)
-    with pytest.raises(errors.UserError, match="no checkpoint at .*expected "
-                                               "a folder with") as caught:
+    with pytest.raises(
+        errors.UserError, match="no checkpoint at .*expected a folder with"
+    ) as caught:
         tf1.read_checkpoint(path)
     assert path in str(caught.value)
 
 
-@pytest.mark.parametrize("ending, damage", [
-    (".index", b""), (".index", b"garbage" * 100),
-    (".data-00000-of-00001", b"short"), (".data-00000-of-00001", None)])
+@pytest.mark.parametrize(
+    "ending, damage",
+    [
+        (".index", b""),
+        (".index", b"garbage" * 100),
+        (".data-00000-of-00001", b"short"),
+        (".data-00000-of-00001", None),
+    ],
+)
 def test_a_damaged_checkpoint(tmp_path, ending, damage):
     prefix = write_checkpoint(tmp_path, arrays())
     file = tmp_path / f"model.ckpt-13{ending}"
     file.unlink()
     if damage is not None:
         file.write_bytes(damage)
-    with pytest.raises(errors.UserError, match="checkpoint .*model.ckpt-13 "
-                                               "is damaged: .") as caught:
+    with pytest.raises(
+        errors.UserError, match="checkpoint .*model.ckpt-13 is damaged: ."
+    ) as caught:
         tf1.read_checkpoint(prefix)
     assert "\n" not in str(caught.value)
 
@@ -205,27 +243,42 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     prefix = write_checkpoint(tmp_path, arrays())
     file = tmp_path / "model.ckpt-13.data-00000-of-00001"
     data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 0xff
+    data[len(data) // 2] ^= 0xFF
     file.write_bytes(data)
     with pytest.raises(errors.UserError, match="is damaged"):
         tf1.read_checkpoint(prefix)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda v: v.pop("Model/softmax_b"),
-     "old has no variable 'Model/softmax_b'; it has: Model/RNN"),
-    (lambda v: v.update({"Model/softmax_b": np.zeros(3)}),
-     r"'Model/softmax_b' in old has shape \(3,\), but the model needs "
-     r"\(7,\): give the flags"),
-    (lambda v: v.update({"Model/softmax_b": np.array(["a"] * 7)}),
-     "'Model/softmax_b' in old is of type <U1; weights are real numbers"),
-    (lambda v: v.update({"Model/softmax_b": np.full(7, 1j)}),
-     "'Model/softmax_b' in old is of type complex128"),
-    (lambda v: v.update({"Model/softmax_b": np.full(7, np.nan)}),
-     "'Model/softmax_b' in old holds NaN or infinite numbers"),
-    (lambda v: v.update({"Model/softmax_b": np.full(7, 1e300)}),
-     "'Model/softmax_b' in old holds NaN or infinite numbers"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda v: v.pop("Model/softmax_b"),
+            "old has no variable 'Model/softmax_b'; it has: Model/RNN",
+        ),
+        (
+            lambda v: v.update({"Model/softmax_b": np.zeros(3)}),
+            r"'Model/softmax_b' in old has shape \(3,\), but the model needs "
+            r"\(7,\): give the flags",
+        ),
+        (
+            lambda v: v.update({"Model/softmax_b": np.array(["a"] * 7)}),
+            "'Model/softmax_b' in old is of type <U1; weights are real numbers",
+        ),
+        (
+            lambda v: v.update({"Model/softmax_b": np.full(7, 1j)}),
+            "'Model/softmax_b' in old is of type complex128",
+        ),
+        (
+            lambda v: v.update({"Model/softmax_b": np.full(7, np.nan)}),
+            "'Model/softmax_b' in old holds NaN or infinite numbers",
+        ),
+        (
+            lambda v: v.update({"Model/softmax_b": np.full(7, 1e300)}),
+            "'Model/softmax_b' in old holds NaN or infinite numbers",
+        ),
+    ],
+)
 def test_assign_is_all_or_nothing(change, message):
     net, values = new_net(), canonical(arrays())
     before = net.get_weights()

@@ -11,13 +11,15 @@ VOCABULARY, BATCH, TIME = 11, 3, 4
 
 
 def new_net(**kwargs):
-    return model_lib.WordLSTM(VOCABULARY, 5, [6, 4], init_scale=0.5, seed=1,
-                              **kwargs)
+    return model_lib.WordLSTM(
+        VOCABULARY, 5, [6, 4], init_scale=0.5, seed=1, **kwargs
+    )
 
 
-def new_model(net=None, max_grad_norm=5., rate=1., **kwargs):
-    model = language_model.LanguageModel(net or new_net(), BATCH,
-                                         max_grad_norm, **kwargs)
+def new_model(net=None, max_grad_norm=5.0, rate=1.0, **kwargs):
+    model = language_model.LanguageModel(
+        net or new_net(), BATCH, max_grad_norm, **kwargs
+    )
     model.compile(tf.keras.optimizers.SGD(rate))
     return model
 
@@ -30,8 +32,9 @@ def ids(*shape, seed=0):
 def numpy_cost(net, x, y):
     """Sum over time of the mean cross entropy, and the final states."""
     logits, states = net(x, training=False)
-    logits = logits.numpy().astype(np.float64).reshape(
-        x.shape[1], x.shape[0], -1)
+    logits = (
+        logits.numpy().astype(np.float64).reshape(x.shape[1], x.shape[0], -1)
+    )
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     chosen = np.take_along_axis(log_p, y.T[..., None], -1)
     return -chosen.sum() / len(x), states
@@ -44,24 +47,29 @@ def test_gradients_of_cost_and_penalty():
     plain = model.gradients(x, y, start)
     cost, finals = numpy_cost(model.net, x, y)
     np.testing.assert_allclose(plain["cost"], cost, rtol=1e-5)
-    np.testing.assert_array_equal(plain["penalty"], 0.)
+    np.testing.assert_array_equal(plain["penalty"], 0.0)
     for ours, theirs in zip(plain["states"], finals):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    model.add_loss(lambda: 2. * tf.reduce_sum(model.net.softmax_b))
+    model.add_loss(lambda: 2.0 * tf.reduce_sum(model.net.softmax_b))
     model.add_loss(lambda: tf.reduce_sum(model.net.softmax_w))
     result = model.gradients(x, y, start)
     np.testing.assert_allclose(result["cost"], cost, rtol=1e-5)
     np.testing.assert_allclose(
-        result["penalty"], 2 * model.net.softmax_b.numpy().sum()
-        + model.net.softmax_w.numpy().sum(), rtol=1e-5)
-    change = {"softmax_b:0": 2., "softmax_w:0": 1.}
+        result["penalty"],
+        2 * model.net.softmax_b.numpy().sum()
+        + model.net.softmax_w.numpy().sum(),
+        rtol=1e-5,
+    )
+    change = {"softmax_b:0": 2.0, "softmax_w:0": 1.0}
     for variable, before, after in zip(
-            model.trainable_variables, plain["gradients"],
-            result["gradients"]):
+        model.trainable_variables, plain["gradients"], result["gradients"]
+    ):
         np.testing.assert_allclose(
             tf.convert_to_tensor(after) - tf.convert_to_tensor(before),
-            np.full(variable.shape, change.get(variable.name, 0.)),
-            atol=1e-5, err_msg=variable.name)
+            np.full(variable.shape, change.get(variable.name, 0.0)),
+            atol=1e-5,
+            err_msg=variable.name,
+        )
 
 
 @pytest.mark.parametrize("bound", [0.01, 1e9])
@@ -75,15 +83,18 @@ def test_clipping_counts_repeated_words_row_by_row(bound):
         values = getattr(gradient, "values", gradient).numpy()
         squares.append((values.astype(np.float64) ** 2).sum())
     norm = np.sqrt(sum(squares))
-    rows = result["gradients"][[v.name for v in model.trainable_variables]
-                               .index("embedding:0")]
+    rows = result["gradients"][
+        [v.name for v in model.trainable_variables].index("embedding:0")
+    ]
     assert rows.values.shape[0] == BATCH * TIME
     np.testing.assert_allclose(result["global_norm"], norm, rtol=1e-5)
-    scale = min(1., bound / norm)
+    scale = min(1.0, bound / norm)
     for gradient, clipped in zip(result["gradients"], result["clipped"]):
         np.testing.assert_allclose(
             tf.convert_to_tensor(clipped),
-            scale * tf.convert_to_tensor(gradient).numpy(), atol=1e-7)
+            scale * tf.convert_to_tensor(gradient).numpy(),
+            atol=1e-7,
+        )
 
 
 def test_steps_carry_the_state_and_average_the_cost():
@@ -98,20 +109,25 @@ def test_steps_carry_the_state_and_average_the_cost():
         states = result["states"]
         costs.append(float(result["cost"]))
         reference.optimizer.apply_gradients(
-            zip(result["clipped"], reference.trainable_variables))
-    history = model.fit(tf.data.Dataset.from_tensor_slices((x, y)),
-                        verbose=0).history
+            zip(result["clipped"], reference.trainable_variables)
+        )
+    history = model.fit(
+        tf.data.Dataset.from_tensor_slices((x, y)), verbose=0
+    ).history
     for ours, theirs in zip(model.get_weights(), reference.get_weights()):
         if ours.shape and ours.shape[0] != BATCH:
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
     for ours, theirs in zip(model.carried, states):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     np.testing.assert_allclose(history["cost"][-1], costs[-1], rtol=1e-5)
-    np.testing.assert_allclose(history["perplexity"][-1],
-                               np.exp(sum(costs) / (2 * TIME)), rtol=1e-5)
+    np.testing.assert_allclose(
+        history["perplexity"][-1], np.exp(sum(costs) / (2 * TIME)), rtol=1e-5
+    )
     model.reset_states()
-    assert not any(v.numpy().any() for v in [
-        *model.carried, model.total_cost, model.total_steps])
+    assert not any(
+        v.numpy().any()
+        for v in [*model.carried, model.total_cost, model.total_steps]
+    )
 
 
 def test_dropout_depends_on_seed_and_step_only():
@@ -120,8 +136,9 @@ def test_dropout_depends_on_seed_and_step_only():
     start = [tf.zeros([BATCH, n]) for n in net.state_sizes]
 
     def cost(*seed):
-        return float(new_model(net).gradients(
-            x, y, start, tf.constant(seed))["cost"])
+        return float(
+            new_model(net).gradients(x, y, start, tf.constant(seed))["cost"]
+        )
 
     assert cost(0, 0) == cost(0, 0)
     assert len({cost(0, 0), cost(0, 1), cost(1, 0)}) == 3
@@ -131,8 +148,8 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
     net = new_net(keep_prob=0.8)
     ones = tf.ones([50, 20, 6])
     dropped = net.drop(ones, 1, True, tf.constant([3, 4])).numpy()
-    np.testing.assert_allclose(np.unique(dropped), [0., 1.25], rtol=1e-4)
-    assert abs(dropped.mean() - 1.) < 0.02
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 1.25], rtol=1e-4)
+    assert abs(dropped.mean() - 1.0) < 0.02
     assert len({dropped[t].tobytes() for t in range(50)}) == 50
     assert net.drop(ones, 1, False, None) is ones
 
@@ -141,12 +158,19 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
 def test_evaluator_equals_window_by_window(stretch):
     net = new_net()
     x, y = ids(4, BATCH, TIME), ids(4, BATCH, TIME, seed=1)
-    states, total = None, 0.
+    states, total = None, 0.0
     for window, labels in zip(x, y):
         logits, states = net(window, states)
-        total += float(tf.reduce_sum(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels.T.ravel(), logits))) / BATCH
+        total += (
+            float(
+                tf.reduce_sum(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(
+                        labels.T.ravel(), logits
+                    )
+                )
+            )
+            / BATCH
+        )
     seen = []
     evaluator = language_model.Evaluator(net, stretch)
     found = evaluator.perplexity(x, y, lambda *done: seen.append(done))
@@ -161,8 +185,9 @@ def test_evaluator_follows_the_weights():
     evaluator.perplexity(x, y)
     for variable in net.trainable_variables:
         variable.assign(tf.zeros_like(variable))
-    np.testing.assert_allclose(evaluator.perplexity(x, y), VOCABULARY,
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        evaluator.perplexity(x, y), VOCABULARY, rtol=1e-5
+    )
 
 
 def test_bfloat16_policy_trains():
@@ -175,14 +200,17 @@ def test_bfloat16_policy_trains():
     logits, _ = model.net(x[0])
     assert logits.dtype == tf.bfloat16
     assert {v.dtype for v in model.trainable_variables} == {tf.float32}
-    history = model.fit(tf.data.Dataset.from_tensor_slices((x, y)),
-                        epochs=3, verbose=0).history
+    history = model.fit(
+        tf.data.Dataset.from_tensor_slices((x, y)), epochs=3, verbose=0
+    ).history
     assert history["cost"][-1] < history["cost"][0]
     plain = new_net()
     plain.set_weights(model.net.get_weights())
     np.testing.assert_allclose(
         language_model.Evaluator(model.net).perplexity(x, y),
-        language_model.Evaluator(plain).perplexity(x, y), rtol=0.02)
+        language_model.Evaluator(plain).perplexity(x, y),
+        rtol=0.02,
+    )
 
 
 def test_replace_net_goes_on_with_other_sizes():
@@ -192,11 +220,19 @@ def test_replace_net_goes_on_with_other_sizes():
     assert small.state_sizes == [2, 2, 4, 4]
     for state in model.carried:
         state.assign(tf.ones([BATCH, 1]) * tf.range(float(state.shape[1])))
-    model.replace_net(small, {}, {
-        "lstm_0": np.arange(first) >= first - 2,
-        "lstm_1": np.ones(second, bool)})
-    for state, values in zip(model.carried, [[first - 2., first - 1.]] * 2
-                             + [np.arange(second)] * 2):
+    model.replace_net(
+        small,
+        {},
+        {
+            "lstm_0": np.arange(first) >= first - 2,
+            "lstm_1": np.ones(second, bool),
+        },
+    )
+    for state, values in zip(
+        model.carried,
+        [[first - 2.0, first - 1.0]] * 2 + [np.arange(second)] * 2,
+    ):
         np.testing.assert_array_equal(state, [values] * BATCH)
     assert {v.ref() for v in model.trainable_variables} == {
-        v.ref() for v in small.trainable_variables}
+        v.ref() for v in small.trainable_variables
+    }

@@ -13,8 +13,9 @@ ROWS = np.array([2, 0, 2])  # a repeated row adds up
 
 def step(optimizer, gradient):
     variable = tf.Variable(START)
-    apply = tf.function(lambda: optimizer.apply_gradients(
-        [(gradient, variable)]))
+    apply = tf.function(
+        lambda: optimizer.apply_gradients([(gradient, variable)])
+    )
     optimizer.build([variable])
     for _ in range(2):
         apply()
@@ -27,8 +28,9 @@ def test_dense_gradient():
 
 
 def test_sparse_gradient():
-    gradient = tf.IndexedSlices(tf.constant(DENSE[:3]), ROWS,
-                                tf.constant([4, 3]))
+    gradient = tf.IndexedSlices(
+        tf.constant(DENSE[:3]), ROWS, tf.constant([4, 3])
+    )
     expected = START.copy()
     for values, row in zip(DENSE[:3], ROWS):
         expected[row] -= 2 * 0.5 * values
@@ -41,8 +43,9 @@ def test_scale_is_a_factor_of_the_gradients():
     optimizer = optimizers.GradientDescent(0.5)
     optimizer.build([variable])
     pairs = [(tf.constant(DENSE), variable)]
-    tf.function(lambda: optimizer.apply_gradients(
-        pairs, scale=tf.constant(0.3)))()
+    tf.function(
+        lambda: optimizer.apply_gradients(pairs, scale=tf.constant(0.3))
+    )()
     np.testing.assert_allclose(variable, START - 0.15 * DENSE, rtol=1e-6)
     optimizer.apply_gradients(pairs)
     np.testing.assert_allclose(variable, START - 0.65 * DENSE, rtol=1e-6)
@@ -50,17 +53,19 @@ def test_scale_is_a_factor_of_the_gradients():
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_small_weights_become_zeros_in_the_same_step(sparse):
-    gradient = (tf.IndexedSlices(tf.constant(DENSE), np.arange(4),
-                                 tf.constant([4, 3]))
-                if sparse else tf.constant(DENSE))
+    gradient = (
+        tf.IndexedSlices(tf.constant(DENSE), np.arange(4), tf.constant([4, 3]))
+        if sparse
+        else tf.constant(DENSE)
+    )
     variable = tf.Variable(START / 4)
     optimizer = optimizers.GradientDescent(0.5)
-    optimizer.zero_below = 1.
+    optimizer.zero_below = 1.0
     optimizer.build([variable])
     optimizer.apply_gradients([(gradient, variable)])
     expected = START / 4 - 0.5 * DENSE
-    assert (np.abs(expected) < 1.).any() and (np.abs(expected) > 1.).any()
-    expected[np.abs(expected) < 1.] = 0.
+    assert (np.abs(expected) < 1.0).any() and (np.abs(expected) > 1.0).any()
+    expected[np.abs(expected) < 1.0] = 0.0
     np.testing.assert_allclose(variable, expected, rtol=1e-6)
 
 
@@ -68,10 +73,11 @@ def test_learning_rate_can_change():
     optimizer = optimizers.GradientDescent(0.5)
     variable = tf.Variable(START)
     optimizer.build([variable])
-    apply = tf.function(lambda: optimizer.apply_gradients(
-        [(tf.constant(DENSE), variable)]))
+    apply = tf.function(
+        lambda: optimizer.apply_gradients([(tf.constant(DENSE), variable)])
+    )
     apply()
-    optimizer.learning_rate.assign(2.)
+    optimizer.learning_rate.assign(2.0)
     apply()
     np.testing.assert_allclose(variable, START - 2.5 * DENSE, rtol=1e-6)
     assert int(optimizer.iterations) == 2
@@ -80,7 +86,8 @@ def test_learning_rate_can_change():
 def test_config_round_trip():
     optimizer = optimizers.GradientDescent(0.25)
     again = tf.keras.optimizers.deserialize(
-        tf.keras.optimizers.serialize(optimizer))
+        tf.keras.optimizers.serialize(optimizer)
+    )
     assert isinstance(again, optimizers.GradientDescent)
     assert float(again.learning_rate) == 0.25
 
@@ -90,10 +97,11 @@ def test_restores_what_keras_sgd_saved(tmp_path):
     saved.build([tf.Variable(START)])
     saved.iterations.assign(7)
     tf.train.Checkpoint(optimizer=saved).write(str(tmp_path / "c"))
-    restored = optimizers.GradientDescent(1.)
+    restored = optimizers.GradientDescent(1.0)
     restored.build([tf.Variable(START)])
     tf.train.Checkpoint(optimizer=restored).read(
-        str(tmp_path / "c")).assert_existing_objects_matched()
+        str(tmp_path / "c")
+    ).assert_existing_objects_matched()
     assert int(restored.iterations) == 7
     assert float(restored.learning_rate) == 0.125
 

@@ -18,8 +18,9 @@ pytest.importorskip("numba")
 def packable(sparsity):
     """An LSTM and a matrix with that fraction of zeros."""
     rng = np.random.default_rng(0)
-    cell = cells.LSTMCell(32, forget_bias=1., name="lstm",
-                          bias_initializer="random_normal")
+    cell = cells.LSTMCell(
+        32, forget_bias=1.0, name="lstm", bias_initializer="random_normal"
+    )
     cell.build(tf.TensorShape([None, 24]))
     matrix = tf.Variable(rng.normal(size=(32, 50)).astype(np.float32))
     for variable in (cell.kernel, cell.recurrent_kernel, matrix):
@@ -28,7 +29,7 @@ def packable(sparsity):
 
 
 def test_packed_files_hold_the_same_weights(tmp_path):
-    parts = packable(.9)
+    parts = packable(0.9)
     old = tmp_path / packing.FOLDER / "old.npz"
     old.parent.mkdir()
     old.write_bytes(b"of an earlier run")
@@ -38,18 +39,22 @@ def test_packed_files_hold_the_same_weights(tmp_path):
     assert set(found) == {"lstm", "out"}
     np.testing.assert_array_equal(found["out"].to_dense(), parts["out"])
     cell = parts["lstm"]
-    np.testing.assert_array_equal(found["lstm"].recurrent_kernel.to_dense(),
-                                  cell.recurrent_kernel)
+    np.testing.assert_array_equal(
+        found["lstm"].recurrent_kernel.to_dense(), cell.recurrent_kernel
+    )
     x = np.random.default_rng(1).normal(size=(2, 5, 24)).astype(np.float32)
     expected = tf.keras.layers.RNN(cell, return_sequences=True)(x)
     np.testing.assert_allclose(found["lstm"](x)[0], expected, atol=1e-5)
     assert packed.max_difference < 1e-5
-    assert packed.packed_bytes < packed.dense_bytes == 4 * (
-        24 * 128 + 32 * 128 + 32 * 50)
+    assert (
+        packed.packed_bytes
+        < packed.dense_bytes
+        == 4 * (24 * 128 + 32 * 128 + 32 * 50)
+    )
 
 
 def test_measures_never_choose_what_is_slower(tmp_path):
-    packed = packing.pack(packable(.9), tmp_path)
+    packed = packing.pack(packable(0.9), tmp_path)
     measures = packed.measures()
     for batch in report.PACKED_BATCHES:
         dense, chosen = packed.seconds[batch]
@@ -57,14 +62,17 @@ def test_measures_never_choose_what_is_slower(tmp_path):
         assert 0 < chosen <= 1.06 * dense
         assert measures[report.packed_speedup(batch)] == dense / chosen
     assert measures["packed bytes"] == packed.packed_bytes
-    assert set(packed.matrices) == {"lstm.kernel", "lstm.recurrent_kernel",
-                                    "out"}
+    assert set(packed.matrices) == {
+        "lstm.kernel",
+        "lstm.recurrent_kernel",
+        "out",
+    }
     assert packed.matrices["out"].startswith("32x50, 0.")
 
 
 def test_a_small_sparse_matrix_is_enough(tmp_path):
     """Most of the net's weights may be left."""
-    parts = packable(.0)
+    parts = packable(0.0)
     parts["out"].assign(np.eye(32, 50))
     packed = packing.pack(parts, tmp_path)
     assert set(packing.load(packed.folder)) == {"lstm", "out"}
@@ -72,9 +80,9 @@ def test_a_small_sparse_matrix_is_enough(tmp_path):
 
 
 def test_a_silent_unit_is_no_sparse_matrix(tmp_path):
-    parts = packable(.0)
+    parts = packable(0.0)
     parts["out"].assign(np.zeros([32, 50]))
-    assert packing.highest_sparsity(parts) == 0.
+    assert packing.highest_sparsity(parts) == 0.0
     assert packing.pack(parts, tmp_path) is None
     assert not (tmp_path / packing.FOLDER).exists()
 
@@ -83,8 +91,9 @@ def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(errors.UserError, match="holds no packed weights"):
         packing.load(tmp_path)
     np.savez(tmp_path / "a.npz", kind="lstm")
-    with pytest.raises(errors.UserError,
-                       match="a.npz is not a packed lstm or .* matrix"):
+    with pytest.raises(
+        errors.UserError, match="a.npz is not a packed lstm or .* matrix"
+    ):
         packing.load(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"")
     with pytest.raises(errors.UserError, match="packed weights .*a.npz: No "):
@@ -92,8 +101,8 @@ def test_what_cannot_be_loaded(tmp_path):
 
 
 def test_a_net_that_is_not_sparse_is_left_alone(tmp_path):
-    parts = packable(.3)
-    assert packing.highest_sparsity(parts) == pytest.approx(.3, abs=.05)
+    parts = packable(0.3)
+    assert packing.highest_sparsity(parts) == pytest.approx(0.3, abs=0.05)
     assert packing.pack(parts, tmp_path) is None
     assert not list(tmp_path.iterdir())
 
@@ -105,34 +114,47 @@ def sparse_cell(cell, inputs):
     for variable in cell.trainable_weights:
         value = rng.normal(size=variable.shape)
         if "bias" not in variable.name:
-            value *= rng.random(variable.shape) < .2
+            value *= rng.random(variable.shape) < 0.2
         variable.assign(value)
     return cell
 
 
-@pytest.mark.parametrize("cell", [
-    cells.LSTMCell(10, forget_bias=1.), cells.GRUCell(10),
-    cells.SimpleRNNCell(10), cells.SimpleRNNCell(10, activation="relu"),
-    cells.RHNCell(10, depth=3)], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        cells.LSTMCell(10, forget_bias=1.0),
+        cells.GRUCell(10),
+        cells.SimpleRNNCell(10),
+        cells.SimpleRNNCell(10, activation="relu"),
+        cells.RHNCell(10, depth=3),
+    ],
+    ids=lambda cell: cell.name,
+)
 def test_every_cell_becomes_a_layer(cell, tmp_path):
     sparse_cell(cell, 7)
     packed = packing.pack({"layer": cell}, tmp_path, batch_sizes=(1,))
     layer = packing.load(packed.folder)["layer"]
     x = np.random.default_rng(1).normal(size=(3, 5, 7)).astype(np.float32)
     # Of a plain layer with max(0, x) the state grows.
-    *expected, = tf.keras.layers.RNN(cell, return_sequences=True,
-                                     return_state=True)(x)
+    (*expected,) = tf.keras.layers.RNN(
+        cell, return_sequences=True, return_state=True
+    )(x)
     outputs, state = layer(x)
     for ours, theirs in zip([outputs, *state], expected):
         theirs = theirs.numpy()
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4,
-                                   atol=1e-5 * np.abs(theirs).max())
+        np.testing.assert_allclose(
+            ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max()
+        )
     # The state carries: two halves equal the whole.
     _, half = layer(x[:, :2])
-    np.testing.assert_allclose(layer(x[:, 2:], half)[0], outputs[:, 2:],
-                               rtol=1e-4, atol=1e-5)
-    assert 0 < packed.parts["layer"].max_difference < 1e-5 * max(
-        1, np.abs(outputs).max())
+    np.testing.assert_allclose(
+        layer(x[:, 2:], half)[0], outputs[:, 2:], rtol=1e-4, atol=1e-5
+    )
+    assert (
+        0
+        < packed.parts["layer"].max_difference
+        < 1e-5 * max(1, np.abs(outputs).max())
+    )
 
 
 NETS = {
@@ -152,10 +174,13 @@ def fixture_whole(request, tmp_path):
     for name, matrix in packing.matrices(net.packable()).items():
         assert matrix.size, name
     for part in net.packable().values():
-        for v in [part] if isinstance(part, tf.Variable) else (
-                part.trainable_weights):
+        for v in (
+            [part]
+            if isinstance(part, tf.Variable)
+            else (part.trainable_weights)
+        ):
             if v.shape.rank == 2 and "bias" not in v.name:
-                v.assign(v * (rng.random(v.shape) < .2) * 5)
+                v.assign(v * (rng.random(v.shape) < 0.2) * 5)
     packed = packing.pack_language_model(net, tmp_path, batch_sizes=(1,))
     return net, packed
 
@@ -169,32 +194,41 @@ def test_a_whole_model_computes_the_same(whole):
     logits, states = model(ids)
     expected, finals = net(tf.constant(ids, tf.int32))
     np.testing.assert_allclose(
-        logits.swapaxes(0, 1).reshape(12, 30), expected, atol=1e-5)
+        logits.swapaxes(0, 1).reshape(12, 30), expected, atol=1e-5
+    )
     for ours, theirs in zip(states, finals):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     # The state carries.
     _, half = model(ids[:, :4])
-    np.testing.assert_allclose(model(ids[:, 4:], half)[0], logits[:, 4:],
-                               atol=1e-5)
-    windows = np.random.default_rng(2).integers(0, 30, (2, 4, 2, 5)).astype(
-        np.int32)
+    np.testing.assert_allclose(
+        model(ids[:, 4:], half)[0], logits[:, 4:], atol=1e-5
+    )
+    windows = (
+        np.random.default_rng(2).integers(0, 30, (2, 4, 2, 5)).astype(np.int32)
+    )
     np.testing.assert_allclose(
         packing.Evaluator(model, 20).perplexity(*windows),
-        language_model.Evaluator(net, 20).perplexity(*windows), rtol=1e-5)
+        language_model.Evaluator(net, 20).perplexity(*windows),
+        rtol=1e-5,
+    )
     assert packed.dense_bytes == 4 * sum(
-        v.shape.num_elements() for v in net.trainable_variables)
+        v.shape.num_elements() for v in net.trainable_variables
+    )
     assert packed.packed_bytes == sum(
-        path.stat().st_size for path in packed.folder.iterdir())
+        path.stat().st_size for path in packed.folder.iterdir()
+    )
 
 
 def test_a_packed_model_refuses(tmp_path):
     packed = packing.pack_language_model(
-        pruned_lstm(), tmp_path, batch_sizes=())
-    model = packing.load_language_model(
-        str(packed.folder / packing.MODEL_FILE))
-    for ids, message in (([[0, 30]], r"ids must be in 0 \.\.\. 29, got 0"),
-                         ([0], r"ids must be integers \[batch, time\]"),
-                         ([[.5]], "ids must be integers")):
+        pruned_lstm(), tmp_path, batch_sizes=()
+    )
+    model = packing.load_language_model(str(packed.folder / packing.MODEL_FILE))
+    for ids, message in (
+        ([[0, 30]], r"ids must be in 0 \.\.\. 29, got 0"),
+        ([0], r"ids must be integers \[batch, time\]"),
+        ([[0.5]], "ids must be integers"),
+    ):
         with pytest.raises(ValueError, match=message):
             model(np.array(ids))
     with pytest.raises(ValueError, match="expected 4 states, got 1"):
@@ -209,30 +243,48 @@ def pruned_lstm():
 
 def test_a_packed_model_that_lacks_a_part(tmp_path):
     packed = packing.pack_language_model(
-        pruned_lstm(), tmp_path, batch_sizes=())
+        pruned_lstm(), tmp_path, batch_sizes=()
+    )
     folder = packed.folder
     (folder / "lstm_1.npz").rename(folder / "lstm_0.npz")
     with pytest.raises(errors.UserError, match="lstm_1.npz: No such file"):
         packing.load_language_model(str(folder))
     (folder / "lstm_1.npz").write_bytes((folder / "lstm_0.npz").read_bytes())
-    with pytest.raises(errors.UserError, match="lstm_0 reads 12 units, but "
-                       "what it reads has 8"):
+    with pytest.raises(
+        errors.UserError, match="lstm_0 reads 12 units, but what it reads has 8"
+    ):
         packing.load_language_model(str(folder))
 
 
-@pytest.mark.parametrize("name, array, message", [
-    ("embedding", np.zeros((30, 8)), r"expected 'embedding' with 2 axes of "
-                                     r"float32, got float64 \[30, 8\]"),
-    ("embedding", np.zeros(30, np.float32), r"got float32 \[30\]"),
-    ("softmax_b", np.full(30, np.nan, np.float32),
-     "'softmax_b' holds numbers that are not finite"),
-    ("softmax_b", None, "expected 'softmax_b' with 1 axes"),
-    ("parts", np.array("lstm_0"), "expected 'parts' with 1 axes of str_"),
-    ("parts", np.array(["../x"]), "x.npz: No such file"),
-    ("softmax_b", np.zeros(29, np.float32), r"the softmax must be \[9, 30\]")])
+@pytest.mark.parametrize(
+    "name, array, message",
+    [
+        (
+            "embedding",
+            np.zeros((30, 8)),
+            r"expected 'embedding' with 2 axes of "
+            r"float32, got float64 \[30, 8\]",
+        ),
+        ("embedding", np.zeros(30, np.float32), r"got float32 \[30\]"),
+        (
+            "softmax_b",
+            np.full(30, np.nan, np.float32),
+            "'softmax_b' holds numbers that are not finite",
+        ),
+        ("softmax_b", None, "expected 'softmax_b' with 1 axes"),
+        ("parts", np.array("lstm_0"), "expected 'parts' with 1 axes of str_"),
+        ("parts", np.array(["../x"]), "x.npz: No such file"),
+        (
+            "softmax_b",
+            np.zeros(29, np.float32),
+            r"the softmax must be \[9, 30\]",
+        ),
+    ],
+)
 def test_a_damaged_packed_model(name, array, message, tmp_path):
     packed = packing.pack_language_model(
-        pruned_lstm(), tmp_path, batch_sizes=())
+        pruned_lstm(), tmp_path, batch_sizes=()
+    )
     path = packed.folder / packing.MODEL_FILE
     with np.load(path) as file:
         arrays = dict(file)
@@ -245,8 +297,13 @@ def test_a_damaged_packed_model(name, array, message, tmp_path):
 
 def test_a_packed_model_that_differs_is_refused(tmp_path, monkeypatch):
     net = pruned_lstm()
-    monkeypatch.setattr(net, "packable", lambda: {
-        **{cell.name: cell for cell in net.lstm_cells},
-        "softmax_w": tf.Variable(2 * net.softmax_w)})
+    monkeypatch.setattr(
+        net,
+        "packable",
+        lambda: {
+            **{cell.name: cell for cell in net.lstm_cells},
+            "softmax_w": tf.Variable(2 * net.softmax_w),
+        },
+    )
     with pytest.raises(errors.UserError, match="logits differ from the net's"):
         packing.pack_language_model(net, tmp_path, batch_sizes=())

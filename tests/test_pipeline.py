@@ -17,21 +17,22 @@ from ptb import train as train_lib
 
 def half_dead_net():
     """Every second of 8 units has no weight."""
-    net = model_lib.WordLSTM(9, 6, [8], init_scale=.5)
+    net = model_lib.WordLSTM(9, 6, [8], init_scale=0.5)
     for group in net.iss_groups():
         for part in group.slices:
             index = [slice(None)] * len(part.variable.shape)
             index[part.axis] = slice(part.start, part.start + 8, 2)
             value = part.variable.numpy()
-            value[tuple(index)] = 0.
+            value[tuple(index)] = 0.0
             part.variable.assign(value)
     return net
 
 
 def new_corpus(unit="word"):
     ids = np.random.default_rng(0).integers(0, 9, 400).astype(np.int32)
-    return corpora.Corpus("made", unit, ids, ids[:100], ids[:30],
-                          tuple("abcdefghi"), "made up")
+    return corpora.Corpus(
+        "made", unit, ids, ids[:100], ids[:30], tuple("abcdefghi"), "made up"
+    )
 
 
 def texts(corpus):
@@ -41,24 +42,38 @@ def texts(corpus):
 def test_the_card_has_sizes_scores_and_the_command():
     net = half_dead_net()
     small, proof = pipeline.shrink_proved(net, texts(new_corpus()))
-    scores = {"valid perplexity": 8., "test perplexity": 4.}
-    card = pipeline.model_card(net, proof, texts(new_corpus("character")),
-                               scores, "python -m x")
+    scores = {"valid perplexity": 8.0, "test perplexity": 4.0}
+    card = pipeline.model_card(
+        net, proof, texts(new_corpus("character")), scores, "python -m x"
+    )
     assert card["units before"] == {"lstm_0": 8}
     assert card["units after"] == {"lstm_0": 4}
     assert card["weights before"] == shrink.count_weights(net)
     assert card["weights after"] == shrink.count_weights(small)
-    assert card["test bits"] == 2. and card["command"] == "python -m x"
-    assert card["valid perplexity"] == 8. and card["data"] == "made up"
+    assert card["test bits"] == 2.0 and card["command"] == "python -m x"
+    assert card["valid perplexity"] == 8.0 and card["data"] == "made up"
 
 
 def small_options(**changes):
     config = dataclasses.replace(
-        model_lib.CONFIGS["test"], batch_size=2, num_steps=3, hidden_size=6,
-        num_layers=1)
-    return train_lib.Options(**{**dict(
-        config=config, hidden_sizes=(8,), settings=ptb_settings.Settings(),
-        max_train_steps=2, epochs=1), **changes})
+        model_lib.CONFIGS["test"],
+        batch_size=2,
+        num_steps=3,
+        hidden_size=6,
+        num_layers=1,
+    )
+    return train_lib.Options(
+        **{
+            **{
+                "config": config,
+                "hidden_sizes": (8,),
+                "settings": ptb_settings.Settings(),
+                "max_train_steps": 2,
+                "epochs": 1,
+            },
+            **changes,
+        }
+    )
 
 
 def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
@@ -67,13 +82,16 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
     options = small_options(shrink_every_steps=1)
     run = runs.RunDirectory(tmp_path, "run")
     assert restoring.designed_sizes(run.path) is None
-    net, _ = train_lib.train(options, new_corpus(), run, False,
-                             half_dead_net())
+    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
     assert net.hidden_sizes == (4,)
     assert restoring.designed_sizes(run.path) == [8]
     again = runs.RunDirectory(tmp_path, "run", resume=True)
-    train_lib.train(dataclasses.replace(options, max_train_steps=3),
-                    new_corpus(), again, True)
+    train_lib.train(
+        dataclasses.replace(options, max_train_steps=3),
+        new_corpus(),
+        again,
+        True,
+    )
     assert run.checkpoint_steps()[-1] == 3
     assert restoring.designed_sizes(run.path) == [8]
     for path in run.checkpoints.glob("state-*.json"):
@@ -87,8 +105,7 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     """In bfloat16 the outputs differ by more than the proof allows."""
     options = small_options(mixed_precision=True, freeze_mode="group")
     run = runs.RunDirectory(tmp_path, "run")
-    net, _ = train_lib.train(options, new_corpus(), run, False,
-                             half_dead_net())
+    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
     assert net.compute_dtype == "float32"
     assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
     small, proof = pipeline.shrink_proved(net, texts(new_corpus()))

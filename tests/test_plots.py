@@ -13,13 +13,14 @@ pytest.importorskip("matplotlib")
 
 def read_png(path):
     from matplotlib import image
+
     return image.imread(path)
 
 
 def share(picture, color):
     """Fraction of pixels of (about) that colour."""
     distance = np.abs(picture[..., :3] - np.array(color)).max(axis=-1)
-    return (distance < .02).mean()
+    return (distance < 0.02).mean()
 
 
 def dead_units_matrix():
@@ -30,11 +31,13 @@ def dead_units_matrix():
 
 
 def test_pattern_colors():
-    matrix = np.array([[1., 0., 0.], [0., 0., 0.], [2., -1., 0.]])
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, -1.0, 0.0]])
     image = plots.pattern_image(matrix)
-    expected = [[plots.NONZERO, plots.ZERO, plots.DEAD],
-                [plots.DEAD] * 3,
-                [plots.NONZERO, plots.NONZERO, plots.DEAD]]
+    expected = [
+        [plots.NONZERO, plots.ZERO, plots.DEAD],
+        [plots.DEAD] * 3,
+        [plots.NONZERO, plots.NONZERO, plots.DEAD],
+    ]
     np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
@@ -42,7 +45,7 @@ def test_pattern_colors():
 def test_large_matrices_are_averaged_in_color(shape):
     """Equal to averaging the full picture over the same runs of cells."""
     random = np.random.default_rng(0)
-    matrix = random.random(shape) * (random.random(shape) < .6)
+    matrix = random.random(shape) * (random.random(shape) < 0.6)
     matrix[[1, 3]] = 0
     matrix[:, [0, 4]] = 0
     limit = 6
@@ -53,98 +56,125 @@ def test_large_matrices_are_averaged_in_color(shape):
         edges = [part * size // parts for part in range(parts + 1)]
         return [range(*pair) for pair in zip(edges, edges[1:])]
 
-    expected = [[full[np.ix_(rows, cols)].mean(axis=(0, 1))
-                 for cols in runs(shape[1])] for rows in runs(shape[0])]
+    expected = [
+        [full[np.ix_(rows, cols)].mean(axis=(0, 1)) for cols in runs(shape[1])]
+        for rows in runs(shape[0])
+    ]
     np.testing.assert_allclose(
-        plots.pattern_image(matrix, limit), expected, atol=1e-6)
+        plots.pattern_image(matrix, limit), expected, atol=1e-6
+    )
 
 
 def test_weight_pattern_shows_dead_units_only_after(tmp_path):
     before, after = np.ones((20, 80)), dead_units_matrix()
     plots.weight_pattern(tmp_path / "p.png", [("kernel", before, after)])
     picture = read_png(tmp_path / "p.png")
-    left, right = np.split(picture[:, :picture.shape[1] // 2 * 2], 2, axis=1)
-    assert share(left, plots.NONZERO) > .2
-    assert share(right, plots.DEAD) > .1
-    assert share(left, plots.DEAD) < .02
-    assert .1 < share(right, plots.NONZERO) / share(left, plots.NONZERO) < .4
+    left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
+    assert share(left, plots.NONZERO) > 0.2
+    assert share(right, plots.DEAD) > 0.1
+    assert share(left, plots.DEAD) < 0.02
+    assert 0.1 < share(right, plots.NONZERO) / share(left, plots.NONZERO) < 0.4
 
 
 def test_a_cut_matrix_is_drawn_as_much_smaller(tmp_path):
     plots.weight_pattern(
-        tmp_path / "p.png", [("kernel", np.ones((20, 80)), np.ones((10, 40)))])
+        tmp_path / "p.png", [("kernel", np.ones((20, 80)), np.ones((10, 40)))]
+    )
     picture = read_png(tmp_path / "p.png")
-    left, right = np.split(picture[:, :picture.shape[1] // 2 * 2], 2, axis=1)
+    left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
     ratio = share(right, plots.NONZERO) / share(left, plots.NONZERO)
-    assert ratio == pytest.approx(.25, abs=.03)
+    assert ratio == pytest.approx(0.25, abs=0.03)
 
 
 def test_what_was_cut_before_is_drawn_as_cut_away(tmp_path):
     small = np.ones((10, 40))
     for name, shape in (("cut.png", {"kernel": (20, 80)}), ("all.png", None)):
-        plots.weight_pattern(tmp_path / name, [("kernel", small, small)],
-                             shape)
-    cut, whole = (share(read_png(tmp_path / name), plots.NONZERO)
-                  for name in ("cut.png", "all.png"))
-    assert cut / whole == pytest.approx(.25, abs=.03)
+        plots.weight_pattern(tmp_path / name, [("kernel", small, small)], shape)
+    cut, whole = (
+        share(read_png(tmp_path / name), plots.NONZERO)
+        for name in ("cut.png", "all.png")
+    )
+    assert cut / whole == pytest.approx(0.25, abs=0.03)
 
 
 def test_a_matrix_by_itself_has_a_pixel_for_each_weight(tmp_path):
     plots.matrix_pattern(tmp_path / "m.png", dead_units_matrix())
     picture = read_png(tmp_path / "m.png")
     assert picture.shape[:2] == (20, 80)
-    assert share(picture, plots.NONZERO) == .25
-    assert share(picture, plots.DEAD) == .75
+    assert share(picture, plots.NONZERO) == 0.25
+    assert share(picture, plots.DEAD) == 0.75
     with pytest.raises(errors.UserError, match="cannot write .*gone.*No such"):
         plots.matrix_pattern(tmp_path / "gone" / "m.png", np.ones((2, 2)))
 
 
-@pytest.mark.parametrize("matrices, message", [
-    ([], "`matrices` is empty"),
-    ([("bias", np.ones(3), np.ones(3))], r"'bias' has shape \(3,\)")])
+@pytest.mark.parametrize(
+    "matrices, message",
+    [
+        ([], "`matrices` is empty"),
+        ([("bias", np.ones(3), np.ones(3))], r"'bias' has shape \(3,\)"),
+    ],
+)
 def test_weight_pattern_refuses(tmp_path, matrices, message):
     with pytest.raises(ValueError, match=message):
         plots.weight_pattern(tmp_path / "p.png", matrices)
 
 
 def metrics_rows():
-    return [{"epoch": str(epoch), "train_perplexity": f"{300 / epoch:.2f}",
-             "valid_perplexity": "" if epoch == 2 else f"{200 / epoch:.2f}",
-             "units/lstm_0": 200 // epoch, "units/lstm_1": 190,
-             "words_per_second": 1} for epoch in (1, 2, 3)]
+    return [
+        {
+            "epoch": str(epoch),
+            "train_perplexity": f"{300 / epoch:.2f}",
+            "valid_perplexity": "" if epoch == 2 else f"{200 / epoch:.2f}",
+            "units/lstm_0": 200 // epoch,
+            "units/lstm_1": 190,
+            "words_per_second": 1,
+        }
+        for epoch in (1, 2, 3)
+    ]
 
 
 def test_training_curves(tmp_path):
-    plots.training_curves(tmp_path / "c.png", metrics_rows(),
-                          reference=("dense", 115.91))
+    plots.training_curves(
+        tmp_path / "c.png", metrics_rows(), reference=("dense", 115.91)
+    )
     picture = read_png(tmp_path / "c.png")
-    upper, lower = np.split(picture[:picture.shape[0] // 2 * 2], 2)
-    for part, colors in ((upper, (plots.GREY, plots.LAYER_COLORS[0])),
-                         (lower, plots.LAYER_COLORS[:2])):
+    upper, lower = np.split(picture[: picture.shape[0] // 2 * 2], 2)
+    for part, colors in (
+        (upper, (plots.GREY, plots.LAYER_COLORS[0])),
+        (lower, plots.LAYER_COLORS[:2]),
+    ):
         for color in colors:
-            rgb = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-            assert share(part, rgb) > .001
+            rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+            assert share(part, rgb) > 0.001
 
 
 def test_training_curves_without_layers_have_one_panel(tmp_path):
-    rows = [{"epoch": 1, "EM": 10.}, {"epoch": 2, "EM": None}]
-    plots.training_curves(tmp_path / "one.png", rows, {"EM": "EM"},
-                          ylabel="percent")
+    rows = [{"epoch": 1, "EM": 10.0}, {"epoch": 2, "EM": None}]
+    plots.training_curves(
+        tmp_path / "one.png", rows, {"EM": "EM"}, ylabel="percent"
+    )
     plots.training_curves(tmp_path / "two.png", metrics_rows())
     one, two = (read_png(tmp_path / name) for name in ("one.png", "two.png"))
-    assert one.shape[0] < .6 * two.shape[0]
+    assert one.shape[0] < 0.6 * two.shape[0]
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_against_sparsity_has_a_color_for_each_method(tmp_path, log):
     plots.against_sparsity(
-        tmp_path / "s.png", {"block 4x4": [(.9, 6.), (.5, 1.2), (.8, 3.)],
-                             "ISS": [(.7, 2.5)], "empty": []},
-        "times faster", log=log, reference=("dense", 1.))
+        tmp_path / "s.png",
+        {
+            "block 4x4": [(0.9, 6.0), (0.5, 1.2), (0.8, 3.0)],
+            "ISS": [(0.7, 2.5)],
+            "empty": [],
+        },
+        "times faster",
+        log=log,
+        reference=("dense", 1.0),
+    )
     picture = read_png(tmp_path / "s.png")
     for color, drawn in zip(plots.LAYER_COLORS[:3], (True, True, False)):
-        rgb = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-        assert (share(picture, rgb) > .0002) == drawn
+        rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert (share(picture, rgb) > 0.0002) == drawn
 
 
 def test_against_sparsity_needs_a_point(tmp_path):
@@ -154,12 +184,15 @@ def test_against_sparsity_needs_a_point(tmp_path):
 
 def test_series_skips_what_was_not_measured():
     rows = metrics_rows() + [{"epoch": "4", "valid_perplexity": "nan"}]
-    assert plots._series(rows, "valid_perplexity") == ([1., 3.], [200., 66.67])
+    assert plots._series(rows, "valid_perplexity") == (
+        [1.0, 3.0],
+        [200.0, 66.67],
+    )
 
 
 def test_a_bad_first_epoch_does_not_flatten_the_others():
-    values = np.array([9000., 200., 150., 130., 120., 115., 112.])
-    low, high = plots._value_range(values, [112., 80.])
+    values = np.array([9000.0, 200.0, 150.0, 130.0, 120.0, 115.0, 112.0])
+    low, high = plots._value_range(values, [112.0, 80.0])
     assert low < 80 and 150 < high < 400
 
 
@@ -182,7 +215,9 @@ def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
-    for draw in (lambda path: plots.training_curves(path, metrics_rows()),
-                 lambda path: plots.matrix_pattern(path, np.ones((2, 2)))):
+    for draw in (
+        lambda path: plots.training_curves(path, metrics_rows()),
+        lambda path: plots.matrix_pattern(path, np.ones((2, 2))),
+    ):
         with pytest.raises(plots.MissingError, match=r"matplotlib.*\[plots\]"):
             draw(tmp_path / "c.png")

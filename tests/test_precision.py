@@ -11,8 +11,12 @@ from iss_rnns import recurrent
 from ptb import model as ptb_model
 from rhns import model as rhns_model
 
-CELLS = [lambda: cells.LSTMCell(6), lambda: cells.GRUCell(6),
-         lambda: cells.SimpleRNNCell(6), lambda: cells.RHNCell(6, depth=3)]
+CELLS = [
+    lambda: cells.LSTMCell(6),
+    lambda: cells.GRUCell(6),
+    lambda: cells.SimpleRNNCell(6),
+    lambda: cells.RHNCell(6, depth=3),
+]
 
 
 def rounded(x):
@@ -26,7 +30,7 @@ def test_a_product_rounds_its_operands_and_its_result():
         found = precision.product(x, precision.operand(w))
     assert found.dtype == tf.float32
     expected = rounded(x).numpy() @ rounded(w).numpy()
-    np.testing.assert_allclose(found, expected, rtol=2 ** -8, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
     np.testing.assert_array_equal(found, rounded(found))
 
 
@@ -61,17 +65,22 @@ def test_gradients_are_those_of_float32_to_rounding(make):
                     outputs, _ = layer(x, training=True)
                 total = tf.reduce_sum(outputs * tf.cos(outputs))
             return tape.gradient(total, [x, *layer.trainable_variables])
+
         return step()
 
     for exact, found in zip(gradients(None), gradients(tf.bfloat16)):
         assert found.dtype == tf.float32
         error = tf.norm(found - exact) / tf.norm(exact)
-        assert 0. < float(error) < 0.03
+        assert 0.0 < float(error) < 0.03
 
 
-@pytest.mark.parametrize("net", [
-    lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
-    lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3)])
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
+        lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3),
+    ],
+)
 def test_a_copy_under_a_policy_has_the_same_weights(net):
     plain = net()
     mixed = precision.under_policy(plain, "mixed_bfloat16")
@@ -83,30 +92,38 @@ def test_a_copy_under_a_policy_has_the_same_weights(net):
     assert tf.keras.mixed_precision.global_policy().name == "float32"
 
 
-@pytest.mark.parametrize("net", [
-    lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
-    lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3)])
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: ptb_model.WordLSTM(50, 7, [8, 6], seed=3),
+        lambda: rhns_model.HighwayLM(50, [8], 2, tied=True, seed=3),
+    ],
+)
 def test_a_model_learns_with_it_and_evaluates_without(net):
     x = np.random.default_rng(0).integers(0, 50, (1, 4, 5)).astype(np.int32)
     y = np.roll(x, 1, axis=2)
     models = {}
     for dtype in (None, tf.bfloat16):
-        model = language_model.LanguageModel(net(), 4, 5.,
-                                             product_dtype=dtype)
-        model.compile(optimizer=tf.keras.optimizers.SGD(1.))
-        costs = [float(model.train_step((x[0], y[0]))["cost"])
-                 for _ in range(5)]
+        model = language_model.LanguageModel(net(), 4, 5.0, product_dtype=dtype)
+        model.compile(optimizer=tf.keras.optimizers.SGD(1.0))
+        costs = [
+            float(model.train_step((x[0], y[0]))["cost"]) for _ in range(5)
+        ]
         assert costs[-1] < costs[0]
         models[dtype] = model, costs
     assert models[None][1] != models[tf.bfloat16][1]
-    np.testing.assert_allclose(models[None][1], models[tf.bfloat16][1],
-                               rtol=2e-3)
+    np.testing.assert_allclose(
+        models[None][1], models[tf.bfloat16][1], rtol=2e-3
+    )
     trained = models[tf.bfloat16][0].net
     scored = language_model.Evaluator(trained).perplexity(x, y)
     logits, _ = trained(x[0])
     labels = y[0].T.reshape(-1)
-    exact = float(tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)))
+    exact = float(
+        tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        )
+    )
     np.testing.assert_allclose(np.log(scored), exact, rtol=1e-6)
 
 

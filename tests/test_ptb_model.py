@@ -21,22 +21,29 @@ TABLE = {
 
 def test_hyper_parameters_are_the_authors():
     assert model_lib.CONFIGS == {
-        name: model_lib.ModelConfig(
-            *row, decay_by_thirds=name == "sparselarge")
-        for name, row in TABLE.items()}
+        name: model_lib.ModelConfig(*row, decay_by_thirds=name == "sparselarge")
+        for name, row in TABLE.items()
+    }
 
 
-@pytest.mark.parametrize("model, optimizer, expected", [
-    ("small", "gd", [1, 1, 1, 1] + [0.5 ** n for n in range(1, 10)]),
-    ("sparselarge", "gd", [1.] * 18 + [0.1] * 18 + [0.01] * 18 + [0.001]),
-    ("small", "adam", [1.] * 13),
-    ("validtestlarge", "gd", []),
-])
+@pytest.mark.parametrize(
+    "model, optimizer, expected",
+    [
+        ("small", "gd", [1, 1, 1, 1] + [0.5**n for n in range(1, 10)]),
+        ("sparselarge", "gd", [1.0] * 18 + [0.1] * 18 + [0.01] * 18 + [0.001]),
+        ("small", "adam", [1.0] * 13),
+        ("validtestlarge", "gd", []),
+    ],
+)
 def test_learning_rates(model, optimizer, expected):
     config = model_lib.CONFIGS[model]
     np.testing.assert_allclose(
-        [model_lib.learning_rate(config, epoch, optimizer)
-         for epoch in range(config.max_max_epoch)], expected)
+        [
+            model_lib.learning_rate(config, epoch, optimizer)
+            for epoch in range(config.max_max_epoch)
+        ],
+        expected,
+    )
 
 
 def new_net(sizes=(5, 3), **kwargs):
@@ -54,13 +61,16 @@ def numpy_logits(net, ids):
     for column in ids.T:
         x = net.embedding.numpy()[column]
         for i, cell in enumerate(net.lstm_cells):
-            h, c = states[2 * i:2 * i + 2]
-            z = (x @ cell.kernel.numpy() + h @ cell.recurrent_kernel.numpy()
-                 + cell.bias.numpy())
+            h, c = states[2 * i : 2 * i + 2]
+            z = (
+                x @ cell.kernel.numpy()
+                + h @ cell.recurrent_kernel.numpy()
+                + cell.bias.numpy()
+            )
             gate_i, gate_f, candidate, gate_o = np.split(z, 4, 1)
             c = sigmoid(gate_f) * c + sigmoid(gate_i) * np.tanh(candidate)
             x = sigmoid(gate_o) * np.tanh(c)
-            states[2 * i:2 * i + 2] = x, c
+            states[2 * i : 2 * i + 2] = x, c
         rows.append(x @ net.softmax_w.numpy() + net.softmax_b.numpy())
     return np.concatenate(rows), states
 
@@ -88,10 +98,13 @@ def test_weights_start_as_the_authors():
             assert -0.5 <= value.min() < value.max() <= 0.5
             assert abs(value).mean() > 0.15
     kernels = [c.kernel.numpy()[:4, :4] for c in net.lstm_cells] + [
-        c.recurrent_kernel.numpy()[:4, :4] for c in net.lstm_cells]
+        c.recurrent_kernel.numpy()[:4, :4] for c in net.lstm_cells
+    ]
     assert len({k.tobytes() for k in kernels}) == 4
-    again, other = new_net((40, 30)), model_lib.WordLSTM(
-        11, 4, (40, 30), init_scale=0.5, seed=2)
+    again, other = (
+        new_net((40, 30)),
+        model_lib.WordLSTM(11, 4, (40, 30), init_scale=0.5, seed=2),
+    )
     np.testing.assert_array_equal(net.softmax_w, again.softmax_w)
     assert (net.softmax_w.numpy() != other.softmax_w.numpy()).any()
 
@@ -100,8 +113,7 @@ def test_groups_and_names():
     net = new_net()
     first, second = net.iss_groups()
     assert (first.size, second.size) == (5, 3)
-    assert net.lstm_cells[1].kernel.ref() in [
-        v.ref() for v in first.variables]
+    assert net.lstm_cells[1].kernel.ref() in [v.ref() for v in first.variables]
     assert net.softmax_w.ref() in [v.ref() for v in second.variables]
     assert net.state_groups == ["lstm_0", "lstm_0", "lstm_1", "lstm_1"]
     assert {name: view.shape for name, view in net.tf1_views().items()} == {
@@ -110,16 +122,25 @@ def test_groups_and_names():
         "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/bias": (20,),
         "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/kernel": (8, 12),
         "Model/RNN/multi_rnn_cell/cell_1/basic_lstm_cell/bias": (12,),
-        "Model/softmax_w": (3, 11), "Model/softmax_b": (11,)}
+        "Model/softmax_w": (3, 11),
+        "Model/softmax_b": (11,),
+    }
 
 
 @pytest.mark.parametrize("shape", [(3,), (9, 0), (9, 6), ()])
 def test_sizes_of_no_matrix(shape):
-    with pytest.raises(errors.UserError, match="'Model/.*/kernel' has shape "
-                       r"\(.*\); expected a matrix with 4 columns a unit"):
-        model_lib.sizes_of({
-            "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel":
-                np.zeros(shape)})
+    with pytest.raises(
+        errors.UserError,
+        match="'Model/.*/kernel' has shape "
+        r"\(.*\); expected a matrix with 4 columns a unit",
+    ):
+        model_lib.sizes_of(
+            {
+                "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel": np.zeros(
+                    shape
+                )
+            }
+        )
 
 
 def test_resized_and_config_round_trip():
@@ -127,7 +148,8 @@ def test_resized_and_config_round_trip():
     small = net.resized({"lstm_1": 2})
     assert small.hidden_sizes == (5, 2) and small.keep_prob == 0.5
     assert [v.name for v in small.trainable_variables] == [
-        v.name for v in net.trainable_variables]
+        v.name for v in net.trainable_variables
+    ]
     again = model_lib.WordLSTM.from_config(net.get_config())
     for ours, theirs in zip(again.get_weights(), net.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
@@ -141,5 +163,6 @@ def test_a_step_equals_the_sequence():
     states = [tf.zeros([2, n]) for n in net.state_sizes]
     for t in range(2):
         logits, states = net.step(ids[:, t], states)
-        np.testing.assert_allclose(logits, expected[2 * t:2 * t + 2],
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            logits, expected[2 * t : 2 * t + 2], atol=1e-6
+        )

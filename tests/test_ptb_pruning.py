@@ -6,41 +6,64 @@ import re
 import subprocess
 import sys
 
+import killing
 import numpy as np
 import pytest
+from test_ptb_word_lm import DRIVER
+from test_ptb_word_lm import MODULE
+from test_ptb_word_lm import write_corpus
 
 from iss_rnns import packing
 from iss_rnns import schedules
-import killing
-from test_ptb_word_lm import DRIVER, MODULE, write_corpus
 
 HERE = pathlib.Path(__file__).parent
-SMALL = ["--model=small", "--hidden_sizes=12,8", "--batch_size=5",
-         "--epochs=3", "--seed=3", "--threads=1", "--checkpoint_every=7"]
+SMALL = [
+    "--model=small",
+    "--hidden_sizes=12,8",
+    "--batch_size=5",
+    "--epochs=3",
+    "--seed=3",
+    "--threads=1",
+    "--checkpoint_every=7",
+]
 # Steps of an epoch: (3000 words and line ends) / 5 streams / 20 steps.
 STEPS = 32
-GRADUAL = ["--pruning=gradual", "--target_sparsity=.8", "--pruning_start=4",
-           "--pruning_end=70", "--pruning_frequency=5",
-           "--pruning_layers=input,recurrent,softmax"]
+GRADUAL = [
+    "--pruning=gradual",
+    "--target_sparsity=.8",
+    "--pruning_start=4",
+    "--pruning_end=70",
+    "--pruning_frequency=5",
+    "--pruning_layers=input,recurrent,softmax",
+]
 
 # name -> (flags, the line that must come); {0} is the folder of runs.
 MISTAKES = {
-    "sparsity": (["--pruning=gradual", "--target_sparsity=1"],
-                 r"target sparsity must lie in \[0, 1\), got 1.0"),
-    "end before start": (GRADUAL[:2] + ["--pruning_start=9",
-                                        "--pruning_end=8"],
-                         "must not end before it starts, got start=9"),
-    "block": (["--pruning=block", "--target_sparsity=.5",
-               "--block_size=16x16"], "blocks of 16x16 do not fit .*"
-                                      "kernel, which is 12x32"),
-    "no dense model": (["--pruning=block", "--dense_checkpoint={0}/precious"],
-                       "no checkpoint at {0}/precious"),
-    "dense zeros": (["--pruning=gradual",
-                     "--dense_checkpoint={0}/zeros.npz"],
-                    "layer input is all zero up to percentile 90"),
+    "sparsity": (
+        ["--pruning=gradual", "--target_sparsity=1"],
+        r"target sparsity must lie in \[0, 1\), got 1.0",
+    ),
+    "end before start": (
+        GRADUAL[:2] + ["--pruning_start=9", "--pruning_end=8"],
+        "must not end before it starts, got start=9",
+    ),
+    "block": (
+        ["--pruning=block", "--target_sparsity=.5", "--block_size=16x16"],
+        "blocks of 16x16 do not fit .*kernel, which is 12x32",
+    ),
+    "no dense model": (
+        ["--pruning=block", "--dense_checkpoint={0}/precious"],
+        "no checkpoint at {0}/precious",
+    ),
+    "dense zeros": (
+        ["--pruning=gradual", "--dense_checkpoint={0}/zeros.npz"],
+        "layer input is all zero up to percentile 90",
+    ),
     "nothing asked": (["--block_size=4x4"], "--block_size needs --pruning"),
-    "shrinking": (GRADUAL + ["--shrink_every_steps=0"],
-                  "--pruning and --shrink_every_steps exclude each other"),
+    "shrinking": (
+        GRADUAL + ["--shrink_every_steps=0"],
+        "--pruning and --shrink_every_steps exclude each other",
+    ),
 }
 
 
@@ -65,29 +88,55 @@ def fixture_outcomes(folder):
     """How each case ended, all of them in one process."""
     whole = [*common(folder), *GRADUAL, "--run_name=whole"]
     cases = {"whole": {"flags": whole}}
-    cases["other schedule"] = {"flags": [
-        *common(folder), *GRADUAL[:1], "--target_sparsity=.7", *GRADUAL[2:],
-        "--run_name=whole", "--resume"]}
-    cases["glp"] = {"flags": [
-        *common(folder), "--run_name=glp", "--pruning=glp",
-        "--block_size=4x4", "--pruning_lasso=.001", "--cell=gru",
-        f"--dense_checkpoint={folder}/dense_gru.npz", "--pruning_start=2",
-        "--pruning_ramp=10", "--pruning_end=40", "--max_train_steps=50"]}
+    cases["other schedule"] = {
+        "flags": [
+            *common(folder),
+            *GRADUAL[:1],
+            "--target_sparsity=.7",
+            *GRADUAL[2:],
+            "--run_name=whole",
+            "--resume",
+        ]
+    }
+    cases["glp"] = {
+        "flags": [
+            *common(folder),
+            "--run_name=glp",
+            "--pruning=glp",
+            "--block_size=4x4",
+            "--pruning_lasso=.001",
+            "--cell=gru",
+            f"--dense_checkpoint={folder}/dense_gru.npz",
+            "--pruning_start=2",
+            "--pruning_ramp=10",
+            "--pruning_end=40",
+            "--max_train_steps=50",
+        ]
+    }
     for name, (flags, _) in MISTAKES.items():
-        cases[name] = {"flags": [
-            *common(folder), "--run_name=precious", "--overwrite",
-            *(flag.format(folder) for flag in flags)]}
+        cases[name] = {
+            "flags": [
+                *common(folder),
+                "--run_name=precious",
+                "--overwrite",
+                *(flag.format(folder) for flag in flags),
+            ]
+        }
     packed = f"--restore_path={folder}/whole/saved_model/packed"
     cases["packed"] = {"flags": [*common(folder), "--mode=eval", packed]}
-    cases["packed of other data"] = {"flags": [
-        *SMALL, "--mode=eval", packed,
-        f"--data_path={folder}/other"]}
+    cases["packed of other data"] = {
+        "flags": [*SMALL, "--mode=eval", packed, f"--data_path={folder}/other"]
+    }
     for case in cases.values():
         case["precious"] = str(folder / "precious")
     write_weights(folder)
     done = subprocess.run(
         [sys.executable, "-c", DRIVER.format(tests=str(HERE))],
-        input=json.dumps(cases), capture_output=True, text=True, check=False)
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -98,25 +147,40 @@ def write_weights(folder):
     cell = "Model/RNN/multi_rnn_cell/cell_{}/{}_cell/{}"
 
     def model(kind, gates, draw):
-        found = {"Model/embedding": draw(vocabulary, embedding),
-                 "Model/softmax_w": draw(8, vocabulary),
-                 "Model/softmax_b": draw(vocabulary)}
+        found = {
+            "Model/embedding": draw(vocabulary, embedding),
+            "Model/softmax_w": draw(8, vocabulary),
+            "Model/softmax_b": draw(vocabulary),
+        }
         for i, (inputs, n) in enumerate(((embedding, 12), (12, 8))):
             if kind == "gru":
-                parts = {"kernel": (inputs, gates * n),
-                         "recurrent_kernel": (n, gates * n),
-                         "bias": (gates * n,), "recurrent_bias": (gates * n,)}
+                parts = {
+                    "kernel": (inputs, gates * n),
+                    "recurrent_kernel": (n, gates * n),
+                    "bias": (gates * n,),
+                    "recurrent_bias": (gates * n,),
+                }
             else:
-                parts = {"kernel": (inputs + n, gates * n),
-                         "bias": (gates * n,)}
-            found.update({cell.format(i, kind, part): draw(*shape)
-                          for part, shape in parts.items()})
+                parts = {
+                    "kernel": (inputs + n, gates * n),
+                    "bias": (gates * n,),
+                }
+            found.update(
+                {
+                    cell.format(i, kind, part): draw(*shape)
+                    for part, shape in parts.items()
+                }
+            )
         return {k: v.astype(np.float32) for k, v in found.items()}
 
-    np.savez(folder / "zeros.npz", **model(
-        "basic_lstm", 4, lambda *shape: np.zeros(shape)))
-    np.savez(folder / "dense_gru.npz", **model(
-        "gru", 3, lambda *shape: .1 * rng.normal(size=shape)))
+    np.savez(
+        folder / "zeros.npz",
+        **model("basic_lstm", 4, lambda *shape: np.zeros(shape)),
+    )
+    np.savez(
+        folder / "dense_gru.npz",
+        **model("gru", 3, lambda *shape: 0.1 * rng.normal(size=shape)),
+    )
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -135,12 +199,15 @@ def test_a_pruned_run_ends_with_its_sparsity(outcomes, folder):
     masks = [a for name, a in saved.items() if "pruning_masks" in name]
     assert len(masks) == 5
     for mask in masks:
-        assert (~mask).sum() == round(.8 * mask.size)
-    kernels = [a for name, a in saved.items() if name.startswith(
-        "model/net/") and "kernel" in name]
+        assert (~mask).sum() == round(0.8 * mask.size)
+    kernels = [
+        a
+        for name, a in saved.items()
+        if name.startswith("model/net/") and "kernel" in name
+    ]
     assert len(kernels) == 4
     for kernel in kernels:
-        assert (kernel == 0).sum() == round(.8 * kernel.size)
+        assert (kernel == 0).sum() == round(0.8 * kernel.size)
 
 
 def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
@@ -151,13 +218,14 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     column = report["table"]["shrunk (reloaded)"]
     assert column["packed bytes"] > 0
     assert column["whole model packed: speedup"] > 0
-    assert .2 < column["sparsity"] < .8
+    assert 0.2 < column["sparsity"] < 0.8
     assert "packed for sparse inference" in report
     packed = packing.load(run / "saved_model" / packing.FOLDER)
     assert set(packed) == {"lstm_0", "lstm_1", "softmax_w"}
     with np.load(run / "saved_model" / "compressed.npz") as weights:
-        np.testing.assert_array_equal(packed["softmax_w"].to_dense(),
-                                      weights["Model/softmax_w"])
+        np.testing.assert_array_equal(
+            packed["softmax_w"].to_dense(), weights["Model/softmax_w"]
+        )
 
 
 def test_the_packed_model_is_scored_by_itself(outcomes, folder):
@@ -166,17 +234,22 @@ def test_the_packed_model_is_scored_by_itself(outcomes, folder):
     assert kind == "ended", message
     table = json.loads((folder / "whole" / "report.json").read_text())["table"]
     for name in ("valid perplexity", "test perplexity"):
-        found = re.search(rf"^{name} (.*)$", outcomes["packed"]["printed"],
-                          re.MULTILINE)
+        found = re.search(
+            rf"^{name} (.*)$", outcomes["packed"]["printed"], re.MULTILINE
+        )
         assert float(found[1]) == pytest.approx(
-            table["shrunk (reloaded)"][name], abs=.002)
+            table["shrunk (reloaded)"][name], abs=0.002
+        )
 
 
 def test_a_packed_model_of_other_data(outcomes):
     kind, message = outcomes["packed of other data"]["ending"]
     assert kind == "UserError", message
-    assert re.search(r"packed knows \d+ symbols, the data has \d+: give the "
-                     "data that it was trained on", message)
+    assert re.search(
+        r"packed knows \d+ symbols, the data has \d+: give the "
+        "data that it was trained on",
+        message,
+    )
 
 
 def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):
@@ -184,26 +257,37 @@ def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):
     kind, message = outcomes["glp"]["ending"]
     assert kind == "ended", message
     run = folder / "glp"
-    state = json.loads(max(
-        (run / "checkpoints").glob("state-*.json"),
-        key=lambda p: int(p.stem.split("-")[1])).read_text())
+    state = json.loads(
+        max(
+            (run / "checkpoints").glob("state-*.json"),
+            key=lambda p: int(p.stem.split("-")[1]),
+        ).read_text()
+    )
     with np.load(folder / "dense_gru.npz") as weights:
-        inputs = [weights[name] for name in weights.files
-                  if name.endswith("gru_cell/kernel")]
+        inputs = [
+            weights[name]
+            for name in weights.files
+            if name.endswith("gru_cell/kernel")
+        ]
     plan = state["pruning"]
-    assert plan["method"] == "glp" and plan["lasso"] == .001
+    assert plan["method"] == "glp" and plan["lasso"] == 0.001
     assert plan["schedules"]["input"]["q"] == schedules.magnitude_percentile(
-        inputs)
-    masks = [a for name, a in killing.last_arrays(run).items()
-             if "pruning_masks" in name]
+        inputs
+    )
+    masks = [
+        a
+        for name, a in killing.last_arrays(run).items()
+        if "pruning_masks" in name
+    ]
     for mask in masks:
         for row in range(0, mask.shape[0], 4):
             for column in range(0, mask.shape[1], 4):
-                block = mask[row:row + 4, column:column + 4]
+                block = mask[row : row + 4, column : column + 4]
                 assert block.all() or not block.any()
     assert any((~mask).any() for mask in masks)
     assert json.loads((run / "report.json").read_text())["method"] == (
-        "glp 4x4")
+        "glp 4x4"
+    )
 
 
 def test_resuming_with_another_schedule_is_refused(outcomes):
@@ -212,12 +296,17 @@ def test_resuming_with_another_schedule_is_refused(outcomes):
     assert "cannot resume: the run was made with pruning = " in message
 
 
-def test_killed_in_mid_schedule_it_ends_with_the_same_weights(outcomes,
-                                                              folder):
+def test_killed_in_mid_schedule_it_ends_with_the_same_weights(outcomes, folder):
     """`kill -9` while the masks still change."""
     assert outcomes["whole"]["ending"][0] == "ended"
-    command = [sys.executable, "-m", MODULE, *common(folder), *GRADUAL,
-               "--run_name=killed"]
+    command = [
+        sys.executable,
+        "-m",
+        MODULE,
+        *common(folder),
+        *GRADUAL,
+        "--run_name=killed",
+    ]
     last = killing.kill_and_resume(command, folder / "killed")
     assert 4 < last["epoch"] * STEPS + last["batch"] < 70
     killing.assert_same_ending(folder / "whole", folder / "killed")

@@ -10,10 +10,9 @@ import re
 import subprocess
 import sys
 
+import killing
 import numpy as np
 import pytest
-
-import killing
 
 PTB = pathlib.Path(__file__).parents[1] / "ptb"
 MODULE = "ptb.ptb_word_lm"
@@ -63,8 +62,11 @@ print(json.dumps(outcomes))
 
 def digest(folder):
     """Names and contents of all files below a folder."""
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(pathlib.Path(folder).rglob("*")) if p.is_file()}
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(pathlib.Path(folder).rglob("*"))
+        if p.is_file()
+    }
 
 
 def write_corpus(folder, tokens=8000, words=30):
@@ -75,108 +77,192 @@ def write_corpus(folder, tokens=8000, words=30):
         chain = [0]
         for _ in range(length):
             chain.append(int((chain[-1] * 7 + rng.integers(0, 3)) % words))
-        lines = [" " + " ".join(f"w{i}" for i in chain[start:start + 12])
-                 + " \n" for start in range(0, length, 12)]
+        lines = [
+            " " + " ".join(f"w{i}" for i in chain[start : start + 12]) + " \n"
+            for start in range(0, length, 12)
+        ]
         (folder / f"ptb.{part}.txt").write_text("".join(lines))
 
 
 def structure(decay=0.003, second="weights"):
     """The authors' settings for two layers, TensorFlow 1.0 names."""
-    return {"learning_rate": 0.5, "weight_decay": 0.0,
-            "dropout_keep_prob": 0.8, "grouplasso": {
-                "global_decay": decay,
-                CELL.format(0): {"structure_decay_multi": 1.0,
-                                 "coupled_layer": CELL.format(1)},
-                CELL.format(1)[:-len("weights")] + second: {
-                    "structure_decay_multi": 1.0,
-                    "coupled_layer": "Model/softmax_w",
-                    "couple_split_num": 1}}}
+    return {
+        "learning_rate": 0.5,
+        "weight_decay": 0.0,
+        "dropout_keep_prob": 0.8,
+        "grouplasso": {
+            "global_decay": decay,
+            CELL.format(0): {
+                "structure_decay_multi": 1.0,
+                "coupled_layer": CELL.format(1),
+            },
+            CELL.format(1)[: -len("weights")] + second: {
+                "structure_decay_multi": 1.0,
+                "coupled_layer": "Model/softmax_w",
+                "couple_split_num": 1,
+            },
+        },
+    }
 
 
 # name -> (flags, the line that must come); {0} is the folder of inputs.
 MISTAKES = {
-    "no data": (["--data_path={0}/nowhere"],
-                "text folder {0}/nowhere does not exist; expected a folder"),
+    "no data": (
+        ["--data_path={0}/nowhere"],
+        "text folder {0}/nowhere does not exist; expected a folder",
+    ),
     "empty data": (["--data_path={0}/empty"], "empty has no ptb.train.txt"),
-    "empty file": (["--data_path={0}/emptied"],
-                   "ptb.valid.txt is empty; expected text"),
-    "latin-1": (["--data_path={0}/latin"], "ptb.train.txt is not UTF-8: byte "
-                                           "0xe9 at offset"),
-    "batch too large": (["--batch_size=100", "--data_path={0}/data"],
-                        "batch too large for the valid text: batch_size 100 "),
+    "empty file": (
+        ["--data_path={0}/emptied"],
+        "ptb.valid.txt is empty; expected text",
+    ),
+    "latin-1": (
+        ["--data_path={0}/latin"],
+        "ptb.train.txt is not UTF-8: byte 0xe9 at offset",
+    ),
+    "batch too large": (
+        ["--batch_size=100", "--data_path={0}/data"],
+        "batch too large for the valid text: batch_size 100 ",
+    ),
     "batch too large for the training text": (
         ["--batch_size=13", "--data_path={0}/short_train"],
-        "batch too large for the training text: batch_size 13 x"),
-    "unknown argument": (["epochs=3"], "unknown argument 'epochs=3'; flags "
-                                       "start with --"),
-    "no settings": (["--config_file={0}/none.json"],
-                    "cannot read settings {0}/none.json: No such file"),
-    "broken settings": (["--config_file={0}/broken.json"],
-                        "settings {0}/broken.json are not JSON: line 1"),
-    "unknown key": (["--config_file={0}/key.json"],
-                    "key.json: unknown key 'weight_decai'"),
-    "wrong type": (["--config_file={0}/type.json"],
-                   "type.json: 'weight_decay' must be a number, got '1e-4'"),
-    "unknown variable": (["--config_file={0}/variable.json"],
-                         "variable.json: the model has no variable "),
-    "negative decay": (["--config_file={0}/negative.json"],
-                       "negative.json: 'grouplasso/global_decay' must be >= "
-                       "0 and finite, got -0.1"),
-    "NaN decay": (["--config_file={0}/good.json", "--global_decay=nan"],
-                  "--global_decay must be a number >= 0, got nan"),
-    "decay of nothing": (["--global_decay=0.1"], "--global_decay needs a "
-                                                 "--config_file"),
-    "relaxed to nothing": (["--relax_decay=0.1"], "--relax_decay needs "
-                                                  "--relax_epoch"),
-    "nothing relaxed": (["--relax_epoch=2"], "--relax_epoch needs a "
-                                             "--config_file"),
-    "keep_prob": (["--keep_prob=0"], r"--keep_prob must be in \(0, 1\], got "
-                                     "0"),
+        "batch too large for the training text: batch_size 13 x",
+    ),
+    "unknown argument": (
+        ["epochs=3"],
+        "unknown argument 'epochs=3'; flags start with --",
+    ),
+    "no settings": (
+        ["--config_file={0}/none.json"],
+        "cannot read settings {0}/none.json: No such file",
+    ),
+    "broken settings": (
+        ["--config_file={0}/broken.json"],
+        "settings {0}/broken.json are not JSON: line 1",
+    ),
+    "unknown key": (
+        ["--config_file={0}/key.json"],
+        "key.json: unknown key 'weight_decai'",
+    ),
+    "wrong type": (
+        ["--config_file={0}/type.json"],
+        "type.json: 'weight_decay' must be a number, got '1e-4'",
+    ),
+    "unknown variable": (
+        ["--config_file={0}/variable.json"],
+        "variable.json: the model has no variable ",
+    ),
+    "negative decay": (
+        ["--config_file={0}/negative.json"],
+        "negative.json: 'grouplasso/global_decay' must be >= "
+        "0 and finite, got -0.1",
+    ),
+    "NaN decay": (
+        ["--config_file={0}/good.json", "--global_decay=nan"],
+        "--global_decay must be a number >= 0, got nan",
+    ),
+    "decay of nothing": (
+        ["--global_decay=0.1"],
+        "--global_decay needs a --config_file",
+    ),
+    "relaxed to nothing": (
+        ["--relax_decay=0.1"],
+        "--relax_decay needs --relax_epoch",
+    ),
+    "nothing relaxed": (
+        ["--relax_epoch=2"],
+        "--relax_epoch needs a --config_file",
+    ),
+    "keep_prob": (
+        ["--keep_prob=0"],
+        r"--keep_prob must be in \(0, 1\], got "
+        "0",
+    ),
     "sizes": (["--hidden_sizes=many"], "--hidden_sizes must be whole numbers"),
-    "no units": (["--hidden_sizes=3,0"], r"layer sizes must be positive, got "
-                                         r"\(3, 0\)"),
-    "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"],
-                    "not both"),
+    "no units": (
+        ["--hidden_sizes=3,0"],
+        r"layer sizes must be positive, got "
+        r"\(3, 0\)",
+    ),
+    "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"], "not both"),
     "zero twice": (["--hidden_size1=0"], "not both"),
     "blocks that are cut": (
-        [f"--config_file={PTB / 'block_grouplasso.json'}",
-         "--shrink_every_steps=0"],
-        "--shrink_every_steps: group lasso on blocks .* leave one of the two"),
-    "no sizes": (["--hidden_sizes="], "--hidden_sizes must be whole numbers, "
-                                      "e.g. 373,315, got ''"),
-    "key twice": (["--config_file={0}/twice.json"],
-                  "settings {0}/twice.json have the key 'weight_decay' twice"),
-    "nothing to evaluate": (["--mode=eval"], "--mode=eval needs "
-                                             "--restore_path"),
-    "no checkpoint": (["--restore_path={0}/empty"],
-                      "no checkpoint at {0}/empty: expected"),
-    "damaged checkpoint": (["--restore_path={0}/bad.ckpt"],
-                           "checkpoint {0}/bad.ckpt is damaged"),
-    "damaged weights": (["--restore_path={0}/bad.npz"],
-                        "cannot read weights {0}/bad.npz"),
-    "empty weights": (["--restore_path={0}/empty.npz"],
-                      "cannot read weights {0}/empty.npz: No data left"),
-    "one array": (["--restore_path={0}/one.npz"],
-                  "cannot read weights {0}/one.npz: it holds one array"),
-    "no matrix": (["--restore_path={0}/vector.npz"],
-                  r"{0}/vector.npz: 'Model/.*/kernel' has shape \(3,\); "
-                  "expected a matrix with 4 columns a unit"),
-    "binary state": (["--restore_path={0}/binary"],
-                     "checkpoint state {0}/binary/checkpoint is damaged: "),
+        [
+            f"--config_file={PTB / 'block_grouplasso.json'}",
+            "--shrink_every_steps=0",
+        ],
+        "--shrink_every_steps: group lasso on blocks .* leave one of the two",
+    ),
+    "no sizes": (
+        ["--hidden_sizes="],
+        "--hidden_sizes must be whole numbers, e.g. 373,315, got ''",
+    ),
+    "key twice": (
+        ["--config_file={0}/twice.json"],
+        "settings {0}/twice.json have the key 'weight_decay' twice",
+    ),
+    "nothing to evaluate": (
+        ["--mode=eval"],
+        "--mode=eval needs --restore_path",
+    ),
+    "no checkpoint": (
+        ["--restore_path={0}/empty"],
+        "no checkpoint at {0}/empty: expected",
+    ),
+    "damaged checkpoint": (
+        ["--restore_path={0}/bad.ckpt"],
+        "checkpoint {0}/bad.ckpt is damaged",
+    ),
+    "damaged weights": (
+        ["--restore_path={0}/bad.npz"],
+        "cannot read weights {0}/bad.npz",
+    ),
+    "empty weights": (
+        ["--restore_path={0}/empty.npz"],
+        "cannot read weights {0}/empty.npz: No data left",
+    ),
+    "one array": (
+        ["--restore_path={0}/one.npz"],
+        "cannot read weights {0}/one.npz: it holds one array",
+    ),
+    "no matrix": (
+        ["--restore_path={0}/vector.npz"],
+        r"{0}/vector.npz: 'Model/.*/kernel' has shape \(3,\); "
+        "expected a matrix with 4 columns a unit",
+    ),
+    "binary state": (
+        ["--restore_path={0}/binary"],
+        "checkpoint state {0}/binary/checkpoint is damaged: ",
+    ),
     "parent folder": (["--run_name=.."], r"a run's name is .* got '\.\.'"),
-    "no run": (["--save_path={0}", "--run_name=data"],
-               "folder {0}/data is not empty and holds no run"),
-    "nothing to resume": (["--resume", "--nooverwrite", "--run_name=new"],
-                          "nothing to resume: .*new/checkpoints holds no"),
+    "no run": (
+        ["--save_path={0}", "--run_name=data"],
+        "folder {0}/data is not empty and holds no run",
+    ),
+    "nothing to resume": (
+        ["--resume", "--nooverwrite", "--run_name=new"],
+        "nothing to resume: .*new/checkpoints holds no",
+    ),
     "resume or overwrite": (["--resume"], "exclude each other"),
-    "occupied": (["--nooverwrite"], "precious is not empty; continue it with "
-                                    "--resume, replace it with --overwrite"),
-    "no folder": (["--save_path={0}/data/ptb.test.txt"],
-                  "cannot write to run directory {0}/data/ptb.test.txt/"),
+    "occupied": (
+        ["--nooverwrite"],
+        "precious is not empty; continue it with "
+        "--resume, replace it with --overwrite",
+    ),
+    "no folder": (
+        ["--save_path={0}/data/ptb.test.txt"],
+        "cannot write to run directory {0}/data/ptb.test.txt/",
+    ),
 }
 
-SMALL = ["--hidden_sizes=7,5", "--batch_size=4", "--epochs=2", "--seed=3",
-         "--threads=1", "--checkpoint_every=13"]
+SMALL = [
+    "--hidden_sizes=7,5",
+    "--batch_size=4",
+    "--epochs=2",
+    "--seed=3",
+    "--threads=1",
+    "--checkpoint_every=13",
+]
 
 
 @pytest.fixture(name="inputs", scope="module")
@@ -185,35 +271,47 @@ def fixture_inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     write_corpus(folder / "data")
     for name, damage in (
-            ("emptied", {"ptb.valid.txt": b""}),
-            ("latin", {"ptb.train.txt": "caf\xe9 \n".encode("latin-1")}),
-            ("short_train", {"ptb.train.txt": " ".join(
-                ["", *(f"w{i}" for i in range(30)), "\n"]).encode() * 6})):
+        ("emptied", {"ptb.valid.txt": b""}),
+        ("latin", {"ptb.train.txt": "caf\xe9 \n".encode("latin-1")}),
+        (
+            "short_train",
+            {
+                "ptb.train.txt": " ".join(
+                    ["", *(f"w{i}" for i in range(30)), "\n"]
+                ).encode()
+                * 6
+            },
+        ),
+    ):
         write_corpus(folder / name)
         for file, content in damage.items():
             (folder / name / file).write_bytes(content)
     write_corpus(folder / "other", words=20)
     (folder / "empty").mkdir()
     for name, content in (
-            ("good", structure()), ("negative", structure(-0.1)),
-            ("key", {"weight_decai": 0.1}), ("type", {"weight_decay": "1e-4"}),
-            ("variable", structure(second="weight")), ("broken", None)):
+        ("good", structure()),
+        ("negative", structure(-0.1)),
+        ("key", {"weight_decai": 0.1}),
+        ("type", {"weight_decay": "1e-4"}),
+        ("variable", structure(second="weight")),
+        ("broken", None),
+    ):
         (folder / f"{name}.json").write_text(
-            "{" if content is None else json.dumps(content))
-    (folder / "twice.json").write_text(
-        '{"weight_decay": 0, "weight_decay": 1}')
+            "{" if content is None else json.dumps(content)
+        )
+    (folder / "twice.json").write_text('{"weight_decay": 0, "weight_decay": 1}')
     (folder / "bad.npz").write_bytes(b"PK\x03\x04 not a whole archive")
     (folder / "empty.npz").write_bytes(b"")
     with open(folder / "one.npz", "wb") as file:
         np.save(file, np.zeros(3))
-    np.savez(folder / "vector.npz", **{
-        CELL.format(0): np.zeros(3, np.float32)})
+    np.savez(folder / "vector.npz", **{CELL.format(0): np.zeros(3, np.float32)})
     (folder / "binary").mkdir()
     (folder / "binary" / "checkpoint").write_bytes(b"\x80\xff")
     finished = folder / "shrunk (reloaded)"
     finished.mkdir()
-    (finished / "report.json").write_text(json.dumps(
-        {"table": {"shrunk (reloaded)": {"units": [9, 8]}}}))
+    (finished / "report.json").write_text(
+        json.dumps({"table": {"shrunk (reloaded)": {"units": [9, 8]}}})
+    )
     (folder / "bad.ckpt.index").write_bytes(b"not an index")
     return folder
 
@@ -228,40 +326,77 @@ def fixture_outcomes(inputs, tmp_path_factory):
     common = SMALL + [f"--save_path={runs}", f"--data_path={inputs}/data"]
     good = common + [f"--config_file={inputs}/good.json"]
     cases = {
-        name: {"flags": common + ["--run_name=precious", "--overwrite"]
-               + [flag.format(inputs) for flag in flags]}
-        for name, (flags, _) in MISTAKES.items()}
-    whole = good + ["--run_name=whole",
-                    f"--compare_with={inputs}/shrunk (reloaded)"]
+        name: {
+            "flags": common
+            + ["--run_name=precious", "--overwrite"]
+            + [flag.format(inputs) for flag in flags]
+        }
+        for name, (flags, _) in MISTAKES.items()
+    }
+    whole = good + [
+        "--run_name=whole",
+        f"--compare_with={inputs}/shrunk (reloaded)",
+    ]
     cases["whole"] = {"flags": whole}
-    cases["other data"] = {"flags": common + [
-        "--mode=eval", f"--restore_path={runs}/whole",
-        f"--data_path={inputs}/other"]}
-    for name, source in (("sizes of a run", "whole"), (
-            "sizes of a file", "whole/saved_model/compressed.npz")):
-        cases[name] = {"flags": common + [
-            "--mode=eval", f"--restore_path={runs}/{source}",
-            "--hidden_sizes=9,9"]}
-    cases["other sizes"] = {"flags": common + [
-        f"--restore_path={runs}/whole", "--run_name=precious", "--overwrite",
-        "--model=test"]}
+    cases["other data"] = {
+        "flags": common
+        + [
+            "--mode=eval",
+            f"--restore_path={runs}/whole",
+            f"--data_path={inputs}/other",
+        ]
+    }
+    for name, source in (
+        ("sizes of a run", "whole"),
+        ("sizes of a file", "whole/saved_model/compressed.npz"),
+    ):
+        cases[name] = {
+            "flags": common
+            + [
+                "--mode=eval",
+                f"--restore_path={runs}/{source}",
+                "--hidden_sizes=9,9",
+            ]
+        }
+    cases["other sizes"] = {
+        "flags": common
+        + [
+            f"--restore_path={runs}/whole",
+            "--run_name=precious",
+            "--overwrite",
+            "--model=test",
+        ]
+    }
     cases["other flags"] = {"flags": whole + ["--resume", "--seed=4"]}
-    cases["evaluate"] = {"flags": common + [
-        "--mode=eval", f"--restore_path={runs}/whole"]}
+    cases["evaluate"] = {
+        "flags": common + ["--mode=eval", f"--restore_path={runs}/whole"]
+    }
     cases["disk full"] = {
-        "flags": good + ["--run_name=full"], "file_limit": 3000}
-    cases["NaN"] = {"flags": common + [
-        "--run_name=nan", "--learning_rate=1e30", "--checkpoint_every=1"]}
+        "flags": good + ["--run_name=full"],
+        "file_limit": 3000,
+    }
+    cases["NaN"] = {
+        "flags": common
+        + ["--run_name=nan", "--learning_rate=1e30", "--checkpoint_every=1"]
+    }
     cases["damaged run"] = {
         "flags": good + ["--run_name=damaged", "--resume"],
         "copy": [f"{runs}/whole", f"{runs}/damaged"],
-        "damage": f"{runs}/damaged/checkpoints/model-*.index"}
+        "damage": f"{runs}/damaged/checkpoints/model-*.index",
+    }
     for case in cases.values():
         case["precious"] = str(precious)
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER.format(
-            tests=str(pathlib.Path(__file__).parent))],
-        input=json.dumps(cases), capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-c",
+            DRIVER.format(tests=str(pathlib.Path(__file__).parent)),
+        ],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     found["runs"] = runs
@@ -269,8 +404,7 @@ def fixture_outcomes(inputs, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes,
-                                                      inputs):
+def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
     kind, message = outcomes[name]["ending"]
     assert kind == "UserError", message
     assert "\n" not in message
@@ -278,27 +412,52 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes,
     assert outcomes[name]["untouched"]
 
 
-
-@pytest.mark.parametrize("name, message", [
-    ("other sizes", "checkpoint .*/whole/checkpoints/model-.* cannot be "
-                    r"restored: its embedding has shape \(31, 200\), the "
-                    r"model needs \(31, 2\): give the data and the flags "
-                    r"that it was trained with \(.*whole/flags.txt\)"),
-    ("other data", r"its embedding has shape \(31, 200\), the model needs "
-                   r"\(21, 200\)"),
-    ("sizes of a run", r"whole has layers of \(7, 5\) units, but the flags "
-                       r"ask for \(9, 9\)"),
-    ("sizes of a file", r"compressed.npz has layers of \(\d, \d\) units, but "
-                        r"the flags ask for \(9, 9\)"),
-    ("other flags", "cannot resume: the run was made with seed = 3, now it "
-                    r"is 4; give the flags .*\(its flags.txt\)"),
-    ("disk full", "cannot write checkpoint .*/full/checkpoints/model-13: "
-                  ".*File too large; no checkpoint was saved yet"),
-    ("NaN", "training stopped: .* became (nan|inf|NaN) at step [12]; lower "
-            "the learning rate; (the last good|no) checkpoint "),
-    ("damaged run", "checkpoint .*/damaged/checkpoints/model-.* cannot be "
-                    "restored: ."),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "other sizes",
+            "checkpoint .*/whole/checkpoints/model-.* cannot be "
+            r"restored: its embedding has shape \(31, 200\), the "
+            r"model needs \(31, 2\): give the data and the flags "
+            r"that it was trained with \(.*whole/flags.txt\)",
+        ),
+        (
+            "other data",
+            r"its embedding has shape \(31, 200\), the model needs "
+            r"\(21, 200\)",
+        ),
+        (
+            "sizes of a run",
+            r"whole has layers of \(7, 5\) units, but the flags "
+            r"ask for \(9, 9\)",
+        ),
+        (
+            "sizes of a file",
+            r"compressed.npz has layers of \(\d, \d\) units, but "
+            r"the flags ask for \(9, 9\)",
+        ),
+        (
+            "other flags",
+            "cannot resume: the run was made with seed = 3, now it "
+            r"is 4; give the flags .*\(its flags.txt\)",
+        ),
+        (
+            "disk full",
+            "cannot write checkpoint .*/full/checkpoints/model-13: "
+            ".*File too large; no checkpoint was saved yet",
+        ),
+        (
+            "NaN",
+            "training stopped: .* became (nan|inf|NaN) at step [12]; lower "
+            "the learning rate; (the last good|no) checkpoint ",
+        ),
+        (
+            "damaged run",
+            "checkpoint .*/damaged/checkpoints/model-.* cannot be restored: .",
+        ),
+    ],
+)
 def test_what_breaks_later_gives_one_line(name, message, outcomes):
     kind, found = outcomes[name]["ending"]
     assert kind == "UserError", found
@@ -320,11 +479,16 @@ def test_a_whole_run(outcomes):
     kind, message = outcomes["whole"]["ending"]
     assert kind == "ended", message
     run = outcomes["runs"] / "whole"
-    for name in ("flags.txt", "report.md", "plots/weights.png",
-                 "plots/training.png", "saved_model/dense/saved_model.pb",
-                 "saved_model/compressed/saved_model.pb",
-                 "saved_model/compressed/vocabulary.txt",
-                 "saved_model/compressed/model_card.json"):
+    for name in (
+        "flags.txt",
+        "report.md",
+        "plots/weights.png",
+        "plots/training.png",
+        "saved_model/dense/saved_model.pb",
+        "saved_model/compressed/saved_model.pb",
+        "saved_model/compressed/vocabulary.txt",
+        "saved_model/compressed/model_card.json",
+    ):
         assert (run / name).stat().st_size > 0, name
     assert "--hidden_sizes=7,5" in (run / "flags.txt").read_text()
     rows = killing.metrics(run)
@@ -334,14 +498,18 @@ def test_a_whole_run(outcomes):
     report = json.loads((run / "report.json").read_text())
     assert "whole" in report["command"]
     assert list(report["table"])[:3] == [
-        "shrunk (reloaded) (2)", "trained (masked)", "shrunk (reloaded)"]
+        "shrunk (reloaded) (2)",
+        "trained (masked)",
+        "shrunk (reloaded)",
+    ]
 
 
 def test_evaluation_repeats_the_runs_perplexity(outcomes):
     kind, message = outcomes["evaluate"]["ending"]
     assert kind == "ended", message
-    found = re.search(r"valid perplexity (\S+)",
-                      outcomes["evaluate"]["printed"])
+    found = re.search(
+        r"valid perplexity (\S+)", outcomes["evaluate"]["printed"]
+    )
     last = killing.metrics(outcomes["runs"] / "whole")[-1]["valid_perplexity"]
     np.testing.assert_allclose(float(found[1]), float(last), atol=6e-4)
 
@@ -349,8 +517,15 @@ def test_evaluation_repeats_the_runs_perplexity(outcomes):
 def test_killed_and_resumed_it_ends_with_the_same_weights(inputs, outcomes):
     """`kill -9` in the middle of the second epoch, dropout on."""
     runs = outcomes["runs"]
-    command = [sys.executable, "-m", MODULE, *SMALL, f"--save_path={runs}",
-               f"--data_path={inputs}/data", "--run_name=killed",
-               f"--config_file={inputs}/good.json"]
+    command = [
+        sys.executable,
+        "-m",
+        MODULE,
+        *SMALL,
+        f"--save_path={runs}",
+        f"--data_path={inputs}/data",
+        "--run_name=killed",
+        f"--config_file={inputs}/good.json",
+    ]
     killing.kill_and_resume(command, runs / "killed")
     killing.assert_same_ending(runs / "whole", runs / "killed")

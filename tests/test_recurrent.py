@@ -10,20 +10,30 @@ from iss_rnns import recurrent
 BATCH, TIME, INPUTS, UNITS = 4, 6, 3, 5
 
 
-def make(forget_bias=0., **kwargs):
+def make(forget_bias=0.0, **kwargs):
     """A `Recurrent` over an LSTM cell, and a stock LSTM with its weights."""
     tf.random.set_seed(0)
     layer = recurrent.Recurrent(
         cells.LSTMCell(UNITS, forget_bias, bias_initializer="random_normal"),
-        **kwargs)
+        **kwargs,
+    )
     layer.build(tf.TensorShape([None, None, INPUTS]))
-    stock = tf.keras.layers.LSTM(UNITS, return_sequences=True,
-                                 return_state=True, unit_forget_bias=False,
-                                 go_backwards=kwargs.get("go_backwards"))
+    stock = tf.keras.layers.LSTM(
+        UNITS,
+        return_sequences=True,
+        return_state=True,
+        unit_forget_bias=False,
+        go_backwards=kwargs.get("go_backwards"),
+    )
     stock.build(tf.TensorShape([None, None, INPUTS]))
     cell = layer.cell
-    stock.set_weights([cell.kernel.numpy(), cell.recurrent_kernel.numpy(),
-                       cell.effective_bias().numpy()])
+    stock.set_weights(
+        [
+            cell.kernel.numpy(),
+            cell.recurrent_kernel.numpy(),
+            cell.effective_bias().numpy(),
+        ]
+    )
     return layer, stock
 
 
@@ -47,8 +57,10 @@ def gradients(run, variables, x, states):
 @pytest.mark.parametrize("graph", [False, True])
 def test_equals_the_stock_lstm(training, graph):
     layer, stock = make()
-    x, states = normal(BATCH, TIME, INPUTS), [
-        normal(BATCH, UNITS, seed=i) for i in (1, 2)]
+    x, states = (
+        normal(BATCH, TIME, INPUTS),
+        [normal(BATCH, UNITS, seed=i) for i in (1, 2)],
+    )
 
     def ours(x, states):
         return layer(x, initial_state=states, training=training)
@@ -65,7 +77,7 @@ def test_equals_the_stock_lstm(training, graph):
 
 
 def test_forget_bias_and_default_state():
-    layer, stock = make(forget_bias=1.)
+    layer, stock = make(forget_bias=1.0)
     x = normal(BATCH, TIME, INPUTS)
     outputs, finals = layer(x, training=True)
     expected, *last = stock(x)
@@ -80,8 +92,9 @@ def test_time_major_is_the_transpose():
     x = normal(BATCH, TIME, INPUTS)
     outputs, finals = layer(x)
     swapped, same = turned(tf.transpose(x, [1, 0, 2]))
-    np.testing.assert_allclose(tf.transpose(swapped, [1, 0, 2]), outputs,
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        tf.transpose(swapped, [1, 0, 2]), outputs, atol=1e-6
+    )
     np.testing.assert_allclose(same, finals, atol=1e-6)
 
 
@@ -91,8 +104,7 @@ def test_stretches_with_the_state_carried_equal_the_whole():
     whole, last = layer(x)
     first, states = layer(x[:, :2])
     second, states = layer(x[:, 2:], initial_state=states)
-    np.testing.assert_allclose(tf.concat([first, second], 1), whole,
-                               atol=1e-6)
+    np.testing.assert_allclose(tf.concat([first, second], 1), whole, atol=1e-6)
     np.testing.assert_allclose(states, last, atol=1e-6)
 
 
@@ -123,8 +135,9 @@ def test_gradients_with_lengths_see_only_valid_steps():
     stock.zero_output_for_mask = True
 
     def ours(x, states):
-        outputs, _ = layer(x, initial_state=states, lengths=lengths,
-                           training=True)
+        outputs, _ = layer(
+            x, initial_state=states, lengths=lengths, training=True
+        )
         return outputs, []
 
     def theirs(x, states):
@@ -163,20 +176,24 @@ def test_trains_in_a_functional_model_of_any_length():
 
 
 def test_config_round_trip():
-    layer = recurrent.Recurrent(cells.LSTMCell(UNITS, 1., name="cell"),
-                                go_backwards=True, time_major=True,
-                                name="layer")
+    layer = recurrent.Recurrent(
+        cells.LSTMCell(UNITS, 1.0, name="cell"),
+        go_backwards=True,
+        time_major=True,
+        name="layer",
+    )
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
     assert again.get_config() == layer.get_config()
-    assert again.cell.forget_bias == 1. and again.go_backwards
+    assert again.cell.forget_bias == 1.0 and again.go_backwards
 
 
 def test_bfloat16_policy_stays_near_float32():
     layer, _ = make()
     x = normal(BATCH, TIME, INPUTS)
     policy = tf.keras.mixed_precision.Policy("mixed_bfloat16")
-    half = recurrent.Recurrent(cells.LSTMCell(UNITS, dtype=policy),
-                               dtype=policy)
+    half = recurrent.Recurrent(
+        cells.LSTMCell(UNITS, dtype=policy), dtype=policy
+    )
     half.build(tf.TensorShape([None, None, INPUTS]))
     half.set_weights(layer.get_weights())
     with tf.GradientTape() as tape:
@@ -186,8 +203,9 @@ def test_bfloat16_policy_stays_near_float32():
     assert half.cell.kernel.dtype == tf.float32
     found = tape.gradient(total, half.trainable_variables)
     assert [g.dtype for g in found] == [tf.float32] * 3
-    np.testing.assert_allclose(tf.cast(outputs, tf.float32), layer(x)[0],
-                               atol=0.05)
+    np.testing.assert_allclose(
+        tf.cast(outputs, tf.float32), layer(x)[0], atol=0.05
+    )
 
 
 def test_jit_compiled_gives_the_same():
@@ -201,9 +219,12 @@ def test_jit_compiled_gives_the_same():
         with tf.GradientTape() as tape:
             tape.watch(x)
             outputs, states = layer(x, training=True)
-            total = tf.reduce_sum(outputs ** 2) + tf.reduce_sum(states[1])
-        return [outputs, *states,
-                *tape.gradient(total, [x, *layer.trainable_variables])]
+            total = tf.reduce_sum(outputs**2) + tf.reduce_sum(states[1])
+        return [
+            outputs,
+            *states,
+            *tape.gradient(total, [x, *layer.trainable_variables]),
+        ]
 
     for found, expected in zip(step(compiled), step(layer)):
         np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -22,25 +22,33 @@ def value_and_gradients(penalty, variables):
 
 def both(penalty, variables):
     """Eagerly and as a graph."""
+
     def run():
         return value_and_gradients(penalty, variables)
+
     return [run(), tf.function(run)()]
 
 
 def test_group_lasso_of_rows_and_columns():
     w = matrix(4, 6)
-    both_ways = [groups.Group("rows", [groups.whole(w, 0)], multiplier=0.5),
-                 groups.Group("columns", [groups.whole(w, 1)])]
+    both_ways = [
+        groups.Group("rows", [groups.whole(w, 0)], multiplier=0.5),
+        groups.Group("columns", [groups.whole(w, 1)]),
+    ]
     value = w.numpy()
-    rows = np.sqrt((value ** 2).sum(1) + 1e-8)
-    columns = np.sqrt((value ** 2).sum(0) + 1e-8)
+    rows = np.sqrt((value**2).sum(1) + 1e-8)
+    columns = np.sqrt((value**2).sum(0) + 1e-8)
     for found, (gradient,) in both(
-            lambda: regularizers.group_lasso(both_ways, 0.1), [w]):
+        lambda: regularizers.group_lasso(both_ways, 0.1), [w]
+    ):
         np.testing.assert_allclose(
-            found, 0.1 * (0.5 * rows.sum() + columns.sum()), rtol=1e-6)
+            found, 0.1 * (0.5 * rows.sum() + columns.sum()), rtol=1e-6
+        )
         np.testing.assert_allclose(
-            gradient, 0.1 * value * (0.5 / rows[:, None] + 1 / columns),
-            rtol=1e-5)
+            gradient,
+            0.1 * value * (0.5 / rows[:, None] + 1 / columns),
+            rtol=1e-5,
+        )
 
 
 def test_group_lasso_of_an_lstm_is_the_derivative():
@@ -48,17 +56,18 @@ def test_group_lasso_of_an_lstm_is_the_derivative():
     cell = cells.LSTMCell(3)
     cell.build(tf.TensorShape([None, 2]))
     consumer = matrix(3, 5)
-    group = cells.iss_group("layer", cell,
-                            [groups.whole(consumer, 0, multiplier=2.)], 0.7)
+    group = cells.iss_group(
+        "layer", cell, [groups.whole(consumer, 0, multiplier=2.0)], 0.7
+    )
     variables = [cell.kernel, cell.recurrent_kernel, consumer]
 
     def plain():
-        return 0.3 * 0.7 * tf.reduce_sum(
-            tf.sqrt(group.squared_norms() + 1e-8))
+        return 0.3 * 0.7 * tf.reduce_sum(tf.sqrt(group.squared_norms() + 1e-8))
 
     expected, expected_gradients = value_and_gradients(plain, variables)
     for found, gradients in both(
-            lambda: regularizers.group_lasso([group], 0.3), variables):
+        lambda: regularizers.group_lasso([group], 0.3), variables
+    ):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         for ours, theirs in zip(gradients, expected_gradients):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
@@ -67,11 +76,19 @@ def test_group_lasso_of_an_lstm_is_the_derivative():
 def test_group_lasso_of_blocks():
     w = matrix(5, 7)
     grid = groups.BlockGrid.uniform(w, 2, 3)
-    roots = np.sqrt([[(w.numpy()[i:i + 2, j:j + 3] ** 2).sum() + 1e-8
-                      for j in (0, 3, 6)] for i in (0, 2, 4)])
+    roots = np.sqrt(
+        [
+            [
+                (w.numpy()[i : i + 2, j : j + 3] ** 2).sum() + 1e-8
+                for j in (0, 3, 6)
+            ]
+            for i in (0, 2, 4)
+        ]
+    )
     full = np.repeat(np.repeat(roots, [2, 2, 1], 0), [3, 3, 1], 1)
     for found, (gradient,) in both(
-            lambda: regularizers.group_lasso([grid], 2.), [w]):
+        lambda: regularizers.group_lasso([grid], 2.0), [w]
+    ):
         np.testing.assert_allclose(found, 2 * roots.sum(), rtol=1e-5)
         np.testing.assert_allclose(gradient, 2 * w.numpy() / full, rtol=1e-5)
 
@@ -80,53 +97,64 @@ def test_a_zero_unit_costs_a_root_of_epsilon_and_has_no_gradient():
     w = tf.Variable(tf.zeros([2, 3]))
     value, (gradient,) = value_and_gradients(
         lambda: regularizers.group_lasso(
-            [groups.Group("rows", [groups.whole(w, 0)])], 1.), [w])
+            [groups.Group("rows", [groups.whole(w, 0)])], 1.0
+        ),
+        [w],
+    )
     np.testing.assert_allclose(value, 2e-4, rtol=1e-5)
     np.testing.assert_array_equal(gradient, np.zeros([2, 3]))
 
 
 def test_strength_may_be_a_variable():
-    w, strength = matrix(2, 3), tf.Variable(1.)
-    penalty = tf.function(lambda: regularizers.group_lasso(
-        [groups.Group("rows", [groups.whole(w, 0)])], strength))
+    w, strength = matrix(2, 3), tf.Variable(1.0)
+    penalty = tf.function(
+        lambda: regularizers.group_lasso(
+            [groups.Group("rows", [groups.whole(w, 0)])], strength
+        )
+    )
     first = penalty()
-    strength.assign(3.)
+    strength.assign(3.0)
     np.testing.assert_allclose(penalty(), 3 * first, rtol=1e-6)
 
 
 def test_l1_and_l2():
     variables = [matrix(2, 3), matrix(4, seed=1)]
     values = [v.numpy() for v in variables]
-    for found, gradients in both(lambda: regularizers.l1(variables, 0.2),
-                                 variables):
+    for found, gradients in both(
+        lambda: regularizers.l1(variables, 0.2), variables
+    ):
         np.testing.assert_allclose(
-            found, 0.2 * sum(abs(v).sum() for v in values), rtol=1e-6)
+            found, 0.2 * sum(abs(v).sum() for v in values), rtol=1e-6
+        )
         for gradient, v in zip(gradients, values):
             np.testing.assert_allclose(gradient, 0.2 * np.sign(v), rtol=1e-6)
-    for found, gradients in both(lambda: regularizers.l2(variables, 0.2),
-                                 variables):
+    for found, gradients in both(
+        lambda: regularizers.l2(variables, 0.2), variables
+    ):
         np.testing.assert_allclose(
-            found, 0.1 * sum((v ** 2).sum() for v in values), rtol=1e-6)
+            found, 0.1 * sum((v**2).sum() for v in values), rtol=1e-6
+        )
         for gradient, v in zip(gradients, values):
             np.testing.assert_allclose(gradient, 0.2 * v, rtol=1e-6)
 
 
 def test_nothing_to_penalize_costs_nothing():
-    assert float(regularizers.group_lasso([], 1.)) == 0.
-    assert float(regularizers.l1([], 1.)) == 0.
-    assert float(regularizers.l2([], 1.)) == 0.
+    assert float(regularizers.group_lasso([], 1.0)) == 0.0
+    assert float(regularizers.l1([], 1.0)) == 0.0
+    assert float(regularizers.l2([], 1.0)) == 0.0
 
 
 @pytest.mark.parametrize("strength", [-1e-3, float("nan"), float("inf")])
 def test_strength_is_checked(strength):
-    with pytest.raises(ValueError,
-                       match=f"decay must be a number >= 0, got {strength}"):
+    with pytest.raises(
+        ValueError, match=f"decay must be a number >= 0, got {strength}"
+    ):
         regularizers.check_strength(strength, "decay")
 
 
 def test_a_good_strength_is_returned():
-    variable = tf.Variable(1.)
-    assert regularizers.check_strength(0.) == 0.
+    variable = tf.Variable(1.0)
+    assert regularizers.check_strength(0.0) == 0.0
     assert regularizers.check_strength(2) == 2
     assert regularizers.check_strength(variable) is variable
 
@@ -139,11 +167,11 @@ def test_a_grid_of_four_by_four_blocks_is_vectorised():
     @tf.function
     def run():
         return value_and_gradients(
-            lambda: regularizers.group_lasso([grid], 1.), [w])
+            lambda: regularizers.group_lasso([grid], 1.0), [w]
+        )
 
     graph = run.get_concrete_function().graph
     assert len(graph.get_operations()) < 300
     value, (gradient,) = run()
-    np.testing.assert_allclose(value, 750 * 1500 * 4., rtol=1e-4)
-    np.testing.assert_allclose(gradient, np.full([3000, 6000], 0.25),
-                               rtol=1e-5)
+    np.testing.assert_allclose(value, 750 * 1500 * 4.0, rtol=1e-4)
+    np.testing.assert_allclose(gradient, np.full([3000, 6000], 0.25), rtol=1e-5)

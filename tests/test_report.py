@@ -15,16 +15,25 @@ from iss_rnns import results
 def columns():
     return [
         report.Column("dense", {"units": (200, 200), "test": 115.912}),
-        report.Column("ISS shrunk", {"units": (46, 101), "test": 110.22,
-                                     "weights": 2612345}),
-        report.Column("paper", {"units": results.Figure((373, 315), "V"),
-                                "test": results.Figure(78.65, "M")})]
+        report.Column(
+            "ISS shrunk",
+            {"units": (46, 101), "test": 110.22, "weights": 2612345},
+        ),
+        report.Column(
+            "paper",
+            {
+                "units": results.Figure((373, 315), "V"),
+                "test": results.Figure(78.65, "M"),
+            },
+        ),
+    ]
 
 
 MEASURES = {"units": "", "test": ".2f", "weights": ""}
 
 
 # Counts
+
 
 def test_mult_adds_of_the_papers_sizes():
     dense = report.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
@@ -33,8 +42,10 @@ def test_mult_adds_of_the_papers_sizes():
     assert round(dense / small, 3) == 7.487
 
 
-@pytest.mark.parametrize("sizes, millions", [
-    ((1500, 1500), 66.0), ((373, 315), 21.8), ((381, 535), 25.2)])
+@pytest.mark.parametrize(
+    "sizes, millions",
+    [((1500, 1500), 66.0), ((373, 315), 21.8), ((381, 535), 25.2)],
+)
 def test_weights_of_the_papers_sizes(sizes, millions):
     weights = report.lstm_lm_weights(1500, sizes, 10000)
     assert round(weights / 1e6, 1) == millions
@@ -49,12 +60,16 @@ def test_lstm_counts_are_the_sizes_of_its_matrices():
     matrices.append((inputs, vocabulary))
     total = sum(rows * cols for rows, cols in matrices)
     assert report.lstm_lm_weights(embedding, sizes, vocabulary) == total
-    assert (report.lstm_lm_mult_adds(embedding, sizes, vocabulary)
-            == total - vocabulary * embedding)
+    assert (
+        report.lstm_lm_mult_adds(embedding, sizes, vocabulary)
+        == total - vocabulary * embedding
+    )
 
 
-@pytest.mark.parametrize("width, millions", [
-    (830, 23.46), (726, 18.86), (517, 11.05), (403, 7.60), (328, 5.65)])
+@pytest.mark.parametrize(
+    "width, millions",
+    [(830, 23.46), (726, 18.86), (517, 11.05), (403, 7.60), (328, 5.65)],
+)
 def test_rhn_counts(width, millions):
     weights = report.rhn_lm_weights(width, 10, 10000)
     assert round(weights / 1e6, 2) == millions
@@ -62,7 +77,7 @@ def test_rhn_counts(width, millions):
     untied = report.rhn_lm_weights(width, 10, 10000, tied=False)
     assert untied - weights == 10000 * width
     two_layers = report.rhn_lm_mult_adds(width, 10, 10000, layers=2)
-    assert two_layers - weights == 22 * width ** 2
+    assert two_layers - weights == 22 * width**2
 
 
 def test_matrix_sparsity_counts_elements_rows_and_columns():
@@ -82,35 +97,50 @@ def test_what_was_cut_counts_as_zeros():
     matrix[:, [0, 3]] = 0
     left = matrix[[0, 2, 3], 1:]
     assert report.matrix_sparsity(left, matrix.shape) == (
-        report.matrix_sparsity(matrix))
+        report.matrix_sparsity(matrix)
+    )
     assert report.matrix_sparsity(left)["row"] == 0
 
 
 def test_opposite_weights_do_not_make_a_zero_row():
-    assert report.matrix_sparsity(np.array([[1., -1.]]))["row"] == 0
+    assert report.matrix_sparsity(np.array([[1.0, -1.0]]))["row"] == 0
 
 
 def test_a_vector_has_no_rows():
-    assert report.matrix_sparsity(np.array([0., 1., 0., 0.])) == {
-        "element": .75, "row": None, "column": None}
+    assert report.matrix_sparsity(np.array([0.0, 1.0, 0.0, 0.0])) == {
+        "element": 0.75,
+        "row": None,
+        "column": None,
+    }
 
 
 def test_latency_takes_turns_and_reports_the_median(monkeypatch):
-    calls, clock = [], [0.]
+    calls, clock = [], [0.0]
 
     def costing(name, seconds):
         def function():
             calls.append(name)
             clock[0] += seconds[min(calls.count(name), len(seconds)) - 1]
+
         return function
 
     monkeypatch.setattr(report.time, "perf_counter", lambda: clock[0])
     medians = report.measure_latency(
-        {"slow": costing("slow", [90., 2., 8., 4.]),
-         "fast": costing("fast", [90., 1.])}, rounds=3)
-    assert calls == ["slow", "fast"] + ["slow", "fast", "fast", "slow",
-                                        "slow", "fast"]
-    assert medians == {"slow": 4., "fast": 1.}
+        {
+            "slow": costing("slow", [90.0, 2.0, 8.0, 4.0]),
+            "fast": costing("fast", [90.0, 1.0]),
+        },
+        rounds=3,
+    )
+    assert calls == ["slow", "fast"] + [
+        "slow",
+        "fast",
+        "fast",
+        "slow",
+        "slow",
+        "fast",
+    ]
+    assert medians == {"slow": 4.0, "fast": 1.0}
 
 
 def test_latency_needs_a_round():
@@ -120,20 +150,32 @@ def test_latency_needs_a_round():
 
 # Tables
 
-@pytest.mark.parametrize("value, spec, text", [
-    (None, "", "-"), (float("nan"), ".2f", "-"), (np.float32("nan"), "", "-"),
-    (2612345, "", "2,612,345"), (np.int64(1500), "", "1,500"),
-    (115.912, "", "115.9"), (115.912, ".2f", "115.91"),
-    (np.float32(.25), ".1%", "25.0%"), ((46, 101), "", "(46, 101)"),
-    ([.5, None], ".2f", "(0.50, -)"), ("ptb", ".2f", "ptb"), (True, "", "True"),
-    (results.Figure(7.1, "A"), ".3f", "7.1 (A)")])
+
+@pytest.mark.parametrize(
+    "value, spec, text",
+    [
+        (None, "", "-"),
+        (float("nan"), ".2f", "-"),
+        (np.float32("nan"), "", "-"),
+        (2612345, "", "2,612,345"),
+        (np.int64(1500), "", "1,500"),
+        (115.912, "", "115.9"),
+        (115.912, ".2f", "115.91"),
+        (np.float32(0.25), ".1%", "25.0%"),
+        ((46, 101), "", "(46, 101)"),
+        ([0.5, None], ".2f", "(0.50, -)"),
+        ("ptb", ".2f", "ptb"),
+        (True, "", "True"),
+        (results.Figure(7.1, "A"), ".3f", "7.1 (A)"),
+    ],
+)
 def test_format_value(value, spec, text):
     assert report.format_value(value, spec) == text
 
 
 def test_text_is_aligned_and_explains_the_marks():
     text = report.Table(columns(), MEASURES, "PTB").text(width=70)
-    table, legend = text[:text.index("Marks")], text[text.index("Marks"):]
+    table, legend = text[: text.index("Marks")], text[text.index("Marks") :]
     assert table == textwrap.dedent("""\
         PTB
                       dense  ISS shrunk           paper
@@ -153,7 +195,7 @@ def test_no_legend_without_marked_figures():
 
 def test_narrow_terminals_get_further_blocks():
     text = report.Table(columns(), MEASURES).text(width=36)
-    table = text[:text.index("Marks")]
+    table = text[: text.index("Marks")]
     assert table == textwrap.dedent("""\
                       dense  ISS shrunk
         units    (200, 200)   (46, 101)
@@ -181,12 +223,17 @@ def test_long_headings_are_broken():
         "      Wen et al.",
         "   2018, Table 1",
         "a              1",
-        "b              2"]
+        "b              2",
+    ]
 
 
 def test_measures_default_to_all_in_order_of_appearance():
-    table = report.Table([report.Column("a", {"x": 1, "y": 2}),
-                          report.Column("b", {"z": 3, "x": 4})])
+    table = report.Table(
+        [
+            report.Column("a", {"x": 1, "y": 2}),
+            report.Column("b", {"z": 3, "x": 4}),
+        ]
+    )
     assert list(table.measures) == ["x", "y", "z"]
 
 
@@ -206,7 +253,8 @@ def test_markdown():
         "| --- | ---: | ---: | ---: |",
         "| units | (200, 200) | (46, 101) | (373, 315) (V) |",
         "| test | 115.91 | 110.22 | 78.65 (M) |",
-        "| weights | - | 2,612,345 | - |"]
+        "| weights | - | 2,612,345 | - |",
+    ]
     assert lines[-1] == results.LEGEND
 
 
@@ -217,19 +265,28 @@ def test_markdown_escapes_bars():
 
 def test_as_dict_keeps_plain_values_and_marks():
     table = report.Table(columns(), MEASURES).as_dict()
-    assert table["dense"] == {"units": [200, 200], "test": 115.912,
-                              "weights": None}
+    assert table["dense"] == {
+        "units": [200, 200],
+        "test": 115.912,
+        "weights": None,
+    }
     assert table["paper"]["test"] == {"value": 78.65, "mark": "M"}
 
 
 # Files
 
+
 def test_report_files(tmp_path):
-    data = {"title": "Penn TreeBank", "command": "python -m ptb",
-            "sizes": report.Table(columns(), MEASURES, "Dense and ISS"),
-            "timing": {"seconds": np.float32(1.5)},
-            "valid": float("nan"), "path": tmp_path,
-            "alive": np.array([46, 101]), "plots": ["plots/curves.png"]}
+    data = {
+        "title": "Penn TreeBank",
+        "command": "python -m ptb",
+        "sizes": report.Table(columns(), MEASURES, "Dense and ISS"),
+        "timing": {"seconds": np.float32(1.5)},
+        "valid": float("nan"),
+        "path": tmp_path,
+        "alive": np.array([46, 101]),
+        "plots": ["plots/curves.png"],
+    }
     path = report.write_report(tmp_path, data)
     assert path == tmp_path / "report.json"
     document = json.loads(path.read_text(), parse_constant=pytest.fail)
@@ -271,16 +328,18 @@ def test_a_full_disk_keeps_the_old_report(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(errors.UserError,
-                       match="cannot write .*report.md: No space left"):
+    with pytest.raises(
+        errors.UserError, match="cannot write .*report.md: No space left"
+    ):
         report.write_report(tmp_path, {"a": 2})
     assert path.read_text() == old
     assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(errors.UserError,
-                       match="cannot write .*gone.*report.md: No such file"):
+    with pytest.raises(
+        errors.UserError, match="cannot write .*gone.*report.md: No such file"
+    ):
         report.write_report(tmp_path / "gone", {})
 
 

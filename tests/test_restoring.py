@@ -22,14 +22,16 @@ def test_weights_that_cannot_be_read(tmp_path):
     """What else is wrong with a file: see array_files."""
     path = tmp_path / "weights.npz"
     path.write_bytes(b"")
-    with pytest.raises(errors.UserError, match="^cannot read weights "
-                       ".*weights.npz: No data left in file$"):
+    with pytest.raises(
+        errors.UserError,
+        match="^cannot read weights .*weights.npz: No data left in file$",
+    ):
         restoring.read_arrays(str(path))
 
 
 def test_what_is_no_array_in_an_archive_is_no_weight(tmp_path):
     text_in_zip(tmp_path / "weights.npz")
-    array, = restoring.read_arrays(str(tmp_path / "weights.npz")).values()
+    (array,) = restoring.read_arrays(str(tmp_path / "weights.npz")).values()
     assert array.dtype.kind == "S"
 
 
@@ -38,18 +40,25 @@ def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path):
     net = model_lib.WordLSTM(9, 3, (5, 4))
     run = runs.RunDirectory(tmp_path, "run")
     tf.train.Checkpoint(model=tf.train.Checkpoint(net=net)).write(
-        str(run.checkpoints / "model-1"))
-    (run.checkpoints / "state-1.json").write_text(json.dumps(
-        {"epoch": 1, "sizes": [5, 4], "hidden_sizes": [7, 5]}))
+        str(run.checkpoints / "model-1")
+    )
+    (run.checkpoints / "state-1.json").write_text(
+        json.dumps({"epoch": 1, "sizes": [5, 4], "hidden_sizes": [7, 5]})
+    )
 
     def restored(asked):
         return restoring.restore(
-            lambda sizes: model_lib.WordLSTM(9, 3, sizes), str(run.path),
-            model_lib.sizes_of, asked=asked)
+            lambda sizes: model_lib.WordLSTM(9, 3, sizes),
+            str(run.path),
+            model_lib.sizes_of,
+            asked=asked,
+        )
 
     for asked in (None, (5, 4), (7, 5)):
-        np.testing.assert_array_equal(restored(asked).softmax_w,
-                                      net.softmax_w)
-    with pytest.raises(errors.UserError, match=r"has layers of \(5, 4\) "
-                       r"units, but the flags ask for \(9, 9\)"):
+        np.testing.assert_array_equal(restored(asked).softmax_w, net.softmax_w)
+    with pytest.raises(
+        errors.UserError,
+        match=r"has layers of \(5, 4\) "
+        r"units, but the flags ask for \(9, 9\)",
+    ):
         restored((9, 9))

@@ -64,19 +64,20 @@ def test_table1_agrees_with_its_sizes():
     for row in results.paper_rows("iss_table1_ptb"):
         sizes = row["iss"].value
         weights = report.lstm_lm_weights(1500, sizes, 10000)
-        assert weights / 1e6 == pytest.approx(row["weights_M"].value, abs=.05)
+        assert weights / 1e6 == pytest.approx(row["weights_M"].value, abs=0.05)
         ratio = dense / report.lstm_lm_mult_adds(1500, sizes, 10000)
-        assert ratio == pytest.approx(row["multadd_reduction"].value, abs=.01)
+        assert ratio == pytest.approx(row["multadd_reduction"].value, abs=0.01)
 
 
 def test_table2_agrees_with_its_widths():
     for row in results.paper_rows("iss_table2_rhn"):
         weights = report.rhn_lm_weights(row["width"].value, 10, 10000)
-        assert weights / 1e6 == pytest.approx(row["params_M"].value, abs=.055)
+        assert weights / 1e6 == pytest.approx(row["params_M"].value, abs=0.055)
 
 
 @pytest.mark.parametrize(
-    "table", ["iss_table3_bidaf_finetune", "iss_table4_bidaf_scratch"])
+    "table", ["iss_table3_bidaf_finetune", "iss_table4_bidaf_scratch"]
+)
 def test_bidaf_weights_agree_with_the_six_sizes(table):
     """Six LSTM directions, and one constant for all that is not pruned.
 
@@ -87,17 +88,26 @@ def test_bidaf_weights_agree_with_the_six_sizes(table):
     for row in results.paper_rows(table):
         mf1, mb1, mf2, mb2, of, ob = (row[k].value for k in BIDAF_SIZES)
         mod2, out = mf1 + mb1, 800 + 200 + 2 * (mf2 + mb2)
-        total = sum(map(report.lstm_mult_adds,
-                        (800, 800, mod2, mod2, out, out),
-                        (mf1, mb1, mf2, mb2, of, ob)))
+        total = sum(
+            map(
+                report.lstm_mult_adds,
+                (800, 800, mod2, mod2, out, out),
+                (mf1, mb1, mf2, mb2, of, ob),
+            )
+        )
         assert total / 1e6 + unpruned_millions == pytest.approx(
-            row["weights_M"].value, abs=.0056), row
+            row["weights_M"].value, abs=0.0056
+        ), row
 
 
-@pytest.mark.parametrize("table, dense_table", [
-    ("block_sparse_table2", "block_sparse_table2"),
-    ("block_sparse_table4", "block_sparse_table2"),
-    ("narang2017_results", "narang2017_results")])
+@pytest.mark.parametrize(
+    "table, dense_table",
+    [
+        ("block_sparse_table2", "block_sparse_table2"),
+        ("block_sparse_table4", "block_sparse_table2"),
+        ("narang2017_results", "narang2017_results"),
+    ],
+)
 def test_relative_errors_agree_with_the_error_rates(table, dense_table):
     """100 * (dense - sparse) / dense, against the table's first dense row."""
     dense = {}
@@ -107,11 +117,16 @@ def test_relative_errors_agree_with_the_error_rates(table, dense_table):
         base = dense[row["model"][:3]]
         relative = 100 * (base - row["CER"].value) / base
         assert relative == pytest.approx(
-            row["relative_percent"].value, abs=.5), row
+            row["relative_percent"].value, abs=0.5
+        ), row
 
 
 def test_files_are_plain_json():
     for table in results.tables():
         path = results._FOLDER / f"{table}.json"
         assert set(json.loads(path.read_text("utf-8"))) <= {
-            "title", "source", "setting", "rows"}
+            "title",
+            "source",
+            "setting",
+            "rows",
+        }

@@ -16,10 +16,13 @@ def sigmoid(x):
 
 def new_cell(depth=3, **options):
     cell = cells.RHNCell(
-        UNITS, depth, forget_bias=-1.5,
-        kernel_initializer=tf.keras.initializers.RandomNormal(0., .5, seed=3),
-        bias_initializer=tf.keras.initializers.RandomNormal(0., .5, seed=4),
-        **options)
+        UNITS,
+        depth,
+        forget_bias=-1.5,
+        kernel_initializer=tf.keras.initializers.RandomNormal(0.0, 0.5, seed=3),
+        bias_initializer=tf.keras.initializers.RandomNormal(0.0, 0.5, seed=4),
+        **options,
+    )
     cell.build(tf.TensorShape([None, INPUTS]))
     return cell
 
@@ -28,21 +31,25 @@ def new_data(seed=0):
     random = np.random.default_rng(seed)
     x = random.normal(size=(BATCH, TIME, INPUTS))
     state = random.normal(size=(BATCH, UNITS))
-    masks = [(random.random((BATCH, n)) < .6) / .6 for n in (INPUTS, UNITS)]
+    masks = [(random.random((BATCH, n)) < 0.6) / 0.6 for n in (INPUTS, UNITS)]
     return [a.astype(np.float32) for a in (x, state, *masks)]
 
 
 def reference(cell, x, state, input_mask=None, state_mask=None):
     """The docstring's equations in float64."""
-    w = {v.name.split(":")[0]: v.numpy().astype(np.float64)
-         for v in cell.trainable_variables}
-    input_mask = 1. if input_mask is None else input_mask
-    state_mask = 1. if state_mask is None else state_mask
+    w = {
+        v.name.split(":")[0]: v.numpy().astype(np.float64)
+        for v in cell.trainable_variables
+    }
+    input_mask = 1.0 if input_mask is None else input_mask
+    state_mask = 1.0 if state_mask is None else state_mask
     outputs, s = [], state.astype(np.float64)
     for t in range(x.shape[1]):
         for d in range(cell.depth):
-            h, gate = ((s * state_mask) @ w[f"recurrent_{g}_{d}"]
-                       + w[f"bias_{g}_{d}"] for g in "ht")
+            h, gate = (
+                (s * state_mask) @ w[f"recurrent_{g}_{d}"] + w[f"bias_{g}_{d}"]
+                for g in "ht"
+            )
             if d == 0:
                 h += (x[:, t] * input_mask) @ w["kernel_h"]
                 gate += (x[:, t] * input_mask) @ w["kernel_t"]
@@ -51,13 +58,18 @@ def reference(cell, x, state, input_mask=None, state_mask=None):
     return np.stack(outputs, 1), s
 
 
-MASKS = {"no_masks": (False, False), "input_mask": (True, False),
-         "state_mask": (False, True), "both_masks": (True, True)}
+MASKS = {
+    "no_masks": (False, False),
+    "input_mask": (True, False),
+    "state_mask": (False, True),
+    "both_masks": (True, True),
+}
 
 
 def constants_of(kind, masks):
-    return tuple(mask if used else None
-                 for mask, used in zip(masks, MASKS[kind]))
+    return tuple(
+        mask if used else None for mask, used in zip(masks, MASKS[kind])
+    )
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
@@ -71,8 +83,9 @@ def test_recurrent_computes_the_equations(depth, kind, graph, training):
     layer = recurrent.Recurrent(cell)
 
     def run(x, state):
-        return layer(x, initial_state=[state], constants=constants,
-                     training=training)
+        return layer(
+            x, initial_state=[state], constants=constants, training=training
+        )
 
     outputs, states = (tf.function(run) if graph else run)(x, state)
     expected, final = reference(cell, x, state, *constants)
@@ -85,12 +98,15 @@ def test_runs_inside_keras_rnn(kind):
     cell = new_cell()
     x, state, *masks = new_data()
     constants = constants_of(kind, masks)
-    layer = tf.keras.layers.RNN(cell, return_sequences=True,
-                                return_state=True)
-    options = ({"constants": [tf.constant(mask) for mask in constants]}
-               if any(MASKS[kind]) else {})
-    outputs, final = layer(tf.constant(x), initial_state=[tf.constant(state)],
-                           **options)
+    layer = tf.keras.layers.RNN(cell, return_sequences=True, return_state=True)
+    options = (
+        {"constants": [tf.constant(mask) for mask in constants]}
+        if any(MASKS[kind])
+        else {}
+    )
+    outputs, final = layer(
+        tf.constant(x), initial_state=[tf.constant(state)], **options
+    )
     expected, last = reference(cell, x, state, *constants)
     np.testing.assert_allclose(outputs, expected, atol=2e-6)
     np.testing.assert_allclose(final, last, atol=2e-6)
@@ -114,18 +130,21 @@ def test_written_gradient_equals_autodiff(depth, kind):
         return tf.stack(outputs, 1), s
 
     def fast():
-        return layer(x, initial_state=[state], constants=constants,
-                     training=True)
+        return layer(
+            x, initial_state=[state], constants=constants, training=True
+        )
 
     gradients = []
     for run in (plain, fast):
         with tf.GradientTape() as tape:
             tape.watch([x, state])
             outputs, final = run()
-            cost = (tf.reduce_sum(outputs * weights)
-                    + tf.reduce_sum(tf.square(final[0])))
-        gradients.append(tape.gradient(
-            cost, [x, state] + cell.trainable_variables))
+            cost = tf.reduce_sum(outputs * weights) + tf.reduce_sum(
+                tf.square(final[0])
+            )
+        gradients.append(
+            tape.gradient(cost, [x, state] + cell.trainable_variables)
+        )
     for expected, gradient in zip(*gradients):
         np.testing.assert_allclose(gradient, expected, atol=5e-6)
 
@@ -138,11 +157,17 @@ def test_gradient_in_graph_with_a_mask_drawn_in_graph():
 
     @tf.function
     def gradients(x):
-        mask = tf.cast(tf.random.stateless_uniform([BATCH, UNITS], [1, 2])
-                       < .5, tf.float32) * 2.
+        mask = (
+            tf.cast(
+                tf.random.stateless_uniform([BATCH, UNITS], [1, 2]) < 0.5,
+                tf.float32,
+            )
+            * 2.0
+        )
         with tf.GradientTape() as tape:
-            outputs, _ = layer(x, initial_state=[state],
-                               constants=(None, mask), training=True)
+            outputs, _ = layer(
+                x, initial_state=[state], constants=(None, mask), training=True
+            )
             cost = tf.reduce_sum(outputs)
         return mask, outputs, tape.gradient(cost, cell.trainable_variables)
 
@@ -155,7 +180,8 @@ def test_gradient_in_graph_with_a_mask_drawn_in_graph():
     for matrix, gradient in zip(cell.trainable_variables, result):
         if matrix.name.startswith("recurrent"):
             np.testing.assert_array_equal(
-                np.any(gradient.numpy(), 1), np.any(mask.numpy(), 0))
+                np.any(gradient.numpy(), 1), np.any(mask.numpy(), 0)
+            )
 
 
 def test_lengths_and_both_directions():
@@ -164,16 +190,17 @@ def test_lengths_and_both_directions():
     lengths = np.array([4, 2, 1], np.int32)
     forward, final = recurrent.Recurrent(cell)(x, lengths=lengths)
     backward, first = recurrent.Recurrent(cell, go_backwards=True)(
-        x, lengths=lengths)
+        x, lengths=lengths
+    )
     for b, length in enumerate(lengths):
         zero = np.zeros([1, UNITS])
-        expected, last = reference(cell, x[b:b + 1, :length], zero)
-        np.testing.assert_allclose(forward[b, :length], expected[0],
-                                   atol=2e-6)
+        expected, last = reference(cell, x[b : b + 1, :length], zero)
+        np.testing.assert_allclose(forward[b, :length], expected[0], atol=2e-6)
         np.testing.assert_allclose(final[0][b], last[0], atol=2e-6)
-        expected, last = reference(cell, x[b:b + 1, :length][:, ::-1], zero)
-        np.testing.assert_allclose(backward[b, :length],
-                                   expected[0][::-1], atol=2e-6)
+        expected, last = reference(cell, x[b : b + 1, :length][:, ::-1], zero)
+        np.testing.assert_allclose(
+            backward[b, :length], expected[0][::-1], atol=2e-6
+        )
         np.testing.assert_allclose(first[0][b], last[0], atol=2e-6)
         assert not np.any(forward[b, length:].numpy())
 
@@ -182,12 +209,14 @@ def test_initial_weights():
     cell = new_cell(depth=3)
     for bias in cell.bias_t:
         np.testing.assert_array_equal(bias, np.full(UNITS, -1.5, np.float32))
-    matrices = [m.numpy() for m in
-                [cell.kernel_h[:UNITS - 1], cell.kernel_t[:UNITS - 1]]
-                + [m[:UNITS - 1] for m in cell.recurrent_h + cell.recurrent_t]]
+    matrices = [
+        m.numpy()
+        for m in [cell.kernel_h[: UNITS - 1], cell.kernel_t[: UNITS - 1]]
+        + [m[: UNITS - 1] for m in cell.recurrent_h + cell.recurrent_t]
+    ]
     for i, a in enumerate(matrices):
         for b in matrices[:i]:
-            assert np.abs(a - b).max() > .1, "two matrices start equal"
+            assert np.abs(a - b).max() > 0.1, "two matrices start equal"
     again = new_cell(depth=3)
     for a, b in zip(cell.trainable_variables, again.trainable_variables):
         np.testing.assert_array_equal(a, b)
@@ -196,8 +225,12 @@ def test_initial_weights():
 def test_unseeded_initializers_draw_every_matrix_anew():
     cell = cells.RHNCell(UNITS, 2)
     cell.build(tf.TensorShape([None, UNITS]))
-    kernels = [cell.kernel_h, cell.kernel_t, *cell.recurrent_h,
-               *cell.recurrent_t]
+    kernels = [
+        cell.kernel_h,
+        cell.kernel_t,
+        *cell.recurrent_h,
+        *cell.recurrent_t,
+    ]
     assert len({m.numpy().tobytes() for m in kernels}) == len(kernels)
 
 
@@ -222,15 +255,16 @@ def test_a_unit_with_a_zero_group_is_read_by_nobody():
     x, state, *_ = new_data()
     for matrix in cell.recurrent_h + cell.recurrent_t:
         value = matrix.numpy()
-        value[2], value[:, 2] = 0., 0.
+        value[2], value[:, 2] = 0.0, 0.0
         matrix.assign(value)
     layer = recurrent.Recurrent(cell)
     before, _ = layer(x, initial_state=[state])
-    state[:, 2] += 5.
+    state[:, 2] += 5.0
     after, _ = layer(x, initial_state=[state])
     others = [k for k in range(UNITS) if k != 2]
-    np.testing.assert_array_equal(before.numpy()[..., others],
-                                  after.numpy()[..., others])
+    np.testing.assert_array_equal(
+        before.numpy()[..., others], after.numpy()[..., others]
+    )
     assert np.any(before.numpy()[..., 2] != after.numpy()[..., 2])
 
 
@@ -241,10 +275,18 @@ def test_config_round_trip_through_the_layer():
     assert (copy.cell.depth, copy.cell.forget_bias) == (2, -1.5)
 
 
-@pytest.mark.parametrize("name, arguments", [
-    ("units", (0,)), ("units", (2.5,)), ("depth", (4, 0)),
-    ("depth", (4, "2"))])
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("units", (0,)),
+        ("units", (2.5,)),
+        ("depth", (4, 0)),
+        ("depth", (4, "2")),
+    ],
+)
 def test_bad_sizes(name, arguments):
-    with pytest.raises(ValueError, match=f"`{name}`, expected a positive "
-                       f"integer, got {arguments[-1]}"):
+    with pytest.raises(
+        ValueError,
+        match=f"`{name}`, expected a positive integer, got {arguments[-1]}",
+    ):
         cells.RHNCell(*arguments)

@@ -6,6 +6,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_rhn_train import new_corpus
+from test_rhn_train import new_options
+from test_rhn_train import weights_of
 
 from iss_rnns import corpora
 from iss_rnns import packing
@@ -14,45 +17,69 @@ from iss_rnns import pruning_flags
 from iss_rnns import runs
 from rhns import model as model_lib
 from rhns import train as train_lib
-from test_rhn_train import new_corpus, new_options, weights_of
 
 FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
-SPARSITY, START, END = .75, 4, 70
+SPARSITY, START, END = 0.75, 4, 70
 
 
 def pruned_options(corpus, **flags):
     """Options of a run that is pruned as the program's flags say."""
     options = new_options(epochs=3)
     net = train_lib.new_net(options, len(corpus.symbols))
-    plan = pruning_flags.Settings.of({**dict.fromkeys(FLAGS), **dict(
-        target_sparsity=SPARSITY, pruning_start=START, pruning_end=END,
-        pruning_frequency=5), **flags}).plan(
-            options.epochs, len(corpora.batches(corpus.train, 4, 5)[0]),
-            net.layer_types(), model_lib.PRUNED_TYPES, None)
+    plan = pruning_flags.Settings.of(
+        {
+            **dict.fromkeys(FLAGS),
+            **{
+                "target_sparsity": SPARSITY,
+                "pruning_start": START,
+                "pruning_end": END,
+                "pruning_frequency": 5,
+            },
+            **flags,
+        }
+    ).plan(
+        options.epochs,
+        len(corpora.batches(corpus.train, 4, 5)[0]),
+        net.layer_types(),
+        model_lib.PRUNED_TYPES,
+        None,
+    )
     return dataclasses.replace(options, pruning=plan)
 
 
-@pytest.mark.parametrize("flags, title", [
-    (dict(pruning="gradual"), "gradual"),
-    (dict(pruning="glp", block_size="2x3", pruning_lasso=.001), "glp 2x3")])
+@pytest.mark.parametrize(
+    "flags, title",
+    [
+        ({"pruning": "gradual"}, "gradual"),
+        (
+            {"pruning": "glp", "block_size": "2x3", "pruning_lasso": 0.001},
+            "glp 2x3",
+        ),
+    ],
+)
 def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(
-        tmp_path, flags, title):
+    tmp_path, flags, title
+):
     corpus = new_corpus()
     options = pruned_options(corpus, **flags)
     assert options.method == title
     expected, _ = train_lib.train(
-        options, corpus, runs.RunDirectory(tmp_path, "whole"), False)
+        options, corpus, runs.RunDirectory(tmp_path, "whole"), False
+    )
     for stop in ((START + END) // 2, None):
         net, _ = train_lib.train(
-            dataclasses.replace(options, max_train_steps=stop), corpus,
+            dataclasses.replace(options, max_train_steps=stop),
+            corpus,
             runs.RunDirectory(tmp_path, "cut", resume=stop is None),
-            stop is None)
+            stop is None,
+        )
     for name, value in weights_of(expected).items():
         np.testing.assert_array_equal(value, weights_of(net)[name], name)
     types = net.layer_types()
     for variable in (*types["input"], *types["recurrent"]):
-        assert np.mean(variable.numpy() == 0) == pytest.approx(SPARSITY,
-                                                               abs=.1)
+        assert np.mean(variable.numpy() == 0) == pytest.approx(
+            SPARSITY, abs=0.1
+        )
     assert np.all(types["embedding"][0].numpy() != 0)
     if flags["pruning"] == "glp":
         for matrix in types["recurrent"]:
@@ -67,12 +94,21 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     options = pruned_options(corpus, pruning="gradual")
     run = runs.RunDirectory(tmp_path, "run")
     net, metrics = train_lib.train(options, corpus, run, False)
-    pipeline.finish(run, net, pipeline.Texts.of(corpus, 4, 5), "test",
-                    rows=metrics.rows, method=options.method)
+    pipeline.finish(
+        run,
+        net,
+        pipeline.Texts.of(corpus, 4, 5),
+        "test",
+        rows=metrics.rows,
+        method=options.method,
+    )
     report = json.loads((run.path / "report.json").read_text())
     assert report["method"] == "gradual"
-    assert report["table"]["shrunk (reloaded)"]["sparsity"] > .3
+    assert report["table"]["shrunk (reloaded)"]["sparsity"] > 0.3
     packed = packing.load(run.path / "saved_model" / packing.FOLDER)
     assert set(packed) == {"rhn_0"}
-    assert set(packed["rhn_0"].matrices) == {"kernel_h", "kernel_t", *(
-        f"recurrent_{gate}_{d}" for gate in "ht" for d in range(2))}
+    assert set(packed["rhn_0"].matrices) == {
+        "kernel_h",
+        "kernel_t",
+        *(f"recurrent_{gate}_{d}" for gate in "ht" for d in range(2)),
+    }

@@ -13,11 +13,13 @@ VOCABULARY, EMBEDDING, SIZES = 13, 4, (6, 5, 3)
 
 
 def new_net():
-    net = model_lib.WordLSTM(VOCABULARY, EMBEDDING, SIZES, init_scale=0.8,
-                             seed=3)
+    net = model_lib.WordLSTM(
+        VOCABULARY, EMBEDDING, SIZES, init_scale=0.8, seed=3
+    )
     for cell in net.lstm_cells:  # biases of dead units must not matter
-        cell.bias.assign(tf.random.stateless_uniform(
-            cell.bias.shape, [1, 2], -0.5, 0.5))
+        cell.bias.assign(
+            tf.random.stateless_uniform(cell.bias.shape, [1, 2], -0.5, 0.5)
+        )
     return net
 
 
@@ -25,16 +27,19 @@ def kill(net, dead):
     """Zeroes units {layer: units} wherever their groups say."""
     for group in net.iss_groups():
         mask = np.zeros(group.size, np.float32)
-        mask[dead.get(group.name, [])] = 1.
+        mask[dead.get(group.name, [])] = 1.0
         for variable, line in group.spread(mask):
-            variable.assign(tf.where(line > 0, tf.zeros_like(variable),
-                                     variable))
+            variable.assign(
+                tf.where(line > 0, tf.zeros_like(variable), variable)
+            )
 
 
 def batches(count=2):
     rng = np.random.default_rng(0)
-    return [rng.integers(0, VOCABULARY, (3, 7)).astype(np.int32)
-            for _ in range(count)]
+    return [
+        rng.integers(0, VOCABULARY, (3, 7)).astype(np.int32)
+        for _ in range(count)
+    ]
 
 
 DEAD = {"lstm_0": [0, 4], "lstm_1": [2], "lstm_2": [1]}
@@ -52,28 +57,35 @@ def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
         expected, states = net(batch)
         found, small_states = small(batch)
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        keep = [np.setdiff1d(np.arange(n), DEAD[name]) for n, name in zip(
-            net.state_sizes, net.state_groups)]
+        keep = [
+            np.setdiff1d(np.arange(n), DEAD[name])
+            for n, name in zip(net.state_sizes, net.state_groups)
+        ]
         for theirs, ours, kept in zip(states, small_states, keep):
-            np.testing.assert_allclose(ours, theirs.numpy()[:, kept],
-                                       atol=1e-5)
+            np.testing.assert_allclose(ours, theirs.numpy()[:, kept], atol=1e-5)
     kept = [1, 2, 3, 5]
     columns = np.concatenate([np.array(kept) + 6 * gate for gate in range(4)])
     first, second = net.lstm_cells[0], net.lstm_cells[1]
     np.testing.assert_array_equal(
-        small.lstm_cells[0].kernel, first.kernel.numpy()[:, columns])
+        small.lstm_cells[0].kernel, first.kernel.numpy()[:, columns]
+    )
     np.testing.assert_array_equal(
         small.lstm_cells[0].recurrent_kernel,
-        first.recurrent_kernel.numpy()[np.ix_(kept, columns)])
+        first.recurrent_kernel.numpy()[np.ix_(kept, columns)],
+    )
     np.testing.assert_array_equal(
-        small.lstm_cells[0].bias, first.bias.numpy()[columns])
+        small.lstm_cells[0].bias, first.bias.numpy()[columns]
+    )
     second_columns = np.concatenate(
-        [np.array([0, 1, 3, 4]) + 5 * gate for gate in range(4)])
+        [np.array([0, 1, 3, 4]) + 5 * gate for gate in range(4)]
+    )
     np.testing.assert_array_equal(
         small.lstm_cells[1].kernel,
-        second.kernel.numpy()[np.ix_(kept, second_columns)])
+        second.kernel.numpy()[np.ix_(kept, second_columns)],
+    )
     np.testing.assert_array_equal(
-        small.softmax_w, net.softmax_w.numpy()[[0, 2]])
+        small.softmax_w, net.softmax_w.numpy()[[0, 2]]
+    )
     np.testing.assert_array_equal(small.embedding, net.embedding)
 
 
@@ -98,7 +110,7 @@ def test_nothing_dead_nothing_cut():
     net = new_net()
     small, report = shrink.shrink(net, net.iss_groups(), batches(1))
     assert report.after == report.before
-    assert report.max_difference == 0.
+    assert report.max_difference == 0.0
     for ours, theirs in zip(small.get_weights(), net.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -106,9 +118,10 @@ def test_nothing_dead_nothing_cut():
 def test_a_layer_without_units_is_refused():
     net = new_net()
     kill(net, {"lstm_1": range(5)})
-    with pytest.raises(errors.UserError, match="layer 'lstm_1' lost all of "
-                                               "its 5 units.*lower its "
-                                               "strength"):
+    with pytest.raises(
+        errors.UserError,
+        match="layer 'lstm_1' lost all of its 5 units.*lower its strength",
+    ):
         shrink.shrink(net, net.iss_groups(), batches())
 
 
@@ -116,9 +129,10 @@ def test_living_units_cannot_be_cut():
     """Told to cut what still matters, it finds the outputs to differ."""
     net = new_net()
     alive = [np.arange(n) > 0 for n in SIZES]
-    with pytest.raises(errors.UserError, match="outputs differ from the "
-                                               "original's by .* more than "
-                                               "0.0001"):
+    with pytest.raises(
+        errors.UserError,
+        match="outputs differ from the original's by .* more than 0.0001",
+    ):
         shrink.shrink(net, net.iss_groups(), batches(), alive=alive)
 
 
@@ -136,33 +150,38 @@ def test_proof_by_another_function():
 
     def run(model, batch):
         seen.append(model)
-        return [model(batch)[0], tf.constant([1.])]
+        return [model(batch)[0], tf.constant([1.0])]
 
     small, report = shrink.shrink(net, net.iss_groups(), batches(3), run)
     assert seen == [net, small] * 3
-    assert report.max_output >= 1.
+    assert report.max_output >= 1.0
 
 
 def test_cut_tells_where_each_variable_went():
     net = new_net()
     kill(net, DEAD)
     small, cuts = shrink.cut(
-        net, net.iss_groups(), [g.alive().numpy() for g in net.iss_groups()])
+        net, net.iss_groups(), [g.alive().numpy() for g in net.iss_groups()]
+    )
     group = net.iss_groups()[0]
     norms = group.squared_norms().numpy()
     group.rebind(cuts)
     assert group.variables[0] is small.lstm_cells[0].kernel
-    np.testing.assert_allclose(group.squared_norms(), norms[norms > 0],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        group.squared_norms(), norms[norms > 0], rtol=1e-5
+    )
 
 
 def test_groups_that_share_an_axis_cut_it_together():
     """Two groups may own parts of one variable's columns."""
     w = tf.Variable(np.arange(12, dtype=np.float32).reshape(2, 6))
-    parts = [groups.Group("left", [groups.Slice(w, 1, 0, 3)]),
-             groups.Group("right", [groups.Slice(w, 1, 3, 6)])]
-    masks = groups.keep_masks(parts, [np.array([True, False, True]),
-                                      np.array([False, True, True])])
+    parts = [
+        groups.Group("left", [groups.Slice(w, 1, 0, 3)]),
+        groups.Group("right", [groups.Slice(w, 1, 3, 6)]),
+    ]
+    masks = groups.keep_masks(
+        parts, [np.array([True, False, True]), np.array([False, True, True])]
+    )
     np.testing.assert_array_equal(
-        shrink.take(w.numpy(), masks[w.ref()]),
-        w.numpy()[:, [0, 2, 4, 5]])
+        shrink.take(w.numpy(), masks[w.ref()]), w.numpy()[:, [0, 2, 4, 5]]
+    )

@@ -9,13 +9,17 @@ from iss_rnns import thresholding
 
 def test_zero_small_is_strictly_below_the_threshold():
     for graph in (False, True):
-        w = tf.Variable([[1e-5, -9.9e-5, 1e-4], [-1e-4, 2., 0.]])
+        w = tf.Variable([[1e-5, -9.9e-5, 1e-4], [-1e-4, 2.0, 0.0]])
         b = tf.Variable([0.5, -1e-6])
-        run = lambda w=w, b=b: thresholding.zero_small([w, b], 1e-4)
+
+        def run(w=w, b=b):
+            thresholding.zero_small([w, b], 1e-4)
+
         (tf.function(run) if graph else run)()
         np.testing.assert_array_equal(
-            w, np.float32([[0, 0, 1e-4], [-1e-4, 2, 0]]))
-        np.testing.assert_array_equal(b, [0.5, 0.])
+            w, np.float32([[0, 0, 1e-4], [-1e-4, 2, 0]])
+        )
+        np.testing.assert_array_equal(b, [0.5, 0.0])
 
 
 def test_descent_and_zeroing_leave_what_was_read_before():
@@ -23,44 +27,49 @@ def test_descent_and_zeroing_leave_what_was_read_before():
     w = tf.Variable(tf.random.stateless_normal([64, 64], [1, 2]))
     start = w.numpy().copy()
     tensor, array = w.read_value(), w.numpy()
-    thresholding.descend(w, tf.ones_like(w), tf.constant(.5),
-                         tf.constant(.1))
-    expected = start - np.float32(.5)
-    expected[np.abs(expected) < np.float32(.1)] = 0.
+    thresholding.descend(w, tf.ones_like(w), tf.constant(0.5), tf.constant(0.1))
+    expected = start - np.float32(0.5)
+    expected[np.abs(expected) < np.float32(0.1)] = 0.0
     np.testing.assert_array_equal(w, expected)
 
     @tf.function
     def read_and_zero():
         before = tf.convert_to_tensor(w)
-        thresholding.zero_small([w], .9)
+        thresholding.zero_small([w], 0.9)
         return tf.reduce_sum(before), tf.reduce_sum(w)
 
     before, after = read_and_zero()
     np.testing.assert_allclose(before, expected.sum(), rtol=1e-4)
     np.testing.assert_allclose(
-        after, expected[np.abs(expected) >= .9].sum(), rtol=1e-4)
+        after, expected[np.abs(expected) >= 0.9].sum(), rtol=1e-4
+    )
     np.testing.assert_array_equal(tensor, start)
     np.testing.assert_array_equal(array, start)
 
 
 def test_zero_small_with_threshold_zero_changes_nothing():
-    w = tf.Variable([1e-30, -1e-30, 0.])
-    thresholding.zero_small([w], 0.)
-    np.testing.assert_array_equal(w, np.float32([1e-30, -1e-30, 0.]))
+    w = tf.Variable([1e-30, -1e-30, 0.0])
+    thresholding.zero_small([w], 0.0)
+    np.testing.assert_array_equal(w, np.float32([1e-30, -1e-30, 0.0]))
 
 
 def test_zero_fractions():
-    w = tf.Variable([[0., 0., 0., 0.], [0., 1., 0., 2.]])
+    w = tf.Variable([[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 2.0]])
     found = thresholding.zero_fractions(w)
     assert {k: float(v) for k, v in found.items()} == {
-        "element": 0.75, "row": 0.5, "column": 0.5}
-    assert {k: float(v) for k, v in thresholding.zero_fractions(
-        tf.Variable([0., 1.])).items()} == {"element": 0.5}
+        "element": 0.75,
+        "row": 0.5,
+        "column": 0.5,
+    }
+    assert {
+        k: float(v)
+        for k, v in thresholding.zero_fractions(tf.Variable([0.0, 1.0])).items()
+    } == {"element": 0.5}
 
 
 def test_freeze_elements_masks_gradients_of_small_weights():
-    w = tf.Variable([[0., 9e-5], [1e-4, -1.]])
-    gradient = tf.constant([[1., 2.], [3., 4.]])
+    w = tf.Variable([[0.0, 9e-5], [1e-4, -1.0]])
+    gradient = tf.constant([[1.0, 2.0], [3.0, 4.0]])
 
     def run():
         ((masked, variable),) = thresholding.freeze_elements([(gradient, w)])
@@ -73,9 +82,12 @@ def test_freeze_elements_masks_gradients_of_small_weights():
 
 def test_freeze_elements_of_an_embeddings_rows():
     """Sparse gradients stay sparse, repeated rows apart."""
-    w = tf.Variable([[0., 1.], [1., 0.], [1., 1.]])
-    rows = tf.IndexedSlices(tf.constant([[1., 2.], [3., 4.], [5., 6.]]),
-                            tf.constant([1, 0, 1]), tf.constant([3, 2]))
+    w = tf.Variable([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    rows = tf.IndexedSlices(
+        tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        tf.constant([1, 0, 1]),
+        tf.constant([3, 2]),
+    )
     ((masked, _),) = thresholding.freeze_elements([(rows, w)])
     assert isinstance(masked, tf.IndexedSlices)
     np.testing.assert_array_equal(masked.indices, [1, 0, 1])
@@ -83,17 +95,19 @@ def test_freeze_elements_of_an_embeddings_rows():
 
 
 def test_no_gradient_stays_none():
-    w = tf.Variable([1.])
+    w = tf.Variable([1.0])
     assert thresholding.freeze_elements([(None, w)])[0][0] is None
 
 
 def dead_column_group():
-    w = tf.Variable([[1., 0., 0.], [2., 0., 0.]])
-    consumer = tf.Variable([[1.], [0.], [3.]])
-    bias = tf.Variable([1., 5., 1.])
-    group = groups.Group("layer", [groups.whole(w, 1),
-                                   groups.whole(consumer, 0)],
-                         [groups.whole(bias, 0)])
+    w = tf.Variable([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    consumer = tf.Variable([[1.0], [0.0], [3.0]])
+    bias = tf.Variable([1.0, 5.0, 1.0])
+    group = groups.Group(
+        "layer",
+        [groups.whole(w, 1), groups.whole(consumer, 0)],
+        [groups.whole(bias, 0)],
+    )
     return w, consumer, bias, group
 
 
@@ -101,41 +115,48 @@ def test_dead_masks_cover_whole_dead_units_only():
     """Unit 1 is dead; unit 2 lives through its consumer."""
     w, consumer, bias, group = dead_column_group()
     masks = thresholding.dead_masks([group])
-    full = {ref: np.broadcast_to(mask, ref.deref().shape)
-            for ref, mask in masks.items()}
+    full = {
+        ref: np.broadcast_to(mask, ref.deref().shape)
+        for ref, mask in masks.items()
+    }
     np.testing.assert_array_equal(full[w.ref()], [[0, 1, 0], [0, 1, 0]])
     np.testing.assert_array_equal(full[consumer.ref()], [[0], [1], [0]])
     np.testing.assert_array_equal(full[bias.ref()], [0, 1, 0])
 
 
 def test_dead_masks_of_overlapping_groups_add_up():
-    w = tf.Variable([[0., 0.], [0., 1.]])
-    masks = thresholding.dead_masks([
-        groups.Group("rows", [groups.whole(w, 0)]),
-        groups.Group("columns", [groups.whole(w, 1)])])
+    w = tf.Variable([[0.0, 0.0], [0.0, 1.0]])
+    masks = thresholding.dead_masks(
+        [
+            groups.Group("rows", [groups.whole(w, 0)]),
+            groups.Group("columns", [groups.whole(w, 1)]),
+        ]
+    )
     np.testing.assert_array_equal(masks[w.ref()], [[1, 1], [1, 0]])
 
 
 def test_freeze_groups_lets_living_zeros_move():
     w, consumer, bias, group = dead_column_group()
-    other = tf.Variable([0.])
+    other = tf.Variable([0.0])
     ones = [(tf.ones_like(v), v) for v in (w, consumer, bias, other)]
-    masked = thresholding.freeze_groups(
-        ones, thresholding.dead_masks([group]))
+    masked = thresholding.freeze_groups(ones, thresholding.dead_masks([group]))
     np.testing.assert_array_equal(masked[0][0], [[1, 0, 1], [1, 0, 1]])
     np.testing.assert_array_equal(masked[1][0], [[1], [0], [1]])
     np.testing.assert_array_equal(masked[2][0], [1, 0, 1])
     np.testing.assert_array_equal(masked[3][0], [1])
-    rows = tf.IndexedSlices(tf.ones([2, 1]), tf.constant([2, 1]),
-                            tf.constant([3, 1]))
-    (sparse, _), = thresholding.freeze_groups(
-        [(rows, consumer)], thresholding.dead_masks([group]))
+    rows = tf.IndexedSlices(
+        tf.ones([2, 1]), tf.constant([2, 1]), tf.constant([3, 1])
+    )
+    ((sparse, _),) = thresholding.freeze_groups(
+        [(rows, consumer)], thresholding.dead_masks([group])
+    )
     np.testing.assert_array_equal(sparse.values, [[1], [0]])
 
 
 def test_dead_blocks_are_frozen():
-    w = tf.Variable([[0., 0., 1.], [0., 0., 0.]])
+    w = tf.Variable([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     grid = groups.BlockGrid.uniform(w, 2, 2)
     ((masked, _),) = thresholding.freeze_groups(
-        [(tf.ones([2, 3]), w)], thresholding.dead_masks([grid]))
+        [(tf.ones([2, 3]), w)], thresholding.dead_masks([grid])
+    )
     np.testing.assert_array_equal(masked, [[0, 0, 1], [0, 0, 1]])

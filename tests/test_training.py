@@ -28,9 +28,12 @@ VOCABULARY, BATCH, TIME, STEPS = 9, 2, 2, 4
 def new_model(sizes=(4,), optimizer=None, **kwargs):
     model = language_model.LanguageModel(
         model_lib.WordLSTM(VOCABULARY, 4, sizes, init_scale=0.5, **kwargs),
-        BATCH, max_grad_norm=5.)
-    model.compile(optimizer or tf.keras.optimizers.SGD(1.),
-                  run_eagerly=True)  # tracing takes longer than these steps
+        BATCH,
+        max_grad_norm=5.0,
+    )
+    model.compile(
+        optimizer or tf.keras.optimizers.SGD(1.0), run_eagerly=True
+    )  # tracing takes longer than these steps
     return model
 
 
@@ -44,8 +47,15 @@ class Stop(Exception):
     pass
 
 
-def run_epochs(model, tmp_path, epochs=3, every=2, die_at=None, resume=False,
-               max_steps=None):
+def run_epochs(
+    model,
+    tmp_path,
+    epochs=3,
+    every=2,
+    die_at=None,
+    resume=False,
+    max_steps=None,
+):
     """Trains as the tasks do; returns the costs and the checkpoints."""
     run = runs.RunDirectory(tmp_path, "run", resume=resume)
     checkpoints = runs.Checkpoints(run)
@@ -66,32 +76,43 @@ def run_epochs(model, tmp_path, epochs=3, every=2, die_at=None, resume=False,
                 raise Stop
 
     training.fit(
-        model, *windows(), epochs, [
-            training.EpochStart(lambda epoch: 0.5 ** epoch,
-                                state["epoch"] if state["batch"] else None),
+        model,
+        *windows(),
+        epochs,
+        [
+            training.EpochStart(
+                lambda epoch: 0.5**epoch,
+                state["epoch"] if state["batch"] else None,
+            ),
             Record(),
-            training.SaveCheckpoints(checkpoints, every, STEPS, lambda: {},
-                                     state["batch"])],
-        epoch=state["epoch"], batch=state["batch"], max_steps=max_steps)
+            training.SaveCheckpoints(
+                checkpoints, every, STEPS, lambda: {}, state["batch"]
+            ),
+        ],
+        epoch=state["epoch"],
+        batch=state["batch"],
+        max_steps=max_steps,
+    )
     return costs, checkpoints
 
 
 class TestFit:
-
     @pytest.mark.parametrize("die_at", [3, 4, 7])
     def test_killed_anywhere_it_ends_with_the_same_weights(
-            self, tmp_path, die_at):
+        self, tmp_path, die_at
+    ):
         """Dropout too: it goes by the step's number."""
         whole = new_model(keep_prob=0.7)
         costs, _ = run_epochs(whole, tmp_path / "whole")
         assert len(costs) == 3 * STEPS
         with pytest.raises(Stop):
-            run_epochs(new_model(keep_prob=0.7), tmp_path / "cut",
-                       die_at=die_at)
+            run_epochs(
+                new_model(keep_prob=0.7), tmp_path / "cut", die_at=die_at
+            )
         resumed = new_model(keep_prob=0.7, seed=8)
         resumed.net.seed = whole.net.seed
         rest, checkpoints = run_epochs(resumed, tmp_path / "cut", resume=True)
-        assert rest == costs[-len(rest):]
+        assert rest == costs[-len(rest) :]
         assert len(rest) >= 3 * STEPS - die_at
         assert checkpoints.run.checkpoint_steps()[-1] == 3 * STEPS
         for ours, theirs in zip(resumed.variables, whole.variables):
@@ -108,8 +129,10 @@ class TestFit:
         """No checkpoint says that an epoch with nothing left is open."""
         with pytest.raises(Stop):
             run_epochs(new_model(), tmp_path, every=2, die_at="validation")
-        states = [json.loads(p.read_text()) for p in
-                  (tmp_path / "run" / "checkpoints").glob("state-*.json")]
+        states = [
+            json.loads(p.read_text())
+            for p in (tmp_path / "run" / "checkpoints").glob("state-*.json")
+        ]
         assert states == [{"epoch": 0, "batch": 2}]
         rest, _ = run_epochs(new_model(), tmp_path, resume=True)
         assert len(rest) == 3 * STEPS - 2
@@ -121,17 +144,24 @@ class TestFit:
             def on_train_batch_end(self, batch, logs=None):
                 costs.append(float(logs["cost"]))
 
-        training.fit(model, *windows(1), 4,
-                     [training.EpochStart(lambda epoch: 0.), Record()])
+        training.fit(
+            model,
+            *windows(1),
+            4,
+            [training.EpochStart(lambda epoch: 0.0), Record()],
+        )
         assert len(set(costs)) == 4
 
-    @pytest.mark.parametrize("steps, state", [
-        (3, {"epoch": 0, "batch": 3}), (STEPS, {"epoch": 1, "batch": 0}),
-        (6, {"epoch": 1, "batch": 2})])
-    def test_stops_after_max_steps_and_can_go_on(self, tmp_path, steps,
-                                                 state):
-        costs, checkpoints = run_epochs(new_model(), tmp_path,
-                                        max_steps=steps)
+    @pytest.mark.parametrize(
+        "steps, state",
+        [
+            (3, {"epoch": 0, "batch": 3}),
+            (STEPS, {"epoch": 1, "batch": 0}),
+            (6, {"epoch": 1, "batch": 2}),
+        ],
+    )
+    def test_stops_after_max_steps_and_can_go_on(self, tmp_path, steps, state):
+        costs, checkpoints = run_epochs(new_model(), tmp_path, max_steps=steps)
         assert len(costs) == steps
         assert checkpoints.last_state() == state
         more, _ = run_epochs(new_model(), tmp_path, resume=True)
@@ -146,15 +176,22 @@ class TestFit:
             def on_train_batch_begin(self, batch, logs=None):
                 rates.append(float(self.model.optimizer.learning_rate))
 
-        training.fit(model, *windows(2), 3,
-                     [training.EpochStart(lambda epoch: 0.5 ** epoch),
-                      Look()])
+        training.fit(
+            model,
+            *windows(2),
+            3,
+            [training.EpochStart(lambda epoch: 0.5**epoch), Look()],
+        )
         assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
-    @pytest.mark.parametrize("first, expected", [
-        (0, [.1, .2, .3, .4, .5, .5, .25, .25]),
-        (2, [.3, .4, .5, .5, .25, .25]),  # resumed
-        (5, [.5, .25, .25])])
+    @pytest.mark.parametrize(
+        "first, expected",
+        [
+            (0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.25, 0.25]),
+            (2, [0.3, 0.4, 0.5, 0.5, 0.25, 0.25]),  # resumed
+            (5, [0.5, 0.25, 0.25]),
+        ],
+    )
     def test_the_learning_rate_warms_up(self, first, expected):
         rates = []
 
@@ -164,10 +201,19 @@ class TestFit:
 
         model = new_model()
         model.optimizer.iterations.assign(first)
-        training.fit(model, *windows(6), 2, [
-            training.EpochStart(lambda epoch: .5 / (1 + epoch),
-                                warmup_steps=5), Look()],
-                     batch=first, max_steps=8)
+        training.fit(
+            model,
+            *windows(6),
+            2,
+            [
+                training.EpochStart(
+                    lambda epoch: 0.5 / (1 + epoch), warmup_steps=5
+                ),
+                Look(),
+            ],
+            batch=first,
+            max_steps=8,
+        )
         np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
     def test_state_is_carried_in_an_epoch_and_reset_between(self):
@@ -175,11 +221,16 @@ class TestFit:
 
         class Look(tf.keras.callbacks.Callback):
             def on_train_batch_begin(self, batch, logs=None):
-                sums.append(float(sum(abs(s.numpy()).sum()
-                                      for s in self.model.carried)))
+                sums.append(
+                    float(sum(abs(s.numpy()).sum() for s in self.model.carried))
+                )
 
-        training.fit(model, *windows(2), 2,
-                     [training.EpochStart(lambda epoch: 1.), Look()])
+        training.fit(
+            model,
+            *windows(2),
+            2,
+            [training.EpochStart(lambda epoch: 1.0), Look()],
+        )
         assert [s > 0 for s in sums] == [False, True, False, True]
 
     def test_nan_keeps_the_last_good_checkpoint(self, tmp_path):
@@ -190,63 +241,90 @@ class TestFit:
             def on_train_batch_end(self, batch, logs=None):
                 if int(model.optimizer.iterations) == 3:
                     model.net.softmax_w.assign(
-                        np.full(model.net.softmax_w.shape, np.nan))
+                        np.full(model.net.softmax_w.shape, np.nan)
+                    )
 
-        checkpoints = runs.Checkpoints(
-            runs.RunDirectory(tmp_path, "run"))
+        checkpoints = runs.Checkpoints(runs.RunDirectory(tmp_path, "run"))
         for every in (1, 4):
-            with pytest.raises(errors.UserError,
-                               match="training stopped: .* became (nan|NaN) "
-                                     "at step [34]; lower the learning rate; "
-                                     "the last good checkpoint is kept"):
-                training.fit(model, *windows(), 1, [
-                    Poison(), training.SaveCheckpoints(
-                        checkpoints, every, STEPS, lambda: {})])
+            with pytest.raises(
+                errors.UserError,
+                match="training stopped: .* became (nan|NaN) "
+                "at step [34]; lower the learning rate; "
+                "the last good checkpoint is kept",
+            ):
+                training.fit(
+                    model,
+                    *windows(),
+                    1,
+                    [
+                        Poison(),
+                        training.SaveCheckpoints(
+                            checkpoints, every, STEPS, lambda: {}
+                        ),
+                    ],
+                )
             assert checkpoints.run.checkpoint_steps() == [1, 2]
             checkpoints.restore(model)
-
 
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
         model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
-        checkpoints = runs.Checkpoints(
-            runs.RunDirectory(tmp_path, "run"))
-        with pytest.raises(errors.UserError,
-                           match="learning rate; no checkpoint was saved "
-                                 "yet$"):
-            training.fit(model, *windows(), 1, [training.SaveCheckpoints(
-                checkpoints, 1, STEPS, lambda: {})])
+        checkpoints = runs.Checkpoints(runs.RunDirectory(tmp_path, "run"))
+        with pytest.raises(
+            errors.UserError,
+            match="learning rate; no checkpoint was saved yet$",
+        ):
+            training.fit(
+                model,
+                *windows(),
+                1,
+                [training.SaveCheckpoints(checkpoints, 1, STEPS, lambda: {})],
+            )
 
 
 class TestEpochEnd:
-
     def test_writes_and_prints_a_row(self, tmp_path, capsys):
         model = new_model()
         metrics = runs.Metrics(tmp_path / "metrics.csv")
-        clock = training.Clock(BATCH * TIME, seconds_before=100.)
-        training.fit(model, *windows(), 2, [
-            training.EpochStart(lambda epoch: 1.), clock,
-            training.EpochEnd(lambda: 12.5, metrics, model.net.iss_groups(),
-                              clock, training.TensorBoard(
-                                  tmp_path / "tensorboard"))])
+        clock = training.Clock(BATCH * TIME, seconds_before=100.0)
+        training.fit(
+            model,
+            *windows(),
+            2,
+            [
+                training.EpochStart(lambda epoch: 1.0),
+                clock,
+                training.EpochEnd(
+                    lambda: 12.5,
+                    metrics,
+                    model.net.iss_groups(),
+                    clock,
+                    training.TensorBoard(tmp_path / "tensorboard"),
+                ),
+            ],
+        )
         assert [row["epoch"] for row in metrics.rows] == [1, 2]
         row = metrics.rows[-1]
         assert row["valid_perplexity"] == 12.5 and row["seconds"] > 100
         assert row["words_per_second"] > 0
-        np.testing.assert_allclose(row["train_perplexity"], math.exp(
-            float(model.total_cost / model.total_steps)), rtol=1e-5)
+        np.testing.assert_allclose(
+            row["train_perplexity"],
+            math.exp(float(model.total_cost / model.total_steps)),
+            rtol=1e-5,
+        )
         assert row["units_above_0.05/lstm_0"] == 4
         printed = capsys.readouterr().out
         assert "epoch 2  learning rate 1" in printed
         assert "valid 12.50" in printed and "units 4 " in printed
         assert any((tmp_path / "tensorboard").iterdir())
 
-    def test_curves_that_cannot_be_written_are_noted_once(self, tmp_path,
-                                                          capsys):
+    def test_curves_that_cannot_be_written_are_noted_once(
+        self, tmp_path, capsys
+    ):
         (tmp_path / "file").write_text("")
         board = training.TensorBoard(tmp_path / "file" / "tensorboard")
         for step in (1, 2):
-            board.write(step, {"cost": 1.})
+            board.write(step, {"cost": 1.0})
         printed = capsys.readouterr().out
         assert printed.startswith(f"note: cannot write {tmp_path}/file/tensor")
         assert printed.count("\n") == 1
@@ -254,31 +332,57 @@ class TestEpochEnd:
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()
         clock = training.Clock(BATCH * TIME)
-        training.fit(model, *windows(), 1, [
-            training.EpochStart(lambda epoch: 1.), clock,
-            training.Progress(STEPS, 1, model.net.iss_groups(), clock)])
+        training.fit(
+            model,
+            *windows(),
+            1,
+            [
+                training.EpochStart(lambda epoch: 1.0),
+                clock,
+                training.Progress(STEPS, 1, model.net.iss_groups(), clock),
+            ],
+        )
         captured = capsys.readouterr()
         assert captured.out == captured.err == ""
 
-    @pytest.mark.parametrize("units, logs, parts", [
-        ([1500, 1500], {"perplexity": 131.23},
-         ["perplexity 131", r"\d+ words/s", "units 1500/1500"]),
-        ([100] * 6, {"cost": 12.345},
-         ["cost 12.35", r"30\.1 q/s", "units 100/100/100/100/100/100"])])
-    def test_the_progress_line_fits_a_terminal(self, monkeypatch, units, logs,
-                                               parts):
+    @pytest.mark.parametrize(
+        "units, logs, parts",
+        [
+            (
+                [1500, 1500],
+                {"perplexity": 131.23},
+                ["perplexity 131", r"\d+ words/s", "units 1500/1500"],
+            ),
+            (
+                [100] * 6,
+                {"cost": 12.345},
+                ["cost 12.35", r"30\.1 q/s", "units 100/100/100/100/100/100"],
+            ),
+        ],
+    )
+    def test_the_progress_line_fits_a_terminal(
+        self, monkeypatch, units, logs, parts
+    ):
         """Of 80 columns, with hours to go, whatever task it is of."""
-        groups = [types.SimpleNamespace(
-            name=str(i), alive=lambda _, n=n: np.ones(n))
-                  for i, n in enumerate(units)]
+        groups = [
+            types.SimpleNamespace(name=str(i), alive=lambda _, n=n: np.ones(n))
+            for i, n in enumerate(units)
+        ]
         clock = training.Clock(700)
-        clock._epoch_steps, clock._epoch_seconds = 86, 2.
-        show = None if "perplexity" in logs else (
-            lambda logs: f"cost {logs['cost']:.2f}, 30.1 q/s")
-        line = last_line_on_terminal(monkeypatch, training.Progress(
-            100, 55, groups, clock, show=show), logs)
-        match = re.fullmatch(", ".join(
-            [r"epoch 12/55", r"(\S+) left", *parts]), line)
+        clock._epoch_steps, clock._epoch_seconds = 86, 2.0
+        show = (
+            None
+            if "perplexity" in logs
+            else (lambda logs: f"cost {logs['cost']:.2f}, 30.1 q/s")
+        )
+        line = last_line_on_terminal(
+            monkeypatch,
+            training.Progress(100, 55, groups, clock, show=show),
+            logs,
+        )
+        match = re.fullmatch(
+            ", ".join([r"epoch 12/55", r"(\S+) left", *parts]), line
+        )
         assert match, line
         assert len(line) - len(match[1]) + len("12:34:56") < 80
 
@@ -295,7 +399,7 @@ def last_line_on_terminal(monkeypatch, progress, logs):
         monkeypatch.undo()
         stream.flush()
         shown = b""
-        while select.select([master], [], [], .5)[0]:
+        while select.select([master], [], [], 0.5)[0]:
             shown += os.read(master, 10000)
         progress._bar.close()
     os.close(master)

@@ -1,9 +1,9 @@
 """Keras callbacks: they decide when; the formulas live elsewhere."""
 
 from iss_rnns.callbacks.hooks import UpdateHook
+from iss_rnns.callbacks.monitors import alive_units
 from iss_rnns.callbacks.monitors import SparsityLogger
 from iss_rnns.callbacks.monitors import StopOnNaN
-from iss_rnns.callbacks.monitors import alive_units
 from iss_rnns.callbacks.penalties import GroupLasso
 from iss_rnns.callbacks.penalties import Penalty
 from iss_rnns.callbacks.penalties import WeightPenalty
@@ -14,7 +14,18 @@ from iss_rnns.callbacks.shrinking import ShrinkWhileTraining
 from iss_rnns.callbacks.zeros import FreezeZeros
 from iss_rnns.callbacks.zeros import ThresholdZeroing
 
-__all__ = ["BlockLasso", "BlockPruning", "FreezeZeros", "GradualPruning",
-           "GroupLasso", "Penalty", "ShrinkWhileTraining", "SparsityLogger",
-           "StopOnNaN", "ThresholdZeroing", "UpdateHook", "WeightPenalty",
-           "alive_units"]
+__all__ = [
+    "BlockLasso",
+    "BlockPruning",
+    "FreezeZeros",
+    "GradualPruning",
+    "GroupLasso",
+    "Penalty",
+    "ShrinkWhileTraining",
+    "SparsityLogger",
+    "StopOnNaN",
+    "ThresholdZeroing",
+    "UpdateHook",
+    "WeightPenalty",
+    "alive_units",
+]

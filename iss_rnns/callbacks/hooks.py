@@ -1,14 +1,12 @@
 """Callbacks that act inside each optimizer update, in graph."""
 
-from typing import List
-
 import tensorflow as tf
 
 
 class UpdateHook(tf.keras.callbacks.Callback):
     """Base of callbacks that act inside each optimizer update, in graph."""
 
-    def before_update(self, gradients: List) -> List:
+    def before_update(self, gradients: list) -> list:
         """Maps the pairs (gradient, variable) that the optimizer gets."""
         return gradients
 
@@ -28,8 +26,11 @@ class UpdateHook(tf.keras.callbacks.Callback):
             # Not by plain assignment: Keras would track the list and try to
             # put it into checkpoints.
             object.__setattr__(optimizer, "_iss_hooks", hooks)
-            object.__setattr__(optimizer, "apply_gradients",
-                               _hooked(optimizer.apply_gradients, hooks))
+            object.__setattr__(
+                optimizer,
+                "apply_gradients",
+                _hooked(optimizer.apply_gradients, hooks),
+            )
         if self not in hooks:
             hooks.append(self)
 
@@ -49,4 +50,5 @@ def _hooked(apply_gradients, hooks):
         for hook in hooks:
             hook.after_update()
         return result
+
     return apply

@@ -1,7 +1,7 @@
 """Watching a training: sizes, sparsities, and costs that are no numbers."""
 
+from collections.abc import Sequence
 import math
-from typing import Dict, Sequence
 
 import tensorflow as tf
 
@@ -24,20 +24,29 @@ class SparsityLogger(tf.keras.callbacks.Callback):
         self.groups = groups
 
     def on_epoch_end(self, epoch, logs=None):
-        logs.update({f"units/{name}": count
-                     for name, count in alive_units(self.groups).items()})
+        logs.update(
+            {
+                f"units/{name}": count
+                for name, count in alive_units(self.groups).items()
+            }
+        )
         short = {"element": "elt", "row": "row", "column": "col"}
         for variable in self.model.trainable_variables:
             fractions = thresholding.zero_fractions(variable)
             name = variable.name.split(":")[0]
-            logs.update({f"{name}_{short[kind]}_sparsity": float(value)
-                         for kind, value in fractions.items()})
+            logs.update(
+                {
+                    f"{name}_{short[kind]}_sparsity": float(value)
+                    for kind, value in fractions.items()
+                }
+            )
 
 
-def alive_units(groups: Sequence, threshold: float = 0.) -> Dict[str, int]:
+def alive_units(groups: Sequence, threshold: float = 0.0) -> dict[str, int]:
     """Units of each group whose norm exceeds the threshold, by name."""
-    return {g.name: int(tf.math.count_nonzero(g.alive(threshold)))
-            for g in groups}
+    return {
+        g.name: int(tf.math.count_nonzero(g.alive(threshold))) for g in groups
+    }
 
 
 class StopOnNaN(tf.keras.callbacks.Callback):
@@ -56,8 +65,9 @@ class StopOnNaN(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         for key in self.keys:
-            value = float(logs.get(key, 0.))
+            value = float(logs.get(key, 0.0))
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"the {key} became {value} at step "
-                    f"{int(self.model.optimizer.iterations)}")
+                    f"{int(self.model.optimizer.iterations)}"
+                )

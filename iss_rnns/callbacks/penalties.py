@@ -6,7 +6,8 @@ built anew; it undoes the change when training ends, or a second `fit` would
 count it twice.
 """
 
-from typing import Callable, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Callable, Union
 
 import tensorflow as tf
 
@@ -59,21 +60,30 @@ class GroupLasso(Penalty):
       >>> released = GroupLasso([], lambda epoch: 0.003 if epoch < 5 else 0.)
     """
 
-    def __init__(self, groups: Sequence, strength: Union[
-            regularizers.Strength, Callable[[int], float]]):
+    def __init__(
+        self,
+        groups: Sequence,
+        strength: Union[regularizers.Strength, Callable[[int], float]],
+    ):
         self.groups = groups
         self.schedule = strength if callable(strength) else None
-        self.strength = (tf.Variable(float(self.schedule(0)), trainable=False)
-                         if self.schedule else strength)
-        regularizers.check_strength(strength if self.schedule is None
-                                    else self.schedule(0))
+        self.strength = (
+            tf.Variable(float(self.schedule(0)), trainable=False)
+            if self.schedule
+            else strength
+        )
+        regularizers.check_strength(
+            strength if self.schedule is None else self.schedule(0)
+        )
         super().__init__(
-            lambda: regularizers.group_lasso(self.groups, self.strength))
+            lambda: regularizers.group_lasso(self.groups, self.strength)
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.schedule:
             self.strength.assign(
-                regularizers.check_strength(self.schedule(epoch)))
+                regularizers.check_strength(self.schedule(epoch))
+            )
 
 
 class WeightPenalty(Penalty):
@@ -89,8 +99,12 @@ class WeightPenalty(Penalty):
       ValueError: on an unknown kind or a bad strength.
     """
 
-    def __init__(self, kind: str, strength: float,
-                 exclude: Sequence[str] = ("embedding",)):
+    def __init__(
+        self,
+        kind: str,
+        strength: float,
+        exclude: Sequence[str] = ("embedding",),
+    ):
         formulas = {"l1": regularizers.l1, "l2": regularizers.l2}
         if kind not in formulas:
             raise ValueError(f"kind must be 'l1' or 'l2', got {kind!r}.")
@@ -98,7 +112,10 @@ class WeightPenalty(Penalty):
         self.exclude = tuple(exclude)
         super().__init__(lambda: formulas[kind](self.penalized(), strength))
 
-    def penalized(self) -> List[tf.Variable]:
+    def penalized(self) -> list[tf.Variable]:
         """The model's variables that the penalty covers."""
-        return [v for v in self.model.trainable_variables
-                if not v.name.split(":")[0].endswith(self.exclude)]
+        return [
+            v
+            for v in self.model.trainable_variables
+            if not v.name.split(":")[0].endswith(self.exclude)
+        ]

@@ -6,7 +6,8 @@ what is pruned. Steps count from 0: step s is the one that makes
 update leaves.
 """
 
-from typing import List, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Union
 
 import tensorflow as tf
 
@@ -17,7 +18,7 @@ from iss_rnns import thresholding
 from iss_rnns.callbacks import hooks
 from iss_rnns.callbacks import penalties
 
-BlockSize = Tuple[int, int]
+BlockSize = tuple[int, int]
 Schedules = Union[schedules.Schedule, Sequence[schedules.Schedule]]
 
 
@@ -53,45 +54,58 @@ class GradualPruning(hooks.UpdateHook):
       ...     [kernel], schedules.CubicSparsity(.5, start=0, end=10))
     """
 
-    def __init__(self, variables: Sequence[tf.Variable],
-                 schedule: Schedules, revive: bool = True):
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        schedule: Schedules,
+        revive: bool = True,
+    ):
         super().__init__()
         self.variables = list(variables)
         if isinstance(schedule, schedules.Schedule):
             schedule = [schedule] * len(self.variables)
         self.schedules = list(schedule)
         self.revive = revive
-        self.masks: List[tf.Variable] = []
+        self.masks: list[tf.Variable] = []
         if not self.variables:
             raise ValueError("pruning needs at least one variable.")
         for variable in self.variables:
             if variable.shape.rank != 2:
                 raise ValueError(
                     f"only matrices are pruned, got {variable.name} with "
-                    f"shape {tuple(variable.shape)}.")
+                    f"shape {tuple(variable.shape)}."
+                )
         if len(self.schedules) != len(self.variables):
             raise ValueError(
                 f"give one schedule, or one for each of the "
                 f"{len(self.variables)} variables; got "
-                f"{len(self.schedules)}.")
+                f"{len(self.schedules)}."
+            )
 
     def set_model(self, model):
         super().set_model(model)
-        if any(isinstance(hook, GradualPruning) and hook is not self
-               for hook in model.optimizer._iss_hooks):
+        if any(
+            isinstance(hook, GradualPruning) and hook is not self
+            for hook in model.optimizer._iss_hooks
+        ):
             raise ValueError(
                 "another callback prunes this model already, and the model "
                 "has masks for one: give it all variables, with a schedule "
-                "for each.")
+                "for each."
+            )
         shapes = [v.shape for v in self.variables]
         known = getattr(model, "pruning_masks", None)
         if known is None or [m.shape for m in known] != shapes:
             # Set as an attribute, they get what a checkpoint that was read
             # before knows of them.
             model.pruning_masks = [
-                tf.Variable(tf.ones(shape, tf.bool), trainable=False,
-                            name=f"pruning_mask_{i}")
-                for i, shape in enumerate(shapes)]
+                tf.Variable(
+                    tf.ones(shape, tf.bool),
+                    trainable=False,
+                    name=f"pruning_mask_{i}",
+                )
+                for i, shape in enumerate(shapes)
+            ]
         self.masks = list(model.pruning_masks)
 
     def after_update(self):
@@ -105,7 +119,7 @@ class GradualPruning(hooks.UpdateHook):
     def sparsity(self) -> float:
         """Fraction of the weights that the masks prune now."""
         kept = sum(int(tf.math.count_nonzero(mask)) for mask in self.masks)
-        return 1. - kept / sum(int(tf.size(mask)) for mask in self.masks)
+        return 1.0 - kept / sum(int(tf.size(mask)) for mask in self.masks)
 
     def scores(self, index: int, value: tf.Tensor) -> tf.Tensor:
         """Magnitudes that are compared, of a variable's value."""
@@ -134,8 +148,12 @@ class GradualPruning(hooks.UpdateHook):
         if not self.revive:
             value = value * tf.cast(mask, value.dtype)
         scores = self.scores(index, value)
-        keep = self.spread(index, scores >= amount if kind == "threshold"
-                           else thresholding.keep_largest(scores, amount))
+        keep = self.spread(
+            index,
+            scores >= amount
+            if kind == "threshold"
+            else thresholding.keep_largest(scores, amount),
+        )
         mask.assign(keep if self.revive else tf.logical_and(mask, keep))
 
 
@@ -158,8 +176,13 @@ class BlockPruning(GradualPruning):
       ValueError: see `GradualPruning`; also on sizes that are not positive.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], schedule: Schedules,
-                 block_size: BlockSize, revive: bool = False):
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        schedule: Schedules,
+        block_size: BlockSize,
+        revive: bool = False,
+    ):
         super().__init__(variables, schedule, revive)
         self.block_size = tuple(block_size)
         self.grids = grids(self.variables, self.block_size)
@@ -170,7 +193,7 @@ class BlockPruning(GradualPruning):
 
     def spread(self, index: int, keep: tf.Tensor) -> tf.Tensor:
         """See base class."""
-        (_, mask), = self.grids[index].spread(keep)
+        ((_, mask),) = self.grids[index].spread(keep)
         return mask
 
 
@@ -190,8 +213,12 @@ class BlockLasso(penalties.GroupLasso):
       ValueError: if the strength is negative or not a number.
     """
 
-    def __init__(self, groups: Sequence[groups_lib.BlockGrid],
-                 strength: regularizers.Strength, end: int):
+    def __init__(
+        self,
+        groups: Sequence[groups_lib.BlockGrid],
+        strength: regularizers.Strength,
+        end: int,
+    ):
         super().__init__(list(groups), strength)
         self.end = end
 
@@ -203,13 +230,15 @@ class BlockLasso(penalties.GroupLasso):
 
     def on_train_batch_end(self, batch, logs=None):
         if self._handle is not None and (
-                int(self.model.optimizer.iterations) >= self.end):
+            int(self.model.optimizer.iterations) >= self.end
+        ):
             self.on_train_end()
             self.model.make_train_function()
 
 
-def grids(variables: Sequence[tf.Variable], block_size: BlockSize
-          ) -> List[groups_lib.BlockGrid]:
+def grids(
+    variables: Sequence[tf.Variable], block_size: BlockSize
+) -> list[groups_lib.BlockGrid]:
     """Each matrix cut into blocks of one size.
 
     Raises:

@@ -7,7 +7,8 @@ and the next step of the same `fit` runs on them.
 """
 
 import collections
-from typing import Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -55,20 +56,28 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         `least_share` is outside [0, 1).
     """
 
-    def __init__(self, groups: Sequence[groups_lib.Group],
-                 held_out,
-                 every: int = 0, dead_below: float = 0.,
-                 checks: int = 3, tolerance: float = 0.01,
-                 followers: Sequence = (), least_share: float = 0.02,
-                 keep_one: bool = False, epoch_steps: Optional[int] = None,
-                 start_batch: int = 0):
+    def __init__(
+        self,
+        groups: Sequence[groups_lib.Group],
+        held_out,
+        every: int = 0,
+        dead_below: float = 0.0,
+        checks: int = 3,
+        tolerance: float = 0.01,
+        followers: Sequence = (),
+        least_share: float = 0.02,
+        keep_one: bool = False,
+        epoch_steps: Optional[int] = None,
+        start_batch: int = 0,
+    ):
         super().__init__()
         regularizers.check_strength(dead_below, "dead_below")
         if checks < 1:
             raise ValueError(f"checks must be at least 1, got {checks}.")
         if not 0 <= least_share < 1:
             raise ValueError(
-                f"least_share must be in [0, 1), got {least_share}.")
+                f"least_share must be in [0, 1), got {least_share}."
+            )
         self.groups = list(groups)
         self.held_out = held_out
         self.every = every
@@ -80,15 +89,17 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.keep_one = keep_one
         self.epoch_steps = epoch_steps
         self._done = start_batch  # in this epoch
-        self.cuts: List[Dict] = []  # step, units left, change of the cost
+        self.cuts: list[dict] = []  # step, units left, change of the cost
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
-    def state(self) -> Dict:
+    def state(self) -> dict:
         """JSON values that a resumed run goes on with."""
-        return {"streaks": [streak.tolist() for streak in self._streaks],
-                "cuts": self.cuts}
+        return {
+            "streaks": [streak.tolist() for streak in self._streaks],
+            "cuts": self.cuts,
+        }
 
-    def restore(self, state: Optional[Dict]) -> None:
+    def restore(self, state: Optional[dict]) -> None:
         """Goes on from a `state`; None is a run's beginning."""
         if state:
             self._streaks = [np.array(s, int) for s in state["streaks"]]
@@ -121,54 +132,67 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                     f"all {group.size} units of layer '{group.name}' died at "
                     f"step {int(self.model.optimizer.iterations)}; lower the "
                     "penalty's strength (global_decay, structure_wd) or the "
-                    f"multiplier of '{group.name}'")
+                    f"multiplier of '{group.name}'"
+                )
         dead = ~np.concatenate(alive)
         if dead.any() and dead.mean() >= self.least_share:
             self._cut(alive)
 
-    def _cut(self, alive: List[np.ndarray]) -> None:
+    def _cut(self, alive: list[np.ndarray]) -> None:
         model = self.model
         small, cuts = shrink.cut(model.net, self.groups, alive)
-        change = (model.cost_of(small, self.held_out)
-                  - model.cost_of(model.net, self.held_out))
-        record = {"step": int(model.optimizer.iterations),
-                  "units": {g.name: int(a.sum())
-                            for g, a in zip(self.groups, alive)},
-                  "cost_change": change}
+        change = model.cost_of(small, self.held_out) - model.cost_of(
+            model.net, self.held_out
+        )
+        record = {
+            "step": int(model.optimizer.iterations),
+            "units": {g.name: int(a.sum()) for g, a in zip(self.groups, alive)},
+            "cost_change": change,
+        }
         text = "/".join(str(n) for n in record["units"].values())
         if abs(change) > self.tolerance:
-            print(f"step {record['step']}: cut to {text} units refused: it "
-                  f"would change the held-out cost by {change:+.2g} nats "
-                  f"(tolerance {self.tolerance:g})", flush=True)
+            print(
+                f"step {record['step']}: cut to {text} units refused: it "
+                f"would change the held-out cost by {change:+.2g} nats "
+                f"(tolerance {self.tolerance:g})",
+                flush=True,
+            )
             # They may be alive after all: let them prove it again.
             self._streaks = [np.zeros(g.size, int) for g in self.groups]
             return
         self.cuts.append(record)
-        print(f"step {record['step']}: cut to {text} units; held-out cost "
-              f"{change:+.2g} nats", flush=True)
+        print(
+            f"step {record['step']}: cut to {text} units; held-out cost "
+            f"{change:+.2g} nats",
+            flush=True,
+        )
         optimizer = resized_optimizer(model.optimizer, cuts)
         for hook in getattr(model.optimizer, "_iss_hooks", []):
             hook.attach(optimizer)
-        model.replace_net(small, cuts, {
-            g.name: a for g, a in zip(self.groups, alive)})
+        model.replace_net(
+            small, cuts, {g.name: a for g, a in zip(self.groups, alive)}
+        )
         model.optimizer = optimizer
-        followed = {id(g): g for holder in [self, *self.followers]
-                    for g in holder.groups}
+        followed = {
+            id(g): g
+            for holder in [self, *self.followers]
+            for g in holder.groups
+        }
         for group in followed.values():
             group.rebind(cuts)
-        self._streaks = [streak[a] for streak, a in
-                         zip(self._streaks, alive)]
+        self._streaks = [streak[a] for streak, a in zip(self._streaks, alive)]
         model.train_function = None
         model.make_train_function()
 
 
-def followers(candidates: Sequence[tf.keras.callbacks.Callback]
-              ) -> List[tf.keras.callbacks.Callback]:
+def followers(
+    candidates: Sequence[tf.keras.callbacks.Callback],
+) -> list[tf.keras.callbacks.Callback]:
     """Those callbacks that hold groups."""
     return [c for c in candidates if getattr(c, "groups", None)]
 
 
-def resized_optimizer(optimizer, cuts: Dict[object, groups_lib.Cut]):
+def resized_optimizer(optimizer, cuts: dict[object, groups_lib.Cut]):
     """A new optimizer for the smaller variables, its slots cut alike.
 
     Args:
@@ -182,20 +206,22 @@ def resized_optimizer(optimizer, cuts: Dict[object, groups_lib.Cut]):
     small.build([cut.variable for cut in cuts.values()])
     if isinstance(small.learning_rate, tf.Variable):  # not a schedule
         small.learning_rate.assign(optimizer.learning_rate)
-    owners: Dict[str, List[groups_lib.Cut]] = {}
+    owners: dict[str, list[groups_lib.Cut]] = {}
     for reference, cut in cuts.items():
         owners.setdefault(reference.deref().name, []).append(cut)
     seen = collections.Counter()
     for old, new in zip(optimizer.variables, small.variables):
         owner = _owner(old.name, owners, seen[old.name])
         seen[old.name] += 1
-        new.assign(old if owner is None
-                   else shrink.take(old.numpy(), owner.keep))
+        new.assign(
+            old if owner is None else shrink.take(old.numpy(), owner.keep)
+        )
     return small
 
 
-def _owner(slot_name: str, owners: Dict[str, List[groups_lib.Cut]],
-           number: int) -> Optional[groups_lib.Cut]:
+def _owner(
+    slot_name: str, owners: dict[str, list[groups_lib.Cut]], number: int
+) -> Optional[groups_lib.Cut]:
     """The cut of the variable whose name a slot's name ends with.
 
     Args:
@@ -204,6 +230,9 @@ def _owner(slot_name: str, owners: Dict[str, List[groups_lib.Cut]],
       number: of the slots of this name before it, which belong to the
         variables of the same name before it.
     """
-    matches = [name for name in owners
-               if slot_name == name or slot_name.endswith("/" + name)]
+    matches = [
+        name
+        for name in owners
+        if slot_name == name or slot_name.endswith("/" + name)
+    ]
     return owners[max(matches, key=len)][number] if matches else None

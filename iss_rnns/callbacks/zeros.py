@@ -1,6 +1,7 @@
 """Making weights exactly zero, and keeping them so."""
 
-from typing import Callable, Dict, Iterable, List, Sequence, Union
+from collections.abc import Iterable, Sequence
+from typing import Callable, Union
 
 import tensorflow as tf
 
@@ -25,30 +26,41 @@ class ThresholdZeroing(hooks.UpdateHook):
       ValueError: if the threshold is negative or not finite.
     """
 
-    def __init__(self, threshold: float = thresholding.ZERO_THRESHOLD,
-                 variables: Union[None, Iterable[tf.Variable], Callable[
-                     [tf.keras.Model], Iterable[tf.Variable]]] = None):
+    def __init__(
+        self,
+        threshold: float = thresholding.ZERO_THRESHOLD,
+        variables: Union[
+            None,
+            Iterable[tf.Variable],
+            Callable[[tf.keras.Model], Iterable[tf.Variable]],
+        ] = None,
+    ):
         super().__init__()
         self.threshold = regularizers.check_strength(threshold, "threshold")
         self._variables = variables
         self._fused = False
 
     @property
-    def variables(self) -> List[tf.Variable]:
+    def variables(self) -> list[tf.Variable]:
         """What is zeroed now."""
         if callable(self._variables):
             return list(self._variables(self.model))
-        return list(self.model.trainable_variables
-                    if self._variables is None else self._variables)
+        return list(
+            self.model.trainable_variables
+            if self._variables is None
+            else self._variables
+        )
 
     def attach(self, optimizer) -> None:
         """See base class."""
         super().attach(optimizer)
         # An optimizer that can do it on the way saves a pass over the weights;
         # hooks before this one must still find them as updated.
-        self._fused = (isinstance(optimizer, optimizers.GradientDescent)
-                       and self._variables is None
-                       and optimizer._iss_hooks[0] is self)
+        self._fused = (
+            isinstance(optimizer, optimizers.GradientDescent)
+            and self._variables is None
+            and optimizer._iss_hooks[0] is self
+        )
         if self._fused:
             optimizer.zero_below = self.threshold
 
@@ -60,7 +72,7 @@ class ThresholdZeroing(hooks.UpdateHook):
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
         if self._fused:
-            self.model.optimizer.zero_below = 0.
+            self.model.optimizer.zero_below = 0.0
 
     def on_test_begin(self, logs=None):
         if self.threshold:
@@ -83,27 +95,32 @@ class FreezeZeros(hooks.UpdateHook):
       ValueError: on another mode, or mode 'group' without groups.
     """
 
-    def __init__(self, mode: str, groups: Sequence = (),
-                 threshold: float = thresholding.ZERO_THRESHOLD,
-                 value: Callable[[tf.Variable], tf.Tensor] =
-                 tf.convert_to_tensor):
+    def __init__(
+        self,
+        mode: str,
+        groups: Sequence = (),
+        threshold: float = thresholding.ZERO_THRESHOLD,
+        value: Callable[[tf.Variable], tf.Tensor] = tf.convert_to_tensor,
+    ):
         super().__init__()
         if mode not in ("element", "group"):
-            raise ValueError("freeze mode must be 'element' or 'group', got "
-                             f"{mode!r}.")
+            raise ValueError(
+                f"freeze mode must be 'element' or 'group', got {mode!r}."
+            )
         if mode == "group" and not groups:
             raise ValueError("freeze mode 'group' needs groups.")
         self.mode = mode
         self.groups = groups
         self.threshold = threshold
         self.value = value
-        self._dead: Dict[object, tf.Tensor] = {}
+        self._dead: dict[object, tf.Tensor] = {}
 
     def before_update(self, gradients):
         """See base class."""
         if self.mode == "element":
-            return thresholding.freeze_elements(gradients, self.threshold,
-                                                self.value)
+            return thresholding.freeze_elements(
+                gradients, self.threshold, self.value
+            )
         self._dead = thresholding.dead_masks(self.groups)
         return thresholding.freeze_groups(gradients, self._dead)
 

@@ -1,13 +1,14 @@
 """What the cells share: their checks, products and groups."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Optional
 
 import tensorflow as tf
 
 from iss_rnns import groups
 from iss_rnns import precision
 
-Tensors = List[tf.Tensor]
+Tensors = list[tf.Tensor]
 
 
 class KernelCell(tf.keras.layers.Layer):
@@ -33,16 +34,24 @@ class KernelCell(tf.keras.layers.Layer):
     gates: int
     hoisted_parts = 1  # tensors that `scan_backprop` hands on per step
 
-    def __init__(self, units: int, states: int, kernel_initializer,
-                 recurrent_initializer, bias_initializer, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        states: int,
+        kernel_initializer,
+        recurrent_initializer,
+        bias_initializer,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         check_positive("units", units)
         self.units = units
-        self.kernel_initializer = tf.keras.initializers.get(
-            kernel_initializer)
+        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = tf.keras.initializers.get(
-            kernel_initializer if recurrent_initializer is None
-            else recurrent_initializer)
+            kernel_initializer
+            if recurrent_initializer is None
+            else recurrent_initializer
+        )
         self.bias_initializer = tf.keras.initializers.get(bias_initializer)
         self.state_size = [units] * states
         self.output_size = units
@@ -55,19 +64,26 @@ class KernelCell(tf.keras.layers.Layer):
     def build(self, input_shape):
         width = self.gates * self.units
         self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], width),
-            initializer=self.kernel_initializer)
+            name="kernel",
+            shape=(input_shape[-1], width),
+            initializer=self.kernel_initializer,
+        )
         self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel", shape=(self.units, width),
-            initializer=self.recurrent_initializer)
+            name="recurrent_kernel",
+            shape=(self.units, width),
+            initializer=self.recurrent_initializer,
+        )
         self.bias = self.add_weight(
-            name="bias", shape=self.bias_shape,
-            initializer=self.bias_initializer)
+            name="bias",
+            shape=self.bias_shape,
+            initializer=self.bias_initializer,
+        )
         super().build(input_shape)
 
     def call(self, inputs, states, training=None):
         output, states, _ = self.scan_step(
-            self.hoist(inputs), tf.nest.flatten(states), self.scan_weights())
+            self.hoist(inputs), tf.nest.flatten(states), self.scan_weights()
+        )
         return output, states
 
     def effective_bias(self) -> tf.Tensor:
@@ -82,8 +98,11 @@ class KernelCell(tf.keras.layers.Layer):
 
     def scan_weights(self) -> Tensors:
         """Tensors that a time step reads."""
-        return [precision.operand(tf.cast(self.recurrent_kernel,
-                                          self.compute_dtype))]
+        return [
+            precision.operand(
+                tf.cast(self.recurrent_kernel, self.compute_dtype)
+            )
+        ]
 
     @staticmethod
     def backprop_weights(weights: Tensors) -> Tensors:
@@ -94,13 +113,15 @@ class KernelCell(tf.keras.layers.Layer):
         """
         return [tf.transpose(weights[0]), *weights[1:]]
 
-    def unit_slices(self) -> List[groups.Slice]:
+    def unit_slices(self) -> list[groups.Slice]:
         """The cell's own weights of its units: gate columns, state row."""
-        return (groups.blocks(self.kernel, 1, self.gates)
-                + groups.blocks(self.recurrent_kernel, 1, self.gates)
-                + [groups.whole(self.recurrent_kernel, 0)])
+        return (
+            groups.blocks(self.kernel, 1, self.gates)
+            + groups.blocks(self.recurrent_kernel, 1, self.gates)
+            + [groups.whole(self.recurrent_kernel, 0)]
+        )
 
-    def unit_companions(self) -> List[groups.Slice]:
+    def unit_companions(self) -> list[groups.Slice]:
         """What is cut with a unit without counting: its biases."""
         return groups.blocks(self.bias, len(self.bias_shape) - 1, self.gates)
 
@@ -119,8 +140,12 @@ class KernelCell(tf.keras.layers.Layer):
         }
 
 
-def iss_group(name: str, cell, consumers: Sequence[groups.Slice] = (),
-              multiplier: float = 1.0) -> groups.Group:
+def iss_group(
+    name: str,
+    cell,
+    consumers: Sequence[groups.Slice] = (),
+    multiplier: float = 1.0,
+) -> groups.Group:
     """Intrinsic Sparse Structures of a layer (ISS paper, section 3.1).
 
     Args:
@@ -132,15 +157,21 @@ def iss_group(name: str, cell, consumers: Sequence[groups.Slice] = (),
     Returns:
       A `Group` of `cell.units` components.
     """
-    return groups.Group(name, cell.unit_slices() + list(consumers),
-                        cell.unit_companions(), multiplier)
+    return groups.Group(
+        name,
+        cell.unit_slices() + list(consumers),
+        cell.unit_companions(),
+        multiplier,
+    )
 
 
 def check_positive(name: str, value) -> None:
     """Raises ValueError, naming the argument, unless it is a size."""
     if not isinstance(value, int) or value < 1:
-        raise ValueError(f"Received an invalid value for argument `{name}`, "
-                         f"expected a positive integer, got {value}.")
+        raise ValueError(
+            f"Received an invalid value for argument `{name}`, "
+            f"expected a positive integer, got {value}."
+        )
 
 
 def zero_states(cell, inputs, batch_size, dtype) -> Tensors:

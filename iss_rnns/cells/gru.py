@@ -1,6 +1,6 @@
 """The GRU cell."""
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -40,11 +40,22 @@ class GRUCell(common.KernelCell):
 
     gates = 3
 
-    def __init__(self, units: int, kernel_initializer="glorot_uniform",
-                 recurrent_initializer=None, bias_initializer="zeros",
-                 **kwargs):
-        super().__init__(units, 1, kernel_initializer, recurrent_initializer,
-                         bias_initializer, **kwargs)
+    def __init__(
+        self,
+        units: int,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer=None,
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(
+            units,
+            1,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **kwargs,
+        )
 
     @property
     def bias_shape(self) -> Sequence[int]:
@@ -54,51 +65,66 @@ class GRUCell(common.KernelCell):
     def effective_bias(self) -> tf.Tensor:
         """The input's bias, and the recurrent one where it only adds up."""
         gates = 2 * self.units
-        return tf.concat([self.bias[0, :gates] + self.bias[1, :gates],
-                          self.bias[0, gates:]], 0)
+        return tf.concat(
+            [self.bias[0, :gates] + self.bias[1, :gates], self.bias[0, gates:]],
+            0,
+        )
 
     def scan_weights(self) -> Tensors:
         """The recurrent matrix, and the bias that the reset gate scales."""
-        return [*super().scan_weights(),
-                tf.cast(self.bias[1, 2 * self.units:], self.compute_dtype)]
+        return [
+            *super().scan_weights(),
+            tf.cast(self.bias[1, 2 * self.units :], self.compute_dtype),
+        ]
 
     @staticmethod
-    def scan_step(z: tf.Tensor, states: Tensors, weights: Tensors
-                  ) -> Tuple[tf.Tensor, Tensors, Tensors]:
+    def scan_step(
+        z: tf.Tensor, states: Tensors, weights: Tensors
+    ) -> tuple[tf.Tensor, Tensors, Tensors]:
         """See `LSTMCell.scan_step`."""
-        h, = states
+        (h,) = states
         n = h.shape[-1]
         product = precision.product(h, weights[0])
-        gates = tf.sigmoid(z[:, :2 * n] + product[:, :2 * n])
+        gates = tf.sigmoid(z[:, : 2 * n] + product[:, : 2 * n])
         update, reset = gates[:, :n], gates[:, n:]
-        inner = tf.nn.bias_add(product[:, 2 * n:], weights[1])
-        candidate = tf.tanh(z[:, 2 * n:] + reset * inner)
+        inner = tf.nn.bias_add(product[:, 2 * n :], weights[1])
+        candidate = tf.tanh(z[:, 2 * n :] + reset * inner)
         new_h = candidate + update * (h - candidate)
         return new_h, [new_h], [gates, candidate, inner, h]
 
     @staticmethod
-    def scan_backprop(doutput: tf.Tensor, dstates: Tensors, saved: Tensors,
-                      weights: Tensors) -> Tuple[Tensors, Tensors]:
+    def scan_backprop(
+        doutput: tf.Tensor, dstates: Tensors, saved: Tensors, weights: Tensors
+    ) -> tuple[Tensors, Tensors]:
         """See `LSTMCell.scan_backprop`."""
         gates, candidate, inner, h = saved
         n = h.shape[-1]
         update, reset = gates[:, :n], gates[:, n:]
         dh = doutput + dstates[0]
-        dcandidate = dh * (1. - update) * (1. - candidate * candidate)
-        dz = tf.concat([
-            tf.concat([dh * (h - candidate), dcandidate * inner], 1)
-            * gates * (1. - gates), dcandidate], 1)
-        dproduct = tf.concat([dz[:, :2 * n], dcandidate * reset], 1)
+        dcandidate = dh * (1.0 - update) * (1.0 - candidate * candidate)
+        dz = tf.concat(
+            [
+                tf.concat([dh * (h - candidate), dcandidate * inner], 1)
+                * gates
+                * (1.0 - gates),
+                dcandidate,
+            ],
+            1,
+        )
+        dproduct = tf.concat([dz[:, : 2 * n], dcandidate * reset], 1)
         dh_old = precision.product(dproduct, weights[0])
         return [dz], [dh * update + dh_old]
 
     @staticmethod
-    def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors) -> Tensors:
+    def scan_weight_gradients(
+        dzs: Tensors, saved: Tensors, weights: Tensors
+    ) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`."""
         gates, _, _, h = saved
         n = h.shape[-1]
-        dinner = dzs[0][..., 2 * n:] * gates[..., n:]
-        dproduct = tf.concat([dzs[0][..., :2 * n], dinner], -1)
-        return [common.flat_matmul(h, dproduct, weights[0].dtype),
-                tf.reduce_sum(dinner, [0, 1])]
+        dinner = dzs[0][..., 2 * n :] * gates[..., n:]
+        dproduct = tf.concat([dzs[0][..., : 2 * n], dinner], -1)
+        return [
+            common.flat_matmul(h, dproduct, weights[0].dtype),
+            tf.reduce_sum(dinner, [0, 1]),
+        ]

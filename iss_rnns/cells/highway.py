@@ -1,7 +1,7 @@
 """The recurrent highway cell."""
 
 import itertools
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import tensorflow as tf
 
@@ -44,17 +44,22 @@ class RHNCell(tf.keras.layers.Layer):
       ValueError: if `units` or `depth` is not a positive integer.
     """
 
-    def __init__(self, units: int, depth: int = 1, forget_bias: float = 0.,
-                 kernel_initializer="glorot_uniform",
-                 bias_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        depth: int = 1,
+        forget_bias: float = 0.0,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         common.check_positive("units", units)
         common.check_positive("depth", depth)
         self.units = units
         self.depth = depth
         self.forget_bias = forget_bias
-        self.kernel_initializer = tf.keras.initializers.get(
-            kernel_initializer)
+        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
         self.bias_initializer = tf.keras.initializers.get(bias_initializer)
         self.state_size = [units]
         self.output_size = units
@@ -66,30 +71,51 @@ class RHNCell(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         def add(name, rows, initializer):
-            return self.add_weight(name=name, shape=rows + (self.units,),
-                                   initializer=initializer)
+            return self.add_weight(
+                name=name, shape=rows + (self.units,), initializer=initializer
+            )
 
         drawn = itertools.count()
         inputs, units = (input_shape[-1],), (self.units,)
         steps = range(self.depth)
         self.kernel_h, self.kernel_t = (
-            add(f"kernel_{gate}", inputs,
-                _reseeded(self.kernel_initializer, next(drawn)))
-            for gate in "ht")
+            add(
+                f"kernel_{gate}",
+                inputs,
+                _reseeded(self.kernel_initializer, next(drawn)),
+            )
+            for gate in "ht"
+        )
         self.recurrent_h, self.recurrent_t = (
-            [add(f"recurrent_{gate}_{d}", units,
-                 _reseeded(self.kernel_initializer, next(drawn)))
-             for d in steps] for gate in "ht")
-        self.bias_h = [add(f"bias_h_{d}", (),
-                           _reseeded(self.bias_initializer, next(drawn)))
-                       for d in steps]
-        self.bias_t = [add(f"bias_t_{d}", (), tf.keras.initializers.Constant(
-            self.forget_bias)) for d in steps]
+            [
+                add(
+                    f"recurrent_{gate}_{d}",
+                    units,
+                    _reseeded(self.kernel_initializer, next(drawn)),
+                )
+                for d in steps
+            ]
+            for gate in "ht"
+        )
+        self.bias_h = [
+            add(
+                f"bias_h_{d}", (), _reseeded(self.bias_initializer, next(drawn))
+            )
+            for d in steps
+        ]
+        self.bias_t = [
+            add(
+                f"bias_t_{d}",
+                (),
+                tf.keras.initializers.Constant(self.forget_bias),
+            )
+            for d in steps
+        ]
         super().build(input_shape)
 
     def call(self, inputs, states, constants=None, training=None):
         input_mask, state_mask = constants or (None, None)
-        state, = tf.nest.flatten(states)
+        (state,) = tf.nest.flatten(states)
         inputs = common.masked(inputs, input_mask)
         for d in range(self.depth):
             seen = common.masked(state, state_mask)
@@ -101,98 +127,120 @@ class RHNCell(tf.keras.layers.Layer):
             state = (tf.tanh(h) - state) * tf.sigmoid(t) + state
         return state, [state]
 
-    def hoist(self, inputs: tf.Tensor, input_mask=None, state_mask=None
-              ) -> tf.Tensor:
+    def hoist(
+        self, inputs: tf.Tensor, input_mask=None, state_mask=None
+    ) -> tf.Tensor:
         """`[..., batch, inputs]` -> the first micro-step's `[..., 2 n]`."""
         del state_mask
         return tf.nn.bias_add(
             common.last_axis_matmul(
                 common.masked(inputs, input_mask),
-                precision.operand(self._join(self.kernel_h, self.kernel_t))),
-            self._join(self.bias_h[0], self.bias_t[0]))
+                precision.operand(self._join(self.kernel_h, self.kernel_t)),
+            ),
+            self._join(self.bias_h[0], self.bias_t[0]),
+        )
 
     def scan_weights(self, input_mask=None, state_mask=None) -> Tensors:
         """Joined (h, t) matrices, biases but the first, and m_s if any."""
         del input_mask
-        return ([precision.operand(self._join(h, t)) for h, t in
-                 zip(self.recurrent_h, self.recurrent_t)]
-                + list(map(self._join, self.bias_h[1:], self.bias_t[1:]))
-                + ([] if state_mask is None else [state_mask]))
+        return (
+            [
+                precision.operand(self._join(h, t))
+                for h, t in zip(self.recurrent_h, self.recurrent_t)
+            ]
+            + list(map(self._join, self.bias_h[1:], self.bias_t[1:]))
+            + ([] if state_mask is None else [state_mask])
+        )
 
-    def scan_step(self, z: tf.Tensor, states: Tensors, weights: Tensors
-                  ) -> Tuple[tf.Tensor, Tensors, Tensors]:
+    def scan_step(
+        self, z: tf.Tensor, states: Tensors, weights: Tensors
+    ) -> tuple[tf.Tensor, Tensors, Tensors]:
         """See `LSTMCell.scan_step`; saves s, h and t of each micro-step."""
-        state, = states
+        (state,) = states
         matrices, biases, mask = self._parts(weights)
         saved = []
         for d, matrix in enumerate(matrices):
             product = precision.product(common.masked(state, mask), matrix)
             z = tf.nn.bias_add(product, biases[d - 1]) if d else product + z
-            h = tf.tanh(z[:, :self.units])
-            t = tf.sigmoid(z[:, self.units:])
+            h = tf.tanh(z[:, : self.units])
+            t = tf.sigmoid(z[:, self.units :])
             saved += [state, h, t]
             state = (h - state) * t + state
         return state, [state], saved
 
     def backprop_weights(self, weights: Tensors) -> Tensors:
         """See `KernelCell.backprop_weights`."""
-        return ([tf.transpose(matrix) for matrix in weights[:self.depth]]
-                + list(weights[self.depth:]))
+        return [
+            tf.transpose(matrix) for matrix in weights[: self.depth]
+        ] + list(weights[self.depth :])
 
-    def scan_backprop(self, doutput: tf.Tensor, dstates: Tensors,
-                      saved: Tensors, weights: Tensors
-                      ) -> Tuple[Tensors, Tensors]:
+    def scan_backprop(
+        self,
+        doutput: tf.Tensor,
+        dstates: Tensors,
+        saved: Tensors,
+        weights: Tensors,
+    ) -> tuple[Tensors, Tensors]:
         """See `LSTMCell.scan_backprop`; a dz `[batch, 2 n]` per micro-step."""
         dstate = doutput + dstates[0]
         matrices, _, mask = self._parts(weights)
         dzs = []
         for d in reversed(range(self.depth)):
-            state, h, t = saved[3 * d:3 * d + 3]
-            dh = dstate * t * (1. - h * h)
-            dt = dstate * (h - state) * t * (1. - t)
+            state, h, t = saved[3 * d : 3 * d + 3]
+            dh = dstate * t * (1.0 - h * h)
+            dt = dstate * (h - state) * t * (1.0 - t)
             dz = tf.concat([dh, dt], 1)
             dzs.insert(0, dz)
             dseen = precision.product(dz, matrices[d])
-            dstate = dstate * (1. - t) + common.masked(dseen, mask)
+            dstate = dstate * (1.0 - t) + common.masked(dseen, mask)
         return dzs, [dstate]
 
-    def scan_weight_gradients(self, dzs: Tensors, saved: Tensors,
-                              weights: Tensors) -> Tensors:
+    def scan_weight_gradients(
+        self, dzs: Tensors, saved: Tensors, weights: Tensors
+    ) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`; None for the mask."""
         matrices, _, mask = self._parts(weights)
-        return ([common.flat_matmul(common.masked(state, mask), dz,
-                                    matrices[0].dtype)
-                 for state, dz in zip(saved[::3], dzs)]
-                + [tf.reduce_sum(dz, [0, 1]) for dz in dzs[1:]]
-                + ([] if mask is None else [None]))
+        return (
+            [
+                common.flat_matmul(
+                    common.masked(state, mask), dz, matrices[0].dtype
+                )
+                for state, dz in zip(saved[::3], dzs)
+            ]
+            + [tf.reduce_sum(dz, [0, 1]) for dz in dzs[1:]]
+            + ([] if mask is None else [None])
+        )
 
     def _join(self, h: tf.Variable, t: tf.Variable) -> tf.Tensor:
-        return tf.concat([tf.cast(h, self.compute_dtype),
-                          tf.cast(t, self.compute_dtype)], -1)
+        return tf.concat(
+            [tf.cast(h, self.compute_dtype), tf.cast(t, self.compute_dtype)], -1
+        )
 
-    def _parts(self, weights: Tensors
-               ) -> Tuple[Tensors, Tensors, Optional[tf.Tensor]]:
+    def _parts(
+        self, weights: Tensors
+    ) -> tuple[Tensors, Tensors, Optional[tf.Tensor]]:
         """Matrices, biases and mask of `scan_weights`."""
         bias_end = 2 * self.depth - 1
         mask = weights[bias_end] if len(weights) > bias_end else None
-        return weights[:self.depth], weights[self.depth:bias_end], mask
+        return weights[: self.depth], weights[self.depth : bias_end], mask
 
-    def input_slices(self) -> List[groups.Slice]:
+    def input_slices(self) -> list[groups.Slice]:
         """What reads a unit of the layer's input: its rows."""
-        return [groups.whole(kernel, 0)
-                for kernel in (self.kernel_h, self.kernel_t)]
+        return [
+            groups.whole(kernel, 0) for kernel in (self.kernel_h, self.kernel_t)
+        ]
 
-    def unit_slices(self) -> List[groups.Slice]:
+    def unit_slices(self) -> list[groups.Slice]:
         """The cell's own weights of its units: all columns, state rows."""
         recurrent = [*self.recurrent_h, *self.recurrent_t]
-        return ([groups.whole(matrix, 1) for matrix in
-                 (self.kernel_h, self.kernel_t, *recurrent)]
-                + [groups.whole(matrix, 0) for matrix in recurrent])
+        return [
+            groups.whole(matrix, 1)
+            for matrix in (self.kernel_h, self.kernel_t, *recurrent)
+        ] + [groups.whole(matrix, 0) for matrix in recurrent]
 
-    def unit_companions(self) -> List[groups.Slice]:
+    def unit_companions(self) -> list[groups.Slice]:
         """What is cut with a unit without counting: its biases."""
-        return [groups.whole(bias, 0)
-                for bias in (*self.bias_h, *self.bias_t)]
+        return [groups.whole(bias, 0) for bias in (*self.bias_h, *self.bias_t)]
 
     def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
         """Zeros `[s]`, `[batch, n]`."""

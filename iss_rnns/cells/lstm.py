@@ -1,7 +1,5 @@
 """The LSTM cell."""
 
-from typing import Tuple
-
 import tensorflow as tf
 
 from iss_rnns import precision
@@ -40,12 +38,23 @@ class LSTMCell(common.KernelCell):
 
     gates = 4
 
-    def __init__(self, units: int, forget_bias: float = 0.,
-                 kernel_initializer="glorot_uniform",
-                 recurrent_initializer=None, bias_initializer="zeros",
-                 **kwargs):
-        super().__init__(units, 2, kernel_initializer, recurrent_initializer,
-                         bias_initializer, **kwargs)
+    def __init__(
+        self,
+        units: int,
+        forget_bias: float = 0.0,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer=None,
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(
+            units,
+            2,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **kwargs,
+        )
         self.forget_bias = forget_bias
 
     def effective_bias(self) -> tf.Tensor:
@@ -56,8 +65,9 @@ class LSTMCell(common.KernelCell):
         return tf.concat([i, f + self.forget_bias, c, o], axis=0)
 
     @staticmethod
-    def scan_step(z: tf.Tensor, states: Tensors, weights: Tensors
-                  ) -> Tuple[tf.Tensor, Tensors, Tensors]:
+    def scan_step(
+        z: tf.Tensor, states: Tensors, weights: Tensors
+    ) -> tuple[tf.Tensor, Tensors, Tensors]:
         """One step from the hoisted product; see `iss_rnns.cells`.
 
         Returns:
@@ -66,9 +76,9 @@ class LSTMCell(common.KernelCell):
         h, c = states
         z = z + precision.product(h, weights[0])
         n = h.shape[-1]
-        gates_if = tf.sigmoid(z[:, :2 * n])
-        candidate = tf.tanh(z[:, 2 * n:3 * n])
-        output_gate = tf.sigmoid(z[:, 3 * n:])
+        gates_if = tf.sigmoid(z[:, : 2 * n])
+        candidate = tf.tanh(z[:, 2 * n : 3 * n])
+        output_gate = tf.sigmoid(z[:, 3 * n :])
         i, f = gates_if[:, :n], gates_if[:, n:]
         new_c = f * c + i * candidate
         tanh_c = tf.tanh(new_c)
@@ -77,8 +87,9 @@ class LSTMCell(common.KernelCell):
         return new_h, [new_h, new_c], saved
 
     @staticmethod
-    def scan_backprop(doutput: tf.Tensor, dstates: Tensors, saved: Tensors,
-                      weights: Tensors) -> Tuple[Tensors, Tensors]:
+    def scan_backprop(
+        doutput: tf.Tensor, dstates: Tensors, saved: Tensors, weights: Tensors
+    ) -> tuple[Tensors, Tensors]:
         """Gradient of one step.
 
         Args:
@@ -96,18 +107,24 @@ class LSTMCell(common.KernelCell):
         i, f = gates_if[:, :n], gates_if[:, n:]
         dh = doutput + dstates[0]
         do = dh * tanh_c
-        dc = dstates[1] + dh * output_gate * (1. - tanh_c * tanh_c)
-        dz = tf.concat([
-            tf.concat([dc * candidate, dc * c], 1) * gates_if
-            * (1. - gates_if),
-            dc * i * (1. - candidate * candidate),
-            do * output_gate * (1. - output_gate)], 1)
+        dc = dstates[1] + dh * output_gate * (1.0 - tanh_c * tanh_c)
+        dz = tf.concat(
+            [
+                tf.concat([dc * candidate, dc * c], 1)
+                * gates_if
+                * (1.0 - gates_if),
+                dc * i * (1.0 - candidate * candidate),
+                do * output_gate * (1.0 - output_gate),
+            ],
+            1,
+        )
         dh_old = precision.product(dz, weights[0])
         return [dz], [dh_old, dc * f]
 
     @staticmethod
-    def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors) -> Tensors:
+    def scan_weight_gradients(
+        dzs: Tensors, saved: Tensors, weights: Tensors
+    ) -> Tensors:
         """Gradients of `scan_weights`, one product over all time steps.
 
         Args:

@@ -1,7 +1,5 @@
 """The plain recurrent cell."""
 
-from typing import Tuple
-
 import tensorflow as tf
 
 from iss_rnns import precision
@@ -38,38 +36,60 @@ class SimpleRNNCell(common.KernelCell):
 
     gates = 1
 
-    def __init__(self, units: int, activation: str = "tanh",
-                 kernel_initializer="glorot_uniform",
-                 recurrent_initializer=None, bias_initializer="zeros",
-                 **kwargs):
-        super().__init__(units, 1, kernel_initializer, recurrent_initializer,
-                         bias_initializer, **kwargs)
+    def __init__(
+        self,
+        units: int,
+        activation: str = "tanh",
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer=None,
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(
+            units,
+            1,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **kwargs,
+        )
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of "
-                             f"{', '.join(ACTIVATIONS)}, got {activation!r}.")
+            raise ValueError(
+                f"activation must be one of "
+                f"{', '.join(ACTIVATIONS)}, got {activation!r}."
+            )
         self.activation = activation
 
-    def scan_step(self, z: tf.Tensor, states: Tensors, weights: Tensors
-                  ) -> Tuple[tf.Tensor, Tensors, Tensors]:
+    def scan_step(
+        self, z: tf.Tensor, states: Tensors, weights: Tensors
+    ) -> tuple[tf.Tensor, Tensors, Tensors]:
         """See `LSTMCell.scan_step`."""
-        h, = states
+        (h,) = states
         function = tf.tanh if self.activation == "tanh" else tf.nn.relu
         new_h = function(z + precision.product(h, weights[0]))
         return new_h, [new_h], [new_h, h]
 
-    def scan_backprop(self, doutput: tf.Tensor, dstates: Tensors,
-                      saved: Tensors, weights: Tensors
-                      ) -> Tuple[Tensors, Tensors]:
+    def scan_backprop(
+        self,
+        doutput: tf.Tensor,
+        dstates: Tensors,
+        saved: Tensors,
+        weights: Tensors,
+    ) -> tuple[Tensors, Tensors]:
         """See `LSTMCell.scan_backprop`."""
         new_h, _ = saved
-        slope = (1. - new_h * new_h if self.activation == "tanh"
-                 else tf.cast(new_h > 0., new_h.dtype))
+        slope = (
+            1.0 - new_h * new_h
+            if self.activation == "tanh"
+            else tf.cast(new_h > 0.0, new_h.dtype)
+        )
         dz = (doutput + dstates[0]) * slope
         return [dz], [precision.product(dz, weights[0])]
 
     @staticmethod
-    def scan_weight_gradients(dzs: Tensors, saved: Tensors,
-                              weights: Tensors) -> Tensors:
+    def scan_weight_gradients(
+        dzs: Tensors, saved: Tensors, weights: Tensors
+    ) -> Tensors:
         """See `LSTMCell.scan_weight_gradients`."""
         return [common.flat_matmul(saved[-1], dzs[0], weights[0].dtype)]
 

@@ -10,9 +10,10 @@ units; each entry adds rows or columns of a TensorFlow 1 variable to them:
 1 makes rows. `multi` weighs the squares inside the root.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,6 +32,7 @@ class Entry:
     Attributes:
       where: its place, for errors.
     """
+
     var_name: str
     multi: float
     axis: int
@@ -47,6 +49,7 @@ class GroupFile:
       source: the file's path.
       groups: the entries of each group.
     """
+
     source: str
     groups: Sequence[Sequence[Entry]]
 
@@ -78,23 +81,32 @@ def parse(data: Any, source: str) -> GroupFile:
     if not isinstance(data, dict) or not isinstance(data.get("groups"), list):
         raise errors.UserError(
             f"{source}: expected an object with a list of 'groups', as "
-            '{"groups": [[{"var_name": ...}]]}')
+            '{"groups": [[{"var_name": ...}]]}'
+        )
     json_files.check_keys(data, ("groups", "comments"), source)
     parsed = []
     for i, group in enumerate(data["groups"]):
         if not isinstance(group, list) or not group:
-            raise errors.UserError(f"{source}: groups[{i}] must be a list "
-                                   f"with at least one entry, got {group!r}")
-        parsed.append([_entry(entry, source, f"groups[{i}][{j}]")
-                       for j, entry in enumerate(group)])
+            raise errors.UserError(
+                f"{source}: groups[{i}] must be a list "
+                f"with at least one entry, got {group!r}"
+            )
+        parsed.append(
+            [
+                _entry(entry, source, f"groups[{i}][{j}]")
+                for j, entry in enumerate(group)
+            ]
+        )
     if not parsed:
-        raise errors.UserError(f"{source}: 'groups' is empty; expected at "
-                               "least one group")
+        raise errors.UserError(
+            f"{source}: 'groups' is empty; expected at least one group"
+        )
     return GroupFile(source, parsed)
 
 
-def build_groups(file: GroupFile, views: Mapping[str, tf1.View]
-                 ) -> List[groups.Group]:
+def build_groups(
+    file: GroupFile, views: Mapping[str, tf1.View]
+) -> list[groups.Group]:
     """The file's groups on a model's variables, without companions.
 
     Args:
@@ -116,20 +128,22 @@ def build_groups(file: GroupFile, views: Mapping[str, tf1.View]
                     f"{file.source}: {entry.where} has {units} units "
                     f"({entry.start}:{entry.end}), the first entry of its "
                     f"group {expected}; all entries of a group must have as "
-                    "many")
+                    "many"
+                )
             slices += _slices(entry, views, file.source)
         result.append(groups.Group(f"group_{i}", slices))
     return result
 
 
-def named_variables(file: GroupFile, views: Mapping[str, tf1.View]
-                    ) -> List[tf.Variable]:
+def named_variables(
+    file: GroupFile, views: Mapping[str, tf1.View]
+) -> list[tf.Variable]:
     """All of every variable that the file names, each once.
 
     That is what the authors zero small weights in, whatever part of it the
     entries name.
     """
-    found: Dict[object, tf.Variable] = {}
+    found: dict[object, tf.Variable] = {}
     for entries in file.groups:
         for entry in entries:
             view = _view(entry, views, file.source)
@@ -141,46 +155,55 @@ def _entry(data: Any, source: str, where: str) -> Entry:
     if not isinstance(data, dict):
         raise errors.UserError(
             f"{source}: {where} must be an object with {', '.join(_KEYS)}, "
-            f"got {data!r}")
+            f"got {data!r}"
+        )
     json_files.check_keys(data, _KEYS, source, where)
     for key in _KEYS:
         if key not in data:
             raise errors.UserError(f"{source}: {where} lacks '{key}'")
     if not isinstance(data["var_name"], str):
-        raise errors.UserError(f"{source}: {where} 'var_name' must be text, "
-                               f"got {data['var_name']!r}")
+        raise errors.UserError(
+            f"{source}: {where} 'var_name' must be text, "
+            f"got {data['var_name']!r}"
+        )
     json_files.number(data["multi"], source, f"{where} multi")
     for key in ("axis", "start", "end"):
         if type(data[key]) is not int:  # pylint: disable=unidiomatic-typecheck
-            raise errors.UserError(f"{source}: {where} '{key}' must be a "
-                                   f"whole number, got {data[key]!r}")
+            raise errors.UserError(
+                f"{source}: {where} '{key}' must be a "
+                f"whole number, got {data[key]!r}"
+            )
     if data["axis"] not in (0, 1):
         raise errors.UserError(
             f"{source}: {where} 'axis' must be 0 (columns are the units) or "
-            f"1 (rows are), got {data['axis']}")
+            f"1 (rows are), got {data['axis']}"
+        )
     if not 0 <= data["start"] < data["end"]:
         raise errors.UserError(
             f"{source}: {where} needs 0 <= start < end, got "
-            f"{data['start']} and {data['end']}")
+            f"{data['start']} and {data['end']}"
+        )
     return Entry(**data, where=where)
 
 
-def _view(entry: Entry, views: Mapping[str, tf1.View], source: str
-          ) -> tf1.View:
+def _view(entry: Entry, views: Mapping[str, tf1.View], source: str) -> tf1.View:
     view = views.get(tf1.canonical(entry.var_name))
     if view is None:
         raise errors.UserError(
             f"{source}: {entry.where} names '{entry.var_name}', which the "
-            f"model lacks; it has: {', '.join(views)}")
+            f"model lacks; it has: {', '.join(views)}"
+        )
     if len(view.shape) != 2:
         raise errors.UserError(
             f"{source}: {entry.where} names '{entry.var_name}' of shape "
-            f"{view.shape}; groups are made of matrices")
+            f"{view.shape}; groups are made of matrices"
+        )
     return view
 
 
-def _slices(entry: Entry, views: Mapping[str, tf1.View], source: str
-            ) -> List[groups.Slice]:
+def _slices(
+    entry: Entry, views: Mapping[str, tf1.View], source: str
+) -> list[groups.Slice]:
     view = _view(entry, views, source)
     axis = 1 - entry.axis
     if entry.end > view.shape[axis]:
@@ -188,9 +211,11 @@ def _slices(entry: Entry, views: Mapping[str, tf1.View], source: str
             f"{source}: {entry.where} asks for "
             f"{'rows' if axis == 0 else 'columns'} {entry.start}:{entry.end} "
             f"of '{entry.var_name}', which has shape {view.shape}; groups "
-            "and model must have the same sizes")
+            "and model must have the same sizes"
+        )
     try:
         return view.unit_slices(axis, entry.start, entry.end, entry.multi)
     except errors.UserError as error:
         raise errors.UserError(
-            f"{source}: {entry.where}, '{entry.var_name}': {error}") from None
+            f"{source}: {entry.where}, '{entry.var_name}': {error}"
+        ) from None

@@ -1,7 +1,7 @@
 """The authors' JSON settings of the word language model."""
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Dict, List, Mapping
 
 from iss_rnns import cells
 from iss_rnns import errors
@@ -28,13 +28,14 @@ class Settings:
       global_decay: the paper's lambda of the group lasso.
       grouplasso: per TF1 variable name, its multipliers.
     """
+
     source: str = "(no settings file)"
     save_path: str = None
     learning_rate: float = None
-    weight_decay: float = 0.
+    weight_decay: float = 0.0
     dropout_keep_prob: float = None
-    global_decay: float = 0.
-    grouplasso: Mapping[str, Dict] = dataclasses.field(default_factory=dict)
+    global_decay: float = 0.0
+    grouplasso: Mapping[str, dict] = dataclasses.field(default_factory=dict)
 
     @property
     def sparsifies(self) -> bool:
@@ -44,8 +45,10 @@ class Settings:
     @property
     def learns_structures(self) -> bool:
         """Whether it has a group lasso on ISS components."""
-        return any(entry.get("structure_decay_multi")
-                   for entry in self.grouplasso.values())
+        return any(
+            entry.get("structure_decay_multi")
+            for entry in self.grouplasso.values()
+        )
 
 
 def load(path: str) -> Settings:
@@ -57,30 +60,37 @@ def load(path: str) -> Settings:
     return parse(json_files.read(path, "settings"), path)
 
 
-def parse(data: Dict, source: str) -> Settings:
+def parse(data: dict, source: str) -> Settings:
     """Checks the contents of a settings file.
 
     Raises:
       UserError: on an unknown key, a wrong type, a negative or NaN number.
     """
     if not isinstance(data, dict):
-        raise errors.UserError(f"{source}: expected an object {{...}}, got "
-                               f"{type(data).__name__}")
-    json_files.check_keys(data, ("save_path", "grouplasso") + _NUMBERS,
-                          source)
+        raise errors.UserError(
+            f"{source}: expected an object {{...}}, got {type(data).__name__}"
+        )
+    json_files.check_keys(data, ("save_path", "grouplasso") + _NUMBERS, source)
     lasso = data.get("grouplasso", {})
     if not isinstance(lasso, dict):
         raise errors.UserError(f"{source}: 'grouplasso' must be an object")
-    numbers = {key: json_files.number(data[key], source, key)
-               for key in _NUMBERS if key in data}
+    numbers = {
+        key: json_files.number(data[key], source, key)
+        for key in _NUMBERS
+        if key in data
+    }
     if numbers.get("dropout_keep_prob") is not None and not (
-            0 < numbers["dropout_keep_prob"] <= 1):
-        raise errors.UserError(f"{source}: 'dropout_keep_prob' must be in "
-                               f"(0, 1], got {numbers['dropout_keep_prob']}")
+        0 < numbers["dropout_keep_prob"] <= 1
+    ):
+        raise errors.UserError(
+            f"{source}: 'dropout_keep_prob' must be in "
+            f"(0, 1], got {numbers['dropout_keep_prob']}"
+        )
     save_path = data.get("save_path")
     if save_path is not None and not isinstance(save_path, str):
-        raise errors.UserError(f"{source}: 'save_path' must be text, got "
-                               f"{save_path!r}")
+        raise errors.UserError(
+            f"{source}: 'save_path' must be text, got {save_path!r}"
+        )
     if lasso and "global_decay" not in lasso:
         raise errors.UserError(f"{source}: 'grouplasso' lacks 'global_decay'")
     variables = {}
@@ -89,17 +99,27 @@ def parse(data: Dict, source: str) -> Settings:
             continue
         _check_entry(entry, source, f"grouplasso/{name}")
         twin = {tf1.canonical(known): known for known in variables}.get(
-            tf1.canonical(name))
+            tf1.canonical(name)
+        )
         if twin:
-            raise errors.UserError(f"{source}: '{name}' and '{twin}' are the "
-                                   "same variable; name it once")
+            raise errors.UserError(
+                f"{source}: '{name}' and '{twin}' are the "
+                "same variable; name it once"
+            )
         variables[name] = entry
     return Settings(
-        source=source, save_path=save_path, grouplasso=variables,
-        global_decay=(json_files.number(
-            lasso["global_decay"], source,
-            "grouplasso/global_decay") if lasso else 0.),
-        **numbers)
+        source=source,
+        save_path=save_path,
+        grouplasso=variables,
+        global_decay=(
+            json_files.number(
+                lasso["global_decay"], source, "grouplasso/global_decay"
+            )
+            if lasso
+            else 0.0
+        ),
+        **numbers,
+    )
 
 
 def _check_entry(entry, source, where) -> None:
@@ -107,42 +127,54 @@ def _check_entry(entry, source, where) -> None:
     if not isinstance(entry, dict):
         raise errors.UserError(f"{source}: '{where}' must be an object")
     json_files.check_keys(
-        entry, _SINGLE + _LISTS + ("coupled_layer", "couple_split_num"),
-        source, where)
+        entry,
+        _SINGLE + _LISTS + ("coupled_layer", "couple_split_num"),
+        source,
+        where,
+    )
     for key in _SINGLE:
         if key in entry:
             json_files.number(entry[key], source, f"{where}/{key}")
     lists = [entry.get(key, []) for key in _LISTS]
     for key, values in zip(_LISTS, lists):
         if not isinstance(values, list):
-            raise errors.UserError(f"{source}: '{where}/{key}' must be a "
-                                   f"list, got {values!r}")
+            raise errors.UserError(
+                f"{source}: '{where}/{key}' must be a list, got {values!r}"
+            )
         for value in values:
             json_files.number(value, source, f"{where}/{key}")
             if key != _LISTS[0] and not (isinstance(value, int) and value):
                 raise errors.UserError(
                     f"{source}: '{where}/{key}' must hold whole numbers >= "
-                    f"1, got {value}")
+                    f"1, got {value}"
+                )
     if len(set(map(len, lists))) > 1:
         raise errors.UserError(
-            f"{source}: '{where}': {', '.join(_LISTS)} must be equally long")
+            f"{source}: '{where}': {', '.join(_LISTS)} must be equally long"
+        )
     if entry.get("structure_decay_multi"):
         if not isinstance(entry.get("coupled_layer"), str):
             raise errors.UserError(
                 f"{source}: '{where}' has structure_decay_multi and so "
                 "needs 'coupled_layer', the name of the matrix that "
-                "reads this layer")
+                "reads this layer"
+            )
         split = entry.get("couple_split_num", 2)
         # True and 1.0 equal 1.
         if type(split) is not int or (  # pylint: disable=unidiomatic-typecheck
-                split not in (1, 2)):
+            split not in (1, 2)
+        ):
             raise errors.UserError(
                 f"{source}: '{where}/couple_split_num' must be 1 (all "
-                f"rows) or 2 (input rows), got {split!r}")
+                f"rows) or 2 (input rows), got {split!r}"
+            )
 
 
-def build_groups(settings: Settings, views: Mapping[str, tf1.View],
-                 lstm_cells: Mapping[str, cells.LSTMCell]) -> List:
+def build_groups(
+    settings: Settings,
+    views: Mapping[str, tf1.View],
+    lstm_cells: Mapping[str, cells.LSTMCell],
+) -> list:
     """The groups that a settings file asks for, on a model's variables.
 
     Per variable: every row, every column, blocks, or ISS components (gate
@@ -170,16 +202,19 @@ def build_groups(settings: Settings, views: Mapping[str, tf1.View],
         if len(view.shape) != 2:
             raise errors.UserError(
                 f"{settings.source}: '{name}' is a vector; a group lasso "
-                "takes matrices")
-        rows, columns = (entry.get(f"{kind}_decay_multi", 0.)
-                         for kind in ("row", "col"))
+                "takes matrices"
+            )
+        rows, columns = (
+            entry.get(f"{kind}_decay_multi", 0.0) for kind in ("row", "col")
+        )
         if columns:
             result.append(tf1.column_group(name, view, columns))
         if rows:
             result += tf1.row_groups(name, view, rows)
         if entry.get("structure_decay_multi"):
-            result.append(_structure(name, entry, views, lstm_cells,
-                                     settings.source))
+            result.append(
+                _structure(name, entry, views, lstm_cells, settings.source)
+            )
         if entry.get("block_decay_multi"):
             result += _blocks(name, entry, view)
     return result
@@ -190,28 +225,36 @@ def _structure(name, entry, views, lstm_cells, source) -> groups.Group:
     coupled = _find(coupled_name, views, source)
     cell = lstm_cells.get(tf1.canonical(name))
     if cell is None:
-        raise errors.UserError(f"{source}: '{name}' is no LSTM matrix and so "
-                               "has no structure_decay_multi")
+        raise errors.UserError(
+            f"{source}: '{name}' is no LSTM matrix and so "
+            "has no structure_decay_multi"
+        )
     following = dict(zip(lstm_cells, [*lstm_cells, _SOFTMAX][1:]))
     right = following[tf1.canonical(name)]
     if tf1.canonical(coupled_name) != right:
         raise errors.UserError(
             f"{source}: '{name}' has coupled_layer '{coupled_name}', which "
-            f"does not read that layer; '{right}' does")
+            f"does not read that layer; '{right}' does"
+        )
     reader = lstm_cells.get(right)
     split = entry.get("couple_split_num", 2)
-    rows = reader.kernel.shape[0] if reader and split == 2 else (
-        coupled.shape[0] // split)
+    rows = (
+        reader.kernel.shape[0]
+        if reader and split == 2
+        else (coupled.shape[0] // split)
+    )
     if rows != cell.units:
         raise errors.UserError(
             f"{source}: '{name}' has {cell.units} units but '{coupled_name}' "
-            f"reads {rows} rows with couple_split_num {split}")
+            f"reads {rows} rows with couple_split_num {split}"
+        )
     consumers = coupled.unit_slices(0, 0, rows)
-    return cells.iss_group(cell.name, cell, consumers,
-                           entry["structure_decay_multi"])
+    return cells.iss_group(
+        cell.name, cell, consumers, entry["structure_decay_multi"]
+    )
 
 
-def _blocks(name, entry, view) -> List[groups.JoinedGrid]:
+def _blocks(name, entry, view) -> list[groups.JoinedGrid]:
     """Grids of blocks on a TF1 matrix: rows [input; hidden], gates i, c, f, o.
 
     `block_row_size` and `block_col_size` pair up with `block_decay_multi`:
@@ -220,8 +263,11 @@ def _blocks(name, entry, view) -> List[groups.JoinedGrid]:
     blocks are smaller.
     """
     grids = dict.fromkeys(zip(*map(entry.get, _LISTS)))
-    return [tf1.block_grid(name, view, height, width, multiplier)
-            for multiplier, height, width in grids if multiplier]
+    return [
+        tf1.block_grid(name, view, height, width, multiplier)
+        for multiplier, height, width in grids
+        if multiplier
+    ]
 
 
 def _find(name, views, source) -> tf1.View:
@@ -229,5 +275,6 @@ def _find(name, views, source) -> tf1.View:
     if view is None:
         raise errors.UserError(
             f"{source}: the model has no variable '{name}'; it has: "
-            + ", ".join(views))
+            + ", ".join(views)
+        )
     return view

@@ -5,10 +5,10 @@ f, o; ours follow Keras: two matrices, gates i, f, c, o. That permutation is
 here and nowhere else.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import re
-from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,9 +32,10 @@ class Piece:
       ours: one slice per axis of `variable`.
       theirs: one slice per axis of the TF1 array.
     """
+
     variable: tf.Variable
-    ours: Tuple[slice, ...]
-    theirs: Tuple[slice, ...]
+    ours: tuple[slice, ...]
+    theirs: tuple[slice, ...]
 
 
 class View:
@@ -50,10 +51,11 @@ class View:
         self.pieces = list(pieces)
 
     @property
-    def variables(self) -> List[tf.Variable]:
+    def variables(self) -> list[tf.Variable]:
         """Ours that it is made of, each once."""
-        return list({p.variable.ref(): p.variable
-                     for p in self.pieces}.values())
+        return list(
+            {p.variable.ref(): p.variable for p in self.pieces}.values()
+        )
 
     def read(self) -> np.ndarray:
         """The array in TF1's layout."""
@@ -73,15 +75,17 @@ class View:
           ValueError: on another shape.
         """
         if tuple(array.shape) != self.shape:
-            raise ValueError(f"has shape {tuple(array.shape)}, the model "
-                             f"needs {self.shape}")
+            raise ValueError(
+                f"has shape {tuple(array.shape)}, the model needs {self.shape}"
+            )
         for p in self.pieces:
             value = np.array(p.variable)  # a scalar, too, becomes an array
             value[p.ours] = array[p.theirs]
             p.variable.assign(value)
 
-    def unit_slices(self, axis: int, start: int, stop: int,
-                    multiplier: float = 1.0) -> List[groups.Slice]:
+    def unit_slices(
+        self, axis: int, start: int, stop: int, multiplier: float = 1.0
+    ) -> list[groups.Slice]:
         """Slices of our variables for rows or columns of the TF1 array.
 
         Args:
@@ -100,17 +104,20 @@ class View:
             if theirs.start <= start and stop <= theirs.stop:
                 shift = ours.start - theirs.start
                 found[p.variable.ref()] = groups.Slice(
-                    p.variable, axis, start + shift, stop + shift, multiplier)
+                    p.variable, axis, start + shift, stop + shift, multiplier
+                )
             elif theirs.start < stop and start < theirs.stop:
                 raise errors.UserError(
                     f"{'rows' if axis == 0 else 'columns'} {start}:{stop} "
                     f"cross the border at {theirs.start}:{theirs.stop}; a "
                     "group must lie within one block (input rows, hidden "
-                    "rows, or one gate)")
+                    "rows, or one gate)"
+                )
         if not found:
             raise errors.UserError(
                 f"{'rows' if axis == 0 else 'columns'} {start}:{stop} are "
-                f"outside the matrix of shape {self.shape}")
+                f"outside the matrix of shape {self.shape}"
+            )
         return list(found.values())
 
 
@@ -120,72 +127,105 @@ def plain(variable: tf.Variable) -> View:
     return View(variable.shape, [Piece(variable, everything, everything)])
 
 
-def vectors(variable: tf.Variable) -> List[View]:
+def vectors(variable: tf.Variable) -> list[View]:
     """A view of a vector, or one of each row of a matrix."""
     if variable.shape.rank == 1:
         return [plain(variable)]
     rows, length = variable.shape
     everything = slice(0, length)
-    return [View([length], [Piece(variable, (slice(row, row + 1), everything),
-                                  (everything,))]) for row in range(rows)]
+    return [
+        View(
+            [length],
+            [Piece(variable, (slice(row, row + 1), everything), (everything,))],
+        )
+        for row in range(rows)
+    ]
 
 
 def lstm_matrix(cell) -> View:
     """`basic_lstm_cell/kernel` `[inputs + n, 4 n]` of an `LSTMCell`."""
     n, inputs = cell.units, cell.kernel.shape[0]
     pieces = [
-        Piece(variable,
-              (slice(0, rows), slice(gate * n, (gate + 1) * n)),
-              (slice(top, top + rows), slice(place * n, (place + 1) * n)))
-        for variable, top, rows in ((cell.kernel, 0, inputs),
-                                    (cell.recurrent_kernel, inputs, n))
-        for place, gate in enumerate(_GATES)]
+        Piece(
+            variable,
+            (slice(0, rows), slice(gate * n, (gate + 1) * n)),
+            (slice(top, top + rows), slice(place * n, (place + 1) * n)),
+        )
+        for variable, top, rows in (
+            (cell.kernel, 0, inputs),
+            (cell.recurrent_kernel, inputs, n),
+        )
+        for place, gate in enumerate(_GATES)
+    ]
     return View([inputs + n, 4 * n], pieces)
 
 
 def lstm_bias(cell) -> View:
     """`basic_lstm_cell/bias` `[4 n]` of an `LSTMCell`."""
     n = cell.units
-    return View([4 * n], [
-        Piece(cell.bias, (slice(gate * n, (gate + 1) * n),),
-              (slice(place * n, (place + 1) * n),))
-        for place, gate in enumerate(_GATES)])
+    return View(
+        [4 * n],
+        [
+            Piece(
+                cell.bias,
+                (slice(gate * n, (gate + 1) * n),),
+                (slice(place * n, (place + 1) * n),),
+            )
+            for place, gate in enumerate(_GATES)
+        ],
+    )
 
 
-def row_groups(name: str, view: View, multiplier: float = 1.0
-               ) -> List[groups.Group]:
+def row_groups(
+    name: str, view: View, multiplier: float = 1.0
+) -> list[groups.Group]:
     """Every row of a TF1 matrix a group.
 
     One `Group` per variable: rows of [input; hidden] lie in two.
     """
-    return [groups.Group(f"rows of {name} ({v.name.split(':')[0]})",
-                         [groups.whole(v, 0)], multiplier=multiplier)
-            for v in view.variables]
+    return [
+        groups.Group(
+            f"rows of {name} ({v.name.split(':')[0]})",
+            [groups.whole(v, 0)],
+            multiplier=multiplier,
+        )
+        for v in view.variables
+    ]
 
 
-def column_group(name: str, view: View, multiplier: float = 1.0
-                 ) -> groups.Group:
+def column_group(
+    name: str, view: View, multiplier: float = 1.0
+) -> groups.Group:
     """Every column of a TF1 matrix a group; it may span our variables."""
-    return groups.Group(f"columns of {name}",
-                        [groups.whole(v, 1) for v in view.variables],
-                        multiplier=multiplier)
+    return groups.Group(
+        f"columns of {name}",
+        [groups.whole(v, 1) for v in view.variables],
+        multiplier=multiplier,
+    )
 
 
-def block_grid(name: str, view: View, height: int, width: int,
-               multiplier: float = 1.0) -> groups.JoinedGrid:
+def block_grid(
+    name: str, view: View, height: int, width: int, multiplier: float = 1.0
+) -> groups.JoinedGrid:
     """A TF1 matrix cut into blocks; the last of an axis may be smaller."""
-    ids = {v.ref(): [np.zeros(n, np.int32) for n in v.shape]
-           for v in view.variables}
+    ids = {
+        v.ref(): [np.zeros(n, np.int32) for n in v.shape]
+        for v in view.variables
+    }
     sizes = [min(n, size) for n, size in zip(view.shape, (height, width))]
     for p in view.pieces:
-        for blocks, ours, theirs, size in zip(ids[p.variable.ref()], p.ours,
-                                              p.theirs, sizes):
+        for blocks, ours, theirs, size in zip(
+            ids[p.variable.ref()], p.ours, p.theirs, sizes
+        ):
             blocks[ours] = np.arange(theirs.start, theirs.stop) // size
-    return groups.JoinedGrid(f"blocks of {name}", [
-        (v, *ids[v.ref()]) for v in view.variables], multiplier)
+    return groups.JoinedGrid(
+        f"blocks of {name}",
+        [(v, *ids[v.ref()]) for v in view.variables],
+        multiplier,
+    )
 
 
-def highway_views(cell) -> Dict[str, View]:
+def highway_views(cell) -> dict[str, View]:
     """`{h,t}_<d>/Linear/{Matrix,Bias}` of an `RHNCell`.
 
     The first micro-step's matrix has rows [input; state], the others' have
@@ -196,15 +236,22 @@ def highway_views(cell) -> Dict[str, View]:
     columns = slice(0, n)
     for d in range(cell.depth):
         for gate, kernel, matrix, bias in (
-                ("h", cell.kernel_h, cell.recurrent_h[d], cell.bias_h[d]),
-                ("t", cell.kernel_t, cell.recurrent_t[d], cell.bias_t[d])):
+            ("h", cell.kernel_h, cell.recurrent_h[d], cell.bias_h[d]),
+            ("t", cell.kernel_t, cell.recurrent_t[d], cell.bias_t[d]),
+        ):
             top = inputs if d == 0 else 0
-            pieces = [Piece(matrix, (slice(0, n), columns),
-                            (slice(top, top + n), columns))]
+            pieces = [
+                Piece(
+                    matrix,
+                    (slice(0, n), columns),
+                    (slice(top, top + n), columns),
+                )
+            ]
             if d == 0:
                 rows = slice(0, inputs)
-                pieces.insert(0, Piece(kernel, (rows, columns),
-                                       (rows, columns)))
+                pieces.insert(
+                    0, Piece(kernel, (rows, columns), (rows, columns))
+                )
             views[f"{gate}_{d}/Linear/Matrix"] = View([top + n, n], pieces)
             views[f"{gate}_{d}/Linear/Bias"] = plain(bias)
     return views
@@ -216,14 +263,16 @@ def canonical(name: str) -> str:
     TensorFlow 1.0 and 1.1 wrote `weights` and `biases`, later ones `kernel`
     and `bias`; both are read.
     """
-    for old, new in (("cell/weights", "cell/kernel"),
-                     ("cell/biases", "cell/bias")):
+    for old, new in (
+        ("cell/weights", "cell/kernel"),
+        ("cell/biases", "cell/bias"),
+    ):
         if name.endswith(old):
-            return name[:-len(old)] + new
+            return name[: -len(old)] + new
     return name
 
 
-def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
+def read_checkpoint(path: str) -> dict[str, np.ndarray]:
     """All arrays of a TF1 checkpoint, by canonical name.
 
     Args:
@@ -237,14 +286,18 @@ def read_checkpoint(path: str) -> Dict[str, np.ndarray]:
         raise errors.UserError(
             f"no checkpoint at {path}: expected a folder with a 'checkpoint' "
             "file, or a prefix such as .../model.ckpt-13 beside its .index "
-            "and .data files")
+            "and .data files"
+        )
     try:
         reader = tf.train.load_checkpoint(prefix)
-        return {canonical(name): reader.get_tensor(name)
-                for name in reader.get_variable_to_shape_map()}
+        return {
+            canonical(name): reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+        }
     except READ_ERRORS as error:
         raise errors.UserError(
-            f"checkpoint {prefix} is damaged: {reason(error)}") from None
+            f"checkpoint {prefix} is damaged: {reason(error)}"
+        ) from None
 
 
 def reason(error: Exception) -> str:
@@ -252,8 +305,9 @@ def reason(error: Exception) -> str:
     return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", errors.reason(error))
 
 
-def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
-           source: str) -> None:
+def assign(
+    views: Mapping[str, View], arrays: Mapping[str, np.ndarray], source: str
+) -> None:
     """Writes named TF1 arrays into a model; all of them or none.
 
     Args:
@@ -268,25 +322,31 @@ def assign(views: Mapping[str, View], arrays: Mapping[str, np.ndarray],
     """
     kinds = {_NUMBER.sub("#", name) for name in views}
     for name in arrays:
-        if name not in views and (_NUMBER.sub("#", name) in kinds
-                                  # A tied model would do without.
-                                  or name.endswith("/softmax_w")):
+        if name not in views and (
+            _NUMBER.sub("#", name) in kinds
+            # A tied model would do without.
+            or name.endswith("/softmax_w")
+        ):
             raise errors.UserError(
                 f"{source} has '{name}', more than the model: give the flags "
-                "of its sizes (and of --tied) that it was trained with")
+                "of its sizes (and of --tied) that it was trained with"
+            )
     for name, view in views.items():
         if name not in arrays:
             raise errors.UserError(
                 f"{source} has no variable '{name}'; it has: "
-                + ", ".join(sorted(arrays)[:8]))
+                + ", ".join(sorted(arrays)[:8])
+            )
         if tuple(arrays[name].shape) != view.shape:
             raise errors.UserError(
                 f"'{name}' in {source} has shape "
                 f"{tuple(arrays[name].shape)}, but the model needs "
                 f"{view.shape}: give the flags of its sizes and the data "
-                "that it was trained with")
-    numbers = {name: _float32(arrays[name], f"'{name}' in {source}")
-               for name in views}
+                "that it was trained with"
+            )
+    numbers = {
+        name: _float32(arrays[name], f"'{name}' in {source}") for name in views
+    }
     for name, view in views.items():
         view.assign(numbers[name])
 
@@ -295,13 +355,15 @@ def _float32(array: np.ndarray, what: str) -> np.ndarray:
     array = np.asarray(array)
     if not np.can_cast(array.dtype, np.float32, "same_kind"):
         raise errors.UserError(
-            f"{what} is of type {array.dtype}; weights are real numbers")
+            f"{what} is of type {array.dtype}; weights are real numbers"
+        )
     with np.errstate(over="ignore"):
         array = np.asarray(array, np.float32)
     if not np.isfinite(array).all():
         raise errors.UserError(
             f"{what} holds NaN or infinite numbers; restore weights from "
-            "before training broke")
+            "before training broke"
+        )
     return array
 
 
@@ -317,10 +379,12 @@ def _prefix(path: str):
         except READ_ERRORS as error:
             raise errors.UserError(
                 f"checkpoint state {state} is damaged: {reason(error)}; give "
-                "the prefix, such as .../model.ckpt-13") from None
+                "the prefix, such as .../model.ckpt-13"
+            ) from None
         if latest is None and known:
             latest = os.path.join(
-                path, os.path.basename(known.model_checkpoint_path))
+                path, os.path.basename(known.model_checkpoint_path)
+            )
         if latest and os.path.exists(latest + ".index"):
             return latest
     return None

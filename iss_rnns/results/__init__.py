@@ -8,7 +8,7 @@ therefore never prints without its mark, and `LEGEND` says what marks mean.
 import dataclasses
 import json
 import pathlib
-from typing import Any, Dict, List
+from typing import Any
 
 MARKS = {
     "V": "verified in the full text or the authors' code",
@@ -41,7 +41,8 @@ class Figure:
         if self.mark not in MARKS:
             raise ValueError(
                 f"Figure {self.value} has the mark {self.mark!r}, expected "
-                f"one of {', '.join(MARKS)}.")
+                f"one of {', '.join(MARKS)}."
+            )
 
     def __format__(self, spec: str) -> str:
         return f"{format(self.value, spec)} ({self.mark})"
@@ -59,24 +60,25 @@ def _figure(cell: Any) -> Any:
     return Figure(value, cell["mark"], cell.get("note", ""))
 
 
-def tables() -> List[str]:
+def tables() -> list[str]:
     """Names of the stored tables, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
 
 
-def _load(table: str) -> Dict[str, Any]:
+def _load(table: str) -> dict[str, Any]:
     if table not in tables():
         raise ValueError(
-            f"No stored table {table!r}; there are {', '.join(tables())}.")
+            f"No stored table {table!r}; there are {', '.join(tables())}."
+        )
     return json.loads((_FOLDER / f"{table}.json").read_text("utf-8"))
 
 
-def describe(table: str) -> Dict[str, str]:
+def describe(table: str) -> dict[str, str]:
     """Title and source of a table, and its setting where one is known."""
     return {k: v for k, v in _load(table).items() if k != "rows"}
 
 
-def paper_rows(table: str) -> List[Dict[str, Any]]:
+def paper_rows(table: str) -> list[dict[str, Any]]:
     """Rows of a published table.
 
     Args:
@@ -89,11 +91,13 @@ def paper_rows(table: str) -> List[Dict[str, Any]]:
     Raises:
         ValueError: for an unknown table; the message lists them.
     """
-    return [{key: _figure(cell) for key, cell in row.items()}
-            for row in _load(table)["rows"]]
+    return [
+        {key: _figure(cell) for key, cell in row.items()}
+        for row in _load(table)["rows"]
+    ]
 
 
-def paper_row(table: str, **label: str) -> Dict[str, Any]:
+def paper_row(table: str, **label: str) -> dict[str, Any]:
     """The first row whose labels fit, e.g. `method="baseline"`.
 
     Raises:

@@ -11,15 +11,32 @@ try:
 except ImportError as error:
     raise errors.UserError(
         "sparse inference needs numba, which is not installed; install it "
-        "with: pip install 'iss-rnns[sparse]'") from error
+        "with: pip install 'iss-rnns[sparse]'"
+    ) from error
 
 # pylint: disable=wrong-import-position
 from iss_rnns.sparse.language_model import PackedLanguageModel
-from iss_rnns.sparse.layers import PackedGRU, PackedReLURNN, PackedRHN
-from iss_rnns.sparse.layers import PackedSimpleRNN, pack_layer
-from iss_rnns.sparse.lstm import PackedLSTM, pack_lstm
-from iss_rnns.sparse.matrix import PackedMatrix, load, pack
+from iss_rnns.sparse.layers import pack_layer
+from iss_rnns.sparse.layers import PackedGRU
+from iss_rnns.sparse.layers import PackedReLURNN
+from iss_rnns.sparse.layers import PackedRHN
+from iss_rnns.sparse.layers import PackedSimpleRNN
+from iss_rnns.sparse.lstm import pack_lstm
+from iss_rnns.sparse.lstm import PackedLSTM
+from iss_rnns.sparse.matrix import load
+from iss_rnns.sparse.matrix import pack
+from iss_rnns.sparse.matrix import PackedMatrix
 
-__all__ = ["PackedGRU", "PackedLSTM", "PackedLanguageModel", "PackedMatrix",
-           "PackedRHN", "PackedReLURNN", "PackedSimpleRNN", "load", "pack",
-           "pack_layer", "pack_lstm"]
+__all__ = [
+    "PackedGRU",
+    "PackedLSTM",
+    "PackedLanguageModel",
+    "PackedMatrix",
+    "PackedRHN",
+    "PackedReLURNN",
+    "PackedSimpleRNN",
+    "load",
+    "pack",
+    "pack_layer",
+    "pack_lstm",
+]

@@ -1,5 +1,6 @@
 """Other ways to multiply, and the one measurement that picks among them."""
 
+from collections.abc import Sequence
 import ctypes
 import glob
 import importlib
@@ -7,11 +8,11 @@ import os
 import pathlib
 import sys
 import time
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Optional
 
 import numpy as np
 
-Name = Tuple[str, int]  # product, threads
+Name = tuple[str, int]  # product, threads
 
 ROUNDS = 5
 # Another way must beat the packed one by this much: closer than that is noise.
@@ -25,8 +26,9 @@ class Dense:
         self.matrix = matrix
         self.nbytes = matrix.nbytes
 
-    def multiply(self, x: np.ndarray, threads: int = 1,
-                 bias: Optional[np.ndarray] = None) -> np.ndarray:
+    def multiply(
+        self, x: np.ndarray, threads: int = 1, bias: Optional[np.ndarray] = None
+    ) -> np.ndarray:
         """See `panels.Panels.multiply`."""
         del threads
         y = x @ self.matrix
@@ -39,16 +41,21 @@ class MKL:
     def __init__(self, matrix: np.ndarray):
         sparse = importlib.import_module("scipy.sparse")
         self.rows = sparse.csr_matrix(matrix.T)
-        self.nbytes = (self.rows.data.nbytes + self.rows.indices.nbytes
-                       + self.rows.indptr.nbytes)
+        self.nbytes = (
+            self.rows.data.nbytes
+            + self.rows.indices.nbytes
+            + self.rows.indptr.nbytes
+        )
         self._library = load_mkl()
 
-    def multiply(self, x: np.ndarray, threads: int = 1,
-                 bias: Optional[np.ndarray] = None) -> np.ndarray:
+    def multiply(
+        self, x: np.ndarray, threads: int = 1, bias: Optional[np.ndarray] = None
+    ) -> np.ndarray:
         """See `panels.Panels.multiply`."""
         self._library.mkl_set_num_threads(threads)
         y = self._library.dot_product_mkl(
-            self.rows, np.ascontiguousarray(x.T)).T
+            self.rows, np.ascontiguousarray(x.T)
+        ).T
         return y if bias is None else y + bias
 
 
@@ -83,8 +90,9 @@ def set_numpy_threads(threads: int) -> Optional[int]:
     return None
 
 
-def measure(runs: Dict[Name, Callable], inputs: int,
-            batch_sizes: Sequence[int]) -> Dict[int, Dict[Name, float]]:
+def measure(
+    runs: dict[Name, Callable], inputs: int, batch_sizes: Sequence[int]
+) -> dict[int, dict[Name, float]]:
     """Times products of one matrix side by side.
 
     Args:
@@ -112,8 +120,7 @@ def measure(runs: Dict[Name, Callable], inputs: int,
     return seconds
 
 
-def fastest(seconds: Dict[Name, float], preferred: Name) -> Name:
+def fastest(seconds: dict[Name, float], preferred: Name) -> Name:
     """The fastest; `preferred` unless beaten by `MARGIN`."""
     best = min(seconds, key=seconds.get)
-    return (best if seconds[best] * MARGIN < seconds[preferred]
-            else preferred)
+    return best if seconds[best] * MARGIN < seconds[preferred] else preferred

@@ -1,14 +1,18 @@
 """Recurrent layers on packed matrices, for inference."""
 
-from typing import Callable, ClassVar, Dict, List, Mapping, Optional, Sequence
-from typing import Tuple
+from collections.abc import Mapping, Sequence
+from typing import (
+    Callable,
+    ClassVar,
+    Optional,
+)
 
 import numpy as np
 
 from iss_rnns import errors
 from iss_rnns.sparse import matrix
 
-State = Tuple[np.ndarray, ...]
+State = tuple[np.ndarray, ...]
 # `multiply(name, x [rows, in]) -> [rows, out]`, with the matrix of that name.
 Multiply = Callable[[str, np.ndarray], np.ndarray]
 
@@ -30,24 +34,31 @@ class PackedLayer:
       ValueError: matrices or biases of shapes that do not fit each other.
     """
 
-    kind: ClassVar[str]                 # in files
-    title: ClassVar[str]                # in messages
+    kind: ClassVar[str]  # in files
+    title: ClassVar[str]  # in messages
     num_states: ClassVar[int] = 1
 
-    def __init__(self, matrices: Mapping[str, matrix.PackedMatrix],
-                 biases: Mapping[str, np.ndarray]):
+    def __init__(
+        self,
+        matrices: Mapping[str, matrix.PackedMatrix],
+        biases: Mapping[str, np.ndarray],
+    ):
         self.matrices = dict(matrices)
-        self.biases = {name: np.asarray(bias, np.float32)
-                       for name, bias in biases.items()}
+        self.biases = {
+            name: np.asarray(bias, np.float32) for name, bias in biases.items()
+        }
         self.units = self.matrices[self.recurrent_name].shape[0]
         self.max_difference: Optional[float] = None
-        found = {name: tuple(part.shape) for name, part in
-                 (*self.matrices.items(), *self.biases.items())}
+        found = {
+            name: tuple(part.shape)
+            for name, part in (*self.matrices.items(), *self.biases.items())
+        }
         for name, shape in self.shapes().items():
             if found.get(name) != shape:
                 raise ValueError(
                     f"{name} of {self.title} with {self.units} units must be "
-                    f"{list(shape)}, got {list(found.get(name, ()))}.")
+                    f"{list(shape)}, got {list(found.get(name, ()))}."
+                )
 
     # What follows describes a kind of layer.
 
@@ -55,12 +66,12 @@ class PackedLayer:
     input_name: ClassVar[str] = "kernel"
 
     @classmethod
-    def names(cls, arrays: Sequence[str]) -> Tuple[List[str], List[str]]:
+    def names(cls, arrays: Sequence[str]) -> tuple[list[str], list[str]]:
         """Names of the matrices and of the biases, out of a file's arrays."""
         del arrays
         return ["kernel", "recurrent_kernel"], ["bias"]
 
-    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of all matrices and biases, for n units."""
         raise NotImplementedError
 
@@ -85,11 +96,17 @@ class PackedLayer:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(part.nbytes for part in
-                   (*self.matrices.values(), *self.biases.values()))
+        return sum(
+            part.nbytes
+            for part in (*self.matrices.values(), *self.biases.values())
+        )
 
-    def __call__(self, inputs: np.ndarray, state: Optional[State] = None,
-                 threads: Optional[int] = None) -> Tuple[np.ndarray, State]:
+    def __call__(
+        self,
+        inputs: np.ndarray,
+        state: Optional[State] = None,
+        threads: Optional[int] = None,
+    ) -> tuple[np.ndarray, State]:
         """Runs the layer over a sequence.
 
         Args:
@@ -104,8 +121,10 @@ class PackedLayer:
         if inputs.dtype != np.float32:
             raise TypeError(f"inputs must be float32, got {inputs.dtype}.")
         if inputs.ndim != 3 or inputs.shape[2] != self.inputs:
-            raise ValueError(f"inputs must be [batch, time, {self.inputs}], "
-                             f"got {list(inputs.shape)}.")
+            raise ValueError(
+                f"inputs must be [batch, time, {self.inputs}], "
+                f"got {list(inputs.shape)}."
+            )
         shape = (len(inputs), self.units)
         if state is None:
             state = [np.zeros(shape, np.float32)] * self.num_states
@@ -113,19 +132,33 @@ class PackedLayer:
         if [part.shape for part in state] != [shape] * self.num_states:
             raise ValueError(
                 f"state must be {self.num_states} of {list(shape)}, got "
-                f"{' and '.join(str(list(part.shape)) for part in state)}.")
+                f"{' and '.join(str(list(part.shape)) for part in state)}."
+            )
         inputs = np.ascontiguousarray(inputs.swapaxes(0, 1))
         outputs, state = self.run(inputs, state, threads)
         return np.ascontiguousarray(outputs.swapaxes(0, 1)), state
 
-    def run(self, inputs: np.ndarray, state: Sequence[np.ndarray],
-            threads: Optional[int]) -> Tuple[np.ndarray, State]:
+    def run(
+        self,
+        inputs: np.ndarray,
+        state: Sequence[np.ndarray],
+        threads: Optional[int],
+    ) -> tuple[np.ndarray, State]:
         """As `__call__`, time first, everything checked."""
-        return self.scan(inputs, state, lambda name, x: self.matrices[
-            name].matmul(np.ascontiguousarray(x), threads))
+        return self.scan(
+            inputs,
+            state,
+            lambda name, x: self.matrices[name].matmul(
+                np.ascontiguousarray(x), threads
+            ),
+        )
 
-    def scan(self, inputs: np.ndarray, state: Sequence[np.ndarray],
-             multiply: Multiply) -> Tuple[np.ndarray, State]:
+    def scan(
+        self,
+        inputs: np.ndarray,
+        state: Sequence[np.ndarray],
+        multiply: Multiply,
+    ) -> tuple[np.ndarray, State]:
         """As `run`, with any products."""
         time, batch, width = inputs.shape
         z = self.hoist(inputs.reshape(time * batch, width), multiply)
@@ -138,15 +171,21 @@ class PackedLayer:
 
     def report(self) -> str:
         """See `PackedMatrix.report`, of all matrices."""
-        return "\n".join(f"{name.replace('_', ' ')} {part.report()}"
-                         for name, part in self.matrices.items())
+        return "\n".join(
+            f"{name.replace('_', ' ')} {part.report()}"
+            for name, part in self.matrices.items()
+        )
 
     def save(self, path: str) -> None:
         """Writes the layer to one `.npz` file, atomically."""
         arrays = dict(self.biases)
         for name, part in self.matrices.items():
-            arrays.update({f"{name}.{key}": value for key, value in
-                           part.form.to_arrays().items()})
+            arrays.update(
+                {
+                    f"{name}.{key}": value
+                    for key, value in part.form.to_arrays().items()
+                }
+            )
         matrix.write_arrays(path, self.kind, arrays)
 
     @classmethod
@@ -158,24 +197,33 @@ class PackedLayer:
           ValueError: the arrays do not fit each other.
         """
         matrices, biases = cls.names(list(arrays))
-        parts = {name: matrix.PackedMatrix.from_arrays(
-            {key.partition(".")[2]: value for key, value in arrays.items()
-             if key.startswith(f"{name}.")}) for name in matrices}
+        parts = {
+            name: matrix.PackedMatrix.from_arrays(
+                {
+                    key.partition(".")[2]: value
+                    for key, value in arrays.items()
+                    if key.startswith(f"{name}.")
+                }
+            )
+            for name in matrices
+        }
         found = {}
         for name in biases:
             bias = arrays.get(name, np.zeros(0, np.float32))
             if bias.dtype != np.float32:
-                raise ValueError(
-                    f"the bias must be float32, got {bias.dtype}.")
+                raise ValueError(f"the bias must be float32, got {bias.dtype}.")
             if not np.isfinite(bias).all():
-                raise ValueError(
-                    f"{name} holds numbers that are not finite.")
+                raise ValueError(f"{name} holds numbers that are not finite.")
             found[name] = bias
         return cls(parts, found)
 
     @classmethod
-    def load(cls, path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
-             threads: int = 1) -> "PackedLayer":
+    def load(
+        cls,
+        path: str,
+        batch_sizes: Sequence[int] = (1, 4, 16, 64),
+        threads: int = 1,
+    ) -> "PackedLayer":
         """Reads `save`; see `iss_rnns.sparse.load`."""
         layer = matrix.read(path, {cls.kind: cls.from_arrays})
         layer.tune(batch_sizes, threads)
@@ -205,8 +253,11 @@ class PackedGRU(PackedLayer):
     def shapes(self):
         """See base class."""
         n = self.units
-        return {"kernel": (self.inputs, 3 * n),
-                "recurrent_kernel": (n, 3 * n), "bias": (2, 3 * n)}
+        return {
+            "kernel": (self.inputs, 3 * n),
+            "recurrent_kernel": (n, 3 * n),
+            "bias": (2, 3 * n),
+        }
 
     def hoist(self, inputs, multiply):
         """See base class."""
@@ -214,12 +265,12 @@ class PackedGRU(PackedLayer):
 
     def step(self, z, state, multiply):
         """See base class."""
-        h, = state
+        (h,) = state
         n = self.units
         product = multiply("recurrent_kernel", h) + self.biases["bias"][1]
         update = sigmoid(z[:, :n] + product[:, :n])
-        reset = sigmoid(z[:, n:2 * n] + product[:, n:2 * n])
-        candidate = np.tanh(z[:, 2 * n:] + reset * product[:, 2 * n:])
+        reset = sigmoid(z[:, n : 2 * n] + product[:, n : 2 * n])
+        candidate = np.tanh(z[:, 2 * n :] + reset * product[:, 2 * n :])
         return (candidate + update * (h - candidate),)
 
 
@@ -235,8 +286,11 @@ class PackedSimpleRNN(PackedLayer):
     def shapes(self):
         """See base class."""
         n = self.units
-        return {"kernel": (self.inputs, n), "recurrent_kernel": (n, n),
-                "bias": (n,)}
+        return {
+            "kernel": (self.inputs, n),
+            "recurrent_kernel": (n, n),
+            "bias": (n,),
+        }
 
     def step(self, z, state, multiply):
         """See base class."""
@@ -266,8 +320,10 @@ class PackedRHN(PackedLayer):
         """See base class."""
         depth = sum(name.startswith("bias_h_") for name in arrays)
         each = [f"{gate}_{d}" for d in range(max(depth, 1)) for gate in "ht"]
-        return (["kernel_h", "kernel_t", *(f"recurrent_{e}" for e in each)],
-                [f"bias_{e}" for e in each])
+        return (
+            ["kernel_h", "kernel_t", *(f"recurrent_{e}" for e in each)],
+            [f"bias_{e}" for e in each],
+        )
 
     @property
     def depth(self) -> int:
@@ -278,36 +334,50 @@ class PackedRHN(PackedLayer):
         """See base class."""
         n = self.units
         matrices, biases = self.names(list(self.biases))
-        return {**{name: (self.inputs if name.startswith("kernel") else n, n)
-                   for name in matrices}, **{name: (n,) for name in biases}}
+        return {
+            **{
+                name: (self.inputs if name.startswith("kernel") else n, n)
+                for name in matrices
+            },
+            **dict.fromkeys(biases, (n,)),
+        }
 
     def hoist(self, inputs, multiply):
         """See base class."""
-        return np.concatenate([multiply(f"kernel_{gate}", inputs)
-                               for gate in "ht"], axis=1)
+        return np.concatenate(
+            [multiply(f"kernel_{gate}", inputs) for gate in "ht"], axis=1
+        )
 
     def step(self, z, state, multiply):
         """See base class."""
-        s, = state
+        (s,) = state
         for d in range(self.depth):
-            h, t = (multiply(f"recurrent_{gate}_{d}", s)
-                    + self.biases[f"bias_{gate}_{d}"] for gate in "ht")
+            h, t = (
+                multiply(f"recurrent_{gate}_{d}", s)
+                + self.biases[f"bias_{gate}_{d}"]
+                for gate in "ht"
+            )
             if d == 0:
-                h, t = h + z[:, :self.units], t + z[:, self.units:]
+                h, t = h + z[:, : self.units], t + z[:, self.units :]
             s = (np.tanh(h) - s) * sigmoid(t) + s
         return (s,)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), which does not overflow."""
-    half = x.dtype.type(.5)
+    half = x.dtype.type(0.5)
     return half + half * np.tanh(half * x)
 
 
-def pack_layer(kind: type, matrices: Mapping[str, np.ndarray],
-               biases: Mapping[str, np.ndarray], block_shape="auto",
-               batch_sizes: Sequence[int] = (1, 4, 16, 64), threads: int = 1,
-               tolerance: float = 1e-5) -> PackedLayer:
+def pack_layer(
+    kind: type,
+    matrices: Mapping[str, np.ndarray],
+    biases: Mapping[str, np.ndarray],
+    block_shape="auto",
+    batch_sizes: Sequence[int] = (1, 4, 16, 64),
+    threads: int = 1,
+    tolerance: float = 1e-5,
+) -> PackedLayer:
     """Packs the weights of a trained layer, and proves it equal.
 
     Args:
@@ -326,22 +396,30 @@ def pack_layer(kind: type, matrices: Mapping[str, np.ndarray],
       UserError: see `pack`.
     """
     matrices = {name: np.asarray(each) for name, each in matrices.items()}
-    layer = kind({name: matrix.pack(each, block_shape, batch_sizes, threads,
-                                    tolerance)
-                  for name, each in matrices.items()}, biases)
+    layer = kind(
+        {
+            name: matrix.pack(
+                each, block_shape, batch_sizes, threads, tolerance
+            )
+            for name, each in matrices.items()
+        },
+        biases,
+    )
     rng = np.random.default_rng(2)
     inputs = rng.standard_normal((2, 3, layer.inputs), np.float32)
-    exact = {name: each.astype(np.float64)
-             for name, each in matrices.items()}
+    exact = {name: each.astype(np.float64) for name, each in matrices.items()}
     expected, _ = layer.scan(
         inputs.astype(np.float64).swapaxes(0, 1),
         [np.zeros((2, layer.units))] * layer.num_states,
-        lambda name, x: x @ exact[name])
+        lambda name, x: x @ exact[name],
+    )
     layer.max_difference = float(
         np.abs(layer(inputs)[0].swapaxes(0, 1) - expected).max()
-        / max(1., np.abs(expected).max()))
+        / max(1.0, np.abs(expected).max())
+    )
     if not layer.max_difference <= tolerance:
         raise errors.UserError(
             f"{layer.title}, packed, differs from the dense one by "
-            f"{layer.max_difference:.2g}; allowed are {tolerance:.2g}")
+            f"{layer.max_difference:.2g}; allowed are {tolerance:.2g}"
+        )
     return layer

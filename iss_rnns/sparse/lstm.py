@@ -1,10 +1,14 @@
 """A whole LSTM layer on packed matrices, all time steps compiled."""
 
-from typing import Sequence, Union
+from collections.abc import Sequence
+from typing import Union
 
 import numpy as np
 
-from iss_rnns.sparse import kernels, layers, matrix, panels
+from iss_rnns.sparse import kernels
+from iss_rnns.sparse import layers
+from iss_rnns.sparse import matrix
+from iss_rnns.sparse import panels
 
 
 class PackedLSTM(layers.PackedLayer):
@@ -25,8 +29,11 @@ class PackedLSTM(layers.PackedLayer):
     def shapes(self):
         """See base class."""
         n = self.units
-        return {"recurrent_kernel": (n, 4 * n),
-                "kernel": (self.inputs, 4 * n), "bias": (4 * n,)}
+        return {
+            "recurrent_kernel": (n, 4 * n),
+            "kernel": (self.inputs, 4 * n),
+            "bias": (4 * n,),
+        }
 
     @property
     def kernel(self) -> matrix.PackedMatrix:
@@ -49,8 +56,11 @@ class PackedLSTM(layers.PackedLayer):
     def run(self, inputs, state, threads):
         """See base class."""
         form, _ = self.recurrent_kernel.product(inputs.shape[1], threads)
-        run = (self._run_panels if isinstance(form, panels.Panels)
-               else self._run_steps)
+        run = (
+            self._run_panels
+            if isinstance(form, panels.Panels)
+            else self._run_steps
+        )
         outputs, h, c = run(inputs, *state, threads)
         return outputs, (h, c)
 
@@ -68,7 +78,8 @@ class PackedLSTM(layers.PackedLayer):
         h, c = (panels.to_lanes(a, lanes, tiles) for a in (h, c))
         outputs = np.empty((len(z), *h.shape), np.float32)
         kernels.lstm(form.width, lanes, count > 1)(
-            z, *form.operands(count, lanes), h, c, outputs)
+            z, *form.operands(count, lanes), h, c, outputs
+        )
         return (panels.from_lanes(a, lanes, batch) for a in (outputs, h, c))
 
     def _gates_in_lanes(self, inputs, form, lanes, tiles, threads):
@@ -78,11 +89,15 @@ class PackedLSTM(layers.PackedLayer):
         # In narrow panels, one batch row alone has no lanes; all its steps
         # together do.
         if getattr(input_form, "width", None) == form.width and (
-                lanes > 1 or form.width >= 8):
+            lanes > 1 or form.width >= 8
+        ):
             x = panels.to_lanes(inputs, lanes, tiles)
             z = input_form.multiply_tiles(
-                x.reshape(time * tiles, x.shape[2]), lanes, count,
-                self.biases["bias"])
+                x.reshape(time * tiles, x.shape[2]),
+                lanes,
+                count,
+                self.biases["bias"],
+            )
             return z.reshape(time, tiles, z.shape[1])
         gates = self._input_gates(inputs, threads)
         padding = form.padded_out - gates.shape[2]
@@ -100,11 +115,16 @@ class PackedLSTM(layers.PackedLayer):
         return outputs, h, c
 
 
-def pack_lstm(kernel: np.ndarray, recurrent_kernel: np.ndarray,
-              bias: np.ndarray, forget_bias: float = 0.,
-              block_shape: Union[panels.BlockShape, str, None] = "auto",
-              batch_sizes: Sequence[int] = (1, 4, 16, 64), threads: int = 1,
-              tolerance: float = 1e-5) -> PackedLSTM:
+def pack_lstm(
+    kernel: np.ndarray,
+    recurrent_kernel: np.ndarray,
+    bias: np.ndarray,
+    forget_bias: float = 0.0,
+    block_shape: Union[panels.BlockShape, str, None] = "auto",
+    batch_sizes: Sequence[int] = (1, 4, 16, 64),
+    threads: int = 1,
+    tolerance: float = 1e-5,
+) -> PackedLSTM:
     """Packs the weights of a trained LSTM layer, and proves it equal.
 
     Args:
@@ -123,7 +143,13 @@ def pack_lstm(kernel: np.ndarray, recurrent_kernel: np.ndarray,
     """
     bias = np.array(bias, np.float32)
     units = len(recurrent_kernel)
-    bias[units:2 * units] += forget_bias
+    bias[units : 2 * units] += forget_bias
     return layers.pack_layer(
-        PackedLSTM, {"kernel": kernel, "recurrent_kernel": recurrent_kernel},
-        {"bias": bias}, block_shape, batch_sizes, threads, tolerance)
+        PackedLSTM,
+        {"kernel": kernel, "recurrent_kernel": recurrent_kernel},
+        {"bias": bias},
+        block_shape,
+        batch_sizes,
+        threads,
+        tolerance,
+    )

@@ -1,14 +1,17 @@
 """A matrix packed for fast products, with its proof and its file."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
-from typing import Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 
 from iss_rnns import array_files
 from iss_rnns import errors
-from iss_rnns.sparse import backends, kernels, panels
+from iss_rnns.sparse import backends
+from iss_rnns.sparse import kernels
+from iss_rnns.sparse import panels
 
 FORMAT = "iss_rnns.sparse/1"
 PACKED, DENSE_PANELS, DENSE, MKL = "packed", "dense panels", "dense", "mkl"
@@ -23,9 +26,10 @@ class Choice:
       threads: CPU threads; fewer than offered where more do not pay.
       seconds: of one product, for each name and number of threads tried.
     """
+
     name: str
     threads: int
-    seconds: Dict[Tuple[str, int], float]
+    seconds: dict[tuple[str, int], float]
 
 
 class PackedMatrix:
@@ -42,7 +46,7 @@ class PackedMatrix:
 
     def __init__(self, form: panels.Panels):
         self.form = form
-        self.choices: Dict[int, Choice] = {}
+        self.choices: dict[int, Choice] = {}
         self.max_difference: Optional[float] = None
         self._products = {PACKED: form}
 
@@ -56,11 +60,13 @@ class PackedMatrix:
         return cls(panels.Panels.from_arrays(arrays))
 
     def __repr__(self):
-        return (f"PackedMatrix(shape={self.shape}, width={self.form.width}, "
-                f"nbytes={self.nbytes})")
+        return (
+            f"PackedMatrix(shape={self.shape}, width={self.form.width}, "
+            f"nbytes={self.nbytes})"
+        )
 
     @property
-    def shape(self) -> Tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """(in, out)."""
         return self.form.shape
 
@@ -73,9 +79,13 @@ class PackedMatrix:
         """The matrix `[in, out]`."""
         return self.form.to_dense()
 
-    def matmul(self, x: np.ndarray, threads: Optional[int] = None,
-               bias: Optional[np.ndarray] = None,
-               backend: Optional[str] = None) -> np.ndarray:
+    def matmul(
+        self,
+        x: np.ndarray,
+        threads: Optional[int] = None,
+        bias: Optional[np.ndarray] = None,
+        backend: Optional[str] = None,
+    ) -> np.ndarray:
         """x @ matrix (+ bias).
 
         Args:
@@ -91,11 +101,13 @@ class PackedMatrix:
         """
         x = _checked(x, "x")
         if x.shape[1] != self.shape[0]:
-            raise ValueError(f"x must be [batch, {self.shape[0]}], got "
-                             f"{list(x.shape)}.")
+            raise ValueError(
+                f"x must be [batch, {self.shape[0]}], got {list(x.shape)}."
+            )
         if bias is not None and np.shape(bias) != self.shape[1:]:
-            raise ValueError(f"bias must be [{self.shape[1]}], got "
-                             f"{list(np.shape(bias))}.")
+            raise ValueError(
+                f"bias must be [{self.shape[1]}], got {list(np.shape(bias))}."
+            )
         product, threads = self.product(len(x), threads, backend)
         return product.multiply(x, threads, bias)
 
@@ -112,15 +124,21 @@ class PackedMatrix:
         below = [b for b in self.choices if b <= batch]
         return self.choices[max(below) if below else min(self.choices)]
 
-    def product(self, batch: int, threads: Optional[int] = None,
-                backend: Optional[str] = None) -> Tuple[object, int]:
+    def product(
+        self,
+        batch: int,
+        threads: Optional[int] = None,
+        backend: Optional[str] = None,
+    ) -> tuple[object, int]:
         """(product, threads) used by `matmul`."""
         choice = self.choice(batch)
         backend = choice.name if backend is None else backend
         threads = choice.threads if threads is None else threads
         if backend not in self._products:
-            raise ValueError(f"backend must be one of "
-                             f"{sorted(self._products)}, got '{backend}'.")
+            raise ValueError(
+                f"backend must be one of "
+                f"{sorted(self._products)}, got '{backend}'."
+            )
         if threads < 1:
             raise ValueError(f"threads must be positive, got {threads}.")
         return self._products[backend], threads
@@ -138,33 +156,42 @@ class PackedMatrix:
         candidates = {PACKED: self.form, DENSE: backends.Dense(matrix)}
         if self.form.indices.size * self.form.width < matrix.size:
             candidates[DENSE_PANELS] = panels.Panels.from_dense(
-                matrix, kernels.WIDTHS[0], keep_all=True)
+                matrix, kernels.WIDTHS[0], keep_all=True
+            )
         if self.form.width == 1 and backends.load_mkl() is not None:
             candidates[MKL] = backends.MKL(matrix)
-        runs = {(name, count): functools.partial(product.multiply,
-                                                 threads=count)
-                for name, product in candidates.items()
-                for count in sorted({1, threads}, reverse=True)
-                if name != DENSE or count == threads}
+        runs = {
+            (name, count): functools.partial(product.multiply, threads=count)
+            for name, product in candidates.items()
+            for count in sorted({1, threads}, reverse=True)
+            if name != DENSE or count == threads
+        }
         measured = backends.measure(runs, self.shape[0], batch_sizes)
         self.choices = {
-            batch: Choice(*backends.fastest(seconds, (PACKED, threads)),
-                          seconds)
-            for batch, seconds in measured.items()}
+            batch: Choice(
+                *backends.fastest(seconds, (PACKED, threads)), seconds
+            )
+            for batch, seconds in measured.items()
+        }
         used = {PACKED, *(c.name for c in self.choices.values())}
         self._products = {name: candidates[name] for name in used}
 
     def report(self) -> str:
         """Lines that say what is stored, and what was chosen why."""
         dense = int(np.prod(self.shape)) * 4
-        lines = [f"{self.shape[0]}x{self.shape[1]}: panels of "
-                 f"{self.form.width}, {self.form.nbytes:,} bytes packed, "
-                 f"{dense:,} dense ({dense / self.form.nbytes:.1f}x)"]
+        lines = [
+            f"{self.shape[0]}x{self.shape[1]}: panels of "
+            f"{self.form.width}, {self.form.nbytes:,} bytes packed, "
+            f"{dense:,} dense ({dense / self.form.nbytes:.1f}x)"
+        ]
         for batch, choice in sorted(self.choices.items()):
-            times = ", ".join(f"{name} x{threads} {1e3 * s:.3f} ms" for
-                              (name, threads), s in choice.seconds.items())
-            lines.append(f"  batch {batch}: {choice.name} x{choice.threads} "
-                         f"({times})")
+            times = ", ".join(
+                f"{name} x{threads} {1e3 * s:.3f} ms"
+                for (name, threads), s in choice.seconds.items()
+            )
+            lines.append(
+                f"  batch {batch}: {choice.name} x{choice.threads} ({times})"
+            )
         return "\n".join(lines)
 
     def prove(self, matrix: np.ndarray, tolerance: float) -> None:
@@ -177,9 +204,10 @@ class PackedMatrix:
         if not np.array_equal(self.to_dense(), matrix):
             raise errors.UserError(
                 f"the packed {self.shape[0]}x{self.shape[1]} matrix does not "
-                f"unpack to the same weights")
+                f"unpack to the same weights"
+            )
         rng = np.random.default_rng(1)
-        self.max_difference = 0.
+        self.max_difference = 0.0
         for name in self._products:
             for batch in (1, 3):
                 x = rng.standard_normal((batch, self.shape[0]), np.float32)
@@ -187,15 +215,18 @@ class PackedMatrix:
 
     def _compare(self, matrix, x, name, tolerance):
         expected = x.astype(np.float64) @ matrix.astype(np.float64)
-        scale = np.abs(expected).max(initial=0.) or 1.
-        difference = np.abs(self.matmul(x, backend=name) - expected).max(
-            initial=0.) / scale
+        scale = np.abs(expected).max(initial=0.0) or 1.0
+        difference = (
+            np.abs(self.matmul(x, backend=name) - expected).max(initial=0.0)
+            / scale
+        )
         if not difference <= tolerance:
             raise errors.UserError(
                 f"the product '{name}' of the packed {self.shape[0]}x"
                 f"{self.shape[1]} matrix differs from the dense one by "
                 f"{difference:.2g} of the largest output; allowed are "
-                f"{tolerance:.2g}")
+                f"{tolerance:.2g}"
+            )
         self.max_difference = max(self.max_difference, float(difference))
 
     def save(self, path: str) -> None:
@@ -203,10 +234,13 @@ class PackedMatrix:
         write_arrays(path, "matrix", self.form.to_arrays())
 
 
-def pack(matrix: np.ndarray,
-         block_shape: Union[panels.BlockShape, str, None] = "auto",
-         batch_sizes: Sequence[int] = (1, 4, 16, 64), threads: int = 1,
-         tolerance: float = 1e-5) -> PackedMatrix:
+def pack(
+    matrix: np.ndarray,
+    block_shape: Union[panels.BlockShape, str, None] = "auto",
+    batch_sizes: Sequence[int] = (1, 4, 16, 64),
+    threads: int = 1,
+    tolerance: float = 1e-5,
+) -> PackedMatrix:
     """Packs a matrix with zeros for fast products, and proves it equal.
 
     Example:
@@ -234,9 +268,13 @@ def pack(matrix: np.ndarray,
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise errors.UserError(
             f"cannot pack a matrix with {matrix[row, column]} at row {row}, "
-            f"column {column}; all weights must be finite")
-    width = (panels.best_width(matrix) if block_shape == "auto" else
-             panels.width_of_blocks(_checked_block(block_shape, matrix)))
+            f"column {column}; all weights must be finite"
+        )
+    width = (
+        panels.best_width(matrix)
+        if block_shape == "auto"
+        else panels.width_of_blocks(_checked_block(block_shape, matrix))
+    )
     packed = PackedMatrix(panels.Panels.from_dense(matrix, width))
     if len(batch_sizes):
         packed.tune(batch_sizes, threads)
@@ -244,8 +282,9 @@ def pack(matrix: np.ndarray,
     return packed
 
 
-def load(path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
-         threads: int = 1) -> PackedMatrix:
+def load(
+    path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64), threads: int = 1
+) -> PackedMatrix:
     """Reads `PackedMatrix.save`; measures again, machines differ.
 
     Args:
@@ -262,13 +301,14 @@ def load(path: str, batch_sizes: Sequence[int] = (1, 4, 16, 64),
     return packed
 
 
-def write_arrays(path: str, kind: str, arrays: Dict[str, np.ndarray]) -> None:
+def write_arrays(path: str, kind: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a packed matrix or layer: `read` knows it by its kind.
 
     Compressed: panels wide enough to run fast hold zeros too.
     """
-    array_files.write(path, {"format": np.array(FORMAT),
-                             "kind": np.array(kind), **arrays})
+    array_files.write(
+        path, {"format": np.array(FORMAT), "kind": np.array(kind), **arrays}
+    )
 
 
 def read(path: str, makers: Mapping[str, Callable]):
@@ -285,7 +325,8 @@ def read(path: str, makers: Mapping[str, Callable]):
     found, kind = str(arrays.pop("format", "")), str(arrays.pop("kind", ""))
     if found != FORMAT or kind not in makers:
         raise errors.UserError(
-            f"{path} is not a packed {' or '.join(makers)} ({FORMAT})")
+            f"{path} is not a packed {' or '.join(makers)} ({FORMAT})"
+        )
     try:
         return makers[kind](arrays)
     except (errors.UserError, ValueError) as error:
@@ -295,11 +336,14 @@ def read(path: str, makers: Mapping[str, Callable]):
 def _checked(array, name: str) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype != np.float32:
-        raise TypeError(f"{name} must be float32, got {array.dtype}; convert "
-                        f"it with {name}.astype(np.float32).")
+        raise TypeError(
+            f"{name} must be float32, got {array.dtype}; convert "
+            f"it with {name}.astype(np.float32)."
+        )
     if array.ndim != 2:
-        raise ValueError(f"{name} must have two axes, got shape "
-                         f"{list(array.shape)}.")
+        raise ValueError(
+            f"{name} must have two axes, got shape {list(array.shape)}."
+        )
     return array
 
 
@@ -311,9 +355,11 @@ def _checked_block(block_shape, matrix) -> panels.BlockShape:
     except (TypeError, ValueError) as error:
         raise errors.UserError(
             f"block_shape must be (height, width), 'auto' or None, got "
-            f"{block_shape!r}") from error
+            f"{block_shape!r}"
+        ) from error
     if not (1 <= height <= matrix.shape[0] and 1 <= width <= matrix.shape[1]):
         raise errors.UserError(
             f"blocks of {height}x{width} do not fit a matrix of "
-            f"{matrix.shape[0]}x{matrix.shape[1]}")
+            f"{matrix.shape[0]}x{matrix.shape[1]}"
+        )
     return height, width

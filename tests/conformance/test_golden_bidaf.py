@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 
 import numpy as np
+import recorded
 import tensorflow as tf
 
 from bidaf import groups as groups_lib
@@ -20,12 +21,11 @@ from iss_rnns import shrink
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
-import recorded
 
 # Tolerances that the golden set's README states.
-EXACT = dict(rtol=0, atol=1e-6)
-COST = dict(rtol=1e-5)
-ADAM = dict(rtol=0, atol=2e-5)
+EXACT = {"rtol": 0, "atol": 1e-6}
+COST = {"rtol": 1e-5}
+ADAM = {"rtol": 0, "atol": 2e-5}
 THRESHOLD_MARGIN = 1e-6
 TINY_GRADIENT = 1e-5  # rounding errors are up to 1e-3 of it
 SUFFIX = "/ExponentialMovingAverage"
@@ -35,8 +35,14 @@ KINDS = {  # fixture -> an array that only files of this kind have
     "trajectory_file": "traj/loss",
     "coordinator_file": "before/",
 }
-OUTPUTS = {"start_logits": "logits", "end_logits": "logits2", "start": "yp",
-           "end": "yp2", "words": "wyp", "na_prob": "na_prob"}
+OUTPUTS = {
+    "start_logits": "logits",
+    "end_logits": "logits2",
+    "start": "yp",
+    "end": "yp2",
+    "words": "wyp",
+    "na_prob": "na_prob",
+}
 
 
 def pytest_generate_tests(metafunc):
@@ -50,13 +56,15 @@ def pytest_generate_tests(metafunc):
                     if any(name.startswith(key) for name in arrays.files):
                         paths.append(path)
             assert paths, f"no bidaf_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(argument, [Golden(p) for p in paths],
-                                 ids=[p.stem for p in paths])
+            metafunc.parametrize(
+                argument,
+                [Golden(p) for p in paths],
+                ids=[p.stem for p in paths],
+            )
     if "group_path" in metafunc.fixturenames:
         paths = sorted(folder.glob("bidaf_groups_*.json"))
         assert paths, f"no bidaf_groups_*.json in {folder}"
-        metafunc.parametrize("group_path", paths,
-                             ids=[p.stem for p in paths])
+        metafunc.parametrize("group_path", paths, ids=[p.stem for p in paths])
 
 
 class Golden(recorded.Recorded):
@@ -64,44 +72,73 @@ class Golden(recorded.Recorded):
 
     def under(self, prefix):
         """Weights below a prefix, by TF1 name."""
-        return {tf1.canonical(key[len(prefix) + 1:]): array
-                for key, array in self.arrays.items()
-                if key.startswith((f"{prefix}/emb/", f"{prefix}/highway/",
-                                   f"{prefix}/prepro/", f"{prefix}/main/"))}
+        return {
+            tf1.canonical(key[len(prefix) + 1 :]): array
+            for key, array in self.arrays.items()
+            if key.startswith(
+                (
+                    f"{prefix}/emb/",
+                    f"{prefix}/highway/",
+                    f"{prefix}/prepro/",
+                    f"{prefix}/main/",
+                )
+            )
+        }
 
     def snapshots(self):
         """Steps after which weights are recorded."""
-        return sorted({int(key.split("/")[1]) for key in self.arrays
-                       if key.startswith("weights/")})
+        return sorted(
+            {
+                int(key.split("/")[1])
+                for key in self.arrays
+                if key.startswith("weights/")
+            }
+        )
 
     def batches(self):
         """The recorded inputs, in turn."""
-        names = sorted({key.split("/")[0] for key in self.arrays
-                        if key.startswith("batch")})
-        return [{key.split("/")[1]: tf.constant(array)
-                 for key, array in self.arrays.items()
-                 if key.startswith(name + "/")} for name in names]
+        names = sorted(
+            {
+                key.split("/")[0]
+                for key in self.arrays
+                if key.startswith("batch")
+            }
+        )
+        return [
+            {
+                key.split("/")[1]: tf.constant(array)
+                for key, array in self.arrays.items()
+                if key.startswith(name + "/")
+            }
+            for name in names
+        ]
 
     def options(self):
         """What our trainer takes, from the file's hyper-parameters."""
         config = self.config
-        fields = {field.name: config[field.name]
-                  for field in dataclasses.fields(train_lib.Options)
-                  if field.name in config}
+        fields = {
+            field.name: config[field.name]
+            for field in dataclasses.fields(train_lib.Options)
+            if field.name in config
+        }
         if fields.get("group_config"):
             fields["group_config"] = group_json.load(
-                self.path.with_name(fields["group_config"]))
+                self.path.with_name(fields["group_config"])
+            )
         if config["finetuning_config"]:
             fields["finetuned"] = train_lib.load_finetuning(
-                self.path.with_name(config["finetuning_config"]))
+                self.path.with_name(config["finetuning_config"])
+            )
         return train_lib.Options(**fields)
 
     def net(self, prefix="init"):
         """Our net with recorded weights."""
-        names = [field.name
-                 for field in dataclasses.fields(model_lib.ModelConfig)]
-        net = model_lib.BiDAF(model_lib.ModelConfig(
-            **{name: self.config[name] for name in names}))
+        names = [
+            field.name for field in dataclasses.fields(model_lib.ModelConfig)
+        ]
+        net = model_lib.BiDAF(
+            model_lib.ModelConfig(**{name: self.config[name] for name in names})
+        )
         recorded = self.under(prefix)
         assert list(net.tf1_views()) == list(recorded)
         tf1.assign(net.tf1_views(), recorded, self.path.name)
@@ -125,8 +162,11 @@ def test_forward(forward_file):
         outputs = net(golden.batches()[0], vectors, training=training)
         place = "forward_train" if training else "forward_eval"
         for name, value in outputs.items():
-            key = (f"{place}/{OUTPUTS[name]}" if name in OUTPUTS
-                   else f"{place}/tensor/{name}")
+            key = (
+                f"{place}/{OUTPUTS[name]}"
+                if name in OUTPUTS
+                else f"{place}/tensor/{name}"
+            )
             if key in golden.arrays:
                 compare(value, golden[key], err_msg=key, **EXACT)
         assert f"{place}/logits" in golden.arrays
@@ -147,30 +187,43 @@ def test_costs_penalties_and_gradients(forward_file):
     assert set(ours) == set(theirs)
     for kind, values in ours.items():
         compare(values, theirs[kind], err_msg=kind, rtol=1e-5, atol=1e-9)
-    compare(result["cost"] + result["penalty"],
-            golden["forward_train/loss_total"], **COST)
+    compare(
+        result["cost"] + result["penalty"],
+        golden["forward_train/loss_total"],
+        **COST,
+    )
     check_gradients(golden, trainer, result, "grad_total")
     trainer.clean()
     result = trainer.gradients(golden.batches()[0])
-    compare(result["cost"] + result["penalty"],
-            golden["forward_after_threshold/loss_total"], **COST)
+    compare(
+        result["cost"] + result["penalty"],
+        golden["forward_after_threshold/loss_total"],
+        **COST,
+    )
     check_gradients(golden, trainer, result, "grad_total_after_threshold")
 
 
 def recorded_terms(golden):
     """The loss terms by kind; L2 by variable, others in order."""
     terms = {}
-    for name, value in zip(golden.config["loss_term_names"],
-                           golden["forward_train/loss_terms"]):
+    for name, value in zip(
+        golden.config["loss_term_names"], golden["forward_train/loss_terms"]
+    ):
         if "weight_decay" in name:
             found = name.split("weight_decay", 1)[1].split("/", 1)[1]
-            kind = "l2 " + tf1.canonical(found[:-len("/wd:0")])
-            terms[kind] = [terms.get(kind, [0.])[0] + value]
+            kind = "l2 " + tf1.canonical(found[: -len("/wd:0")])
+            terms[kind] = [terms.get(kind, [0.0])[0] + value]
         else:
-            kind = next(kind for part, kind in (
-                ("DimenGroupLasso", "mixed lasso"),
-                ("sparsity_regular", "l1"), ("/mul_", "structure"),
-                ("/Mean", "answer")) if part in name)
+            kind = next(
+                kind
+                for part, kind in (
+                    ("DimenGroupLasso", "mixed lasso"),
+                    ("sparsity_regular", "l1"),
+                    ("/mul_", "structure"),
+                    ("/Mean", "answer"),
+                )
+                if part in name
+            )
             terms.setdefault(kind, []).append(value)
     return terms
 
@@ -181,31 +234,42 @@ def our_terms(golden, trainer, result):
     terms = {"answer": result["costs"]}
     if options.wd:
         for name, count in penalties.l2_counts(net).items():
-            terms[f"l2 {name}"] = [count * regularizers.l2(
-                net.tf1_views()[name].variables, options.wd)]
+            terms[f"l2 {name}"] = [
+                count
+                * regularizers.l2(net.tf1_views()[name].variables, options.wd)
+            ]
     if options.structured_sparsity:
         lasso = penalties.mixed_lasso(net, options.coef_scaling)
         terms["mixed lasso"] = [
-            penalties.mixed_penalty({name: each}, options.row_col_wd,
-                                    options.l1wd)
-            for name, each in lasso.items()]
+            penalties.mixed_penalty(
+                {name: each}, options.row_col_wd, options.l1wd
+            )
+            for name, each in lasso.items()
+        ]
     else:
         views = penalties.sparse_views(net)
         terms["l1"] = [
-            sum(regularizers.l1(view.variables, options.l1wd)
-                for name, view in views.items() if name.startswith(scope))
-            for scope in ("prepro/", "main/")]
+            sum(
+                regularizers.l1(view.variables, options.l1wd)
+                for name, view in views.items()
+                if name.startswith(scope)
+            )
+            for scope in ("prepro/", "main/")
+        ]
     if options.group_config and options.structure_wd:
         terms["structure"] = [
             regularizers.group_lasso([group], options.structure_wd)
-            for group in train_lib.penalized_groups(net, options)]
+            for group in train_lib.penalized_groups(net, options)
+        ]
     return terms
 
 
 def check_gradients(golden, trainer, result, prefix):
     """Ours laid out in TF1's arrays against the recorded ones."""
-    values = {v.ref(): np.zeros(v.shape, np.float32)
-              for v in trainer.net.trainable_variables}
+    values = {
+        v.ref(): np.zeros(v.shape, np.float32)
+        for v in trainer.net.trainable_variables
+    }
     for v, g in zip(trainer.trained, result["gradients"]):
         if g is not None:
             values[v.ref()] = tf.convert_to_tensor(g).numpy()
@@ -215,24 +279,29 @@ def check_gradients(golden, trainer, result, prefix):
     for name, array in recorded.items():
         view = trainer.net.tf1_views()[name]
         if trained.issuperset(v.ref() for v in view.variables):
-            compare(view.gather(values), array, err_msg=name, rtol=1e-5,
-                    atol=2e-6)
+            compare(
+                view.gather(values), array, err_msg=name, rtol=1e-5, atol=2e-6
+            )
 
 
 def test_training(trajectory_file):
     """Losses, weights, averages and zeros, step by step."""
     golden, trainer = trajectory_file, trajectory_file.trainer()
     batches, losses = golden.batches(), golden["traj/loss"]
-    step = tf.function(trainer.train_step, autograph=False,
-                       reduce_retracing=True)
+    step = tf.function(
+        trainer.train_step, autograph=False, reduce_retracing=True
+    )
     bounces = np.any(golden.arrays.get("final_zero_groups", False))
     changes = Changes(trainer)
     for number, loss in enumerate(losses, 1):
         logs = step(batches[(number - 1) % len(batches)])
         changes.note()
         # The authors' L1 may be read before the zeroing.
-        compare(logs["cost"] + logs["regularization"], loss,
-                rtol=1e-4 if bounces else 2e-5)
+        compare(
+            logs["cost"] + logs["regularization"],
+            loss,
+            rtol=1e-4 if bounces else 2e-5,
+        )
         if number in golden.snapshots():
             check_weights(golden, trainer, number, bounces)
             check_averages(golden, trainer, number, changes.largest)
@@ -248,12 +317,14 @@ class Changes:
     def __init__(self, trainer):
         self.variables = trainer.net.trainable_variables
         self.before = [v.numpy() for v in self.variables]
-        self.largest = 0.
+        self.largest = 0.0
 
     def note(self):
         now = [v.numpy() for v in self.variables]
-        self.largest = max([self.largest] + [
-            np.abs(a - b).max() for a, b in zip(now, self.before)])
+        self.largest = max(
+            [self.largest]
+            + [np.abs(a - b).max() for a, b in zip(now, self.before)]
+        )
         self.before = now
 
 
@@ -261,10 +332,13 @@ def check_weights(golden, trainer, number, bounces):
     """Equal weights; with Adam, where the gradient is not tiny."""
     config = golden.config
     if config["optimizer"] == "adam":
-        velocities = dict(zip([
-            v.ref() for v in trainer.net.trainable_variables],
-            trainer.optimizer._velocities))
-        tiny = TINY_GRADIENT ** 2 * (1 - trainer.optimizer.beta_2 ** number)
+        velocities = dict(
+            zip(
+                [v.ref() for v in trainer.net.trainable_variables],
+                trainer.optimizer._velocities,
+            )
+        )
+        tiny = TINY_GRADIENT**2 * (1 - trainer.optimizer.beta_2**number)
     recorded = golden.under(f"weights/{number}")
     assert recorded
     for name, array in recorded.items():
@@ -274,40 +348,55 @@ def check_weights(golden, trainer, number, bounces):
             # Dead units bounce around zero by a step's length.
             limit = 2 * config["init_lr"] * config["structure_wd"]
             assert difference.max() <= limit, name
-            assert np.mean(difference <= 1e-5) > .97, name
+            assert np.mean(difference <= 1e-5) > 0.97, name
         elif config["optimizer"] == "adam":
             # Adam divides by the gradient: a tiny one may go either way.
             assert difference.max() <= 2 * number * config["init_lr"], name
             view = trainer.net.tf1_views()[name]
-            sound = view.gather({v.ref(): velocities[v.ref()].numpy()
-                                 for v in view.variables}) > tiny
+            sound = (
+                view.gather(
+                    {
+                        v.ref(): velocities[v.ref()].numpy()
+                        for v in view.variables
+                    }
+                )
+                > tiny
+            )
             # So may one that has just crossed the threshold.
-            few_beyond(difference[sound], ADAM["atol"],
-                       f"{name} after step {number}")
+            few_beyond(
+                difference[sound], ADAM["atol"], f"{name} after step {number}"
+            )
         else:
             compare(ours, array, err_msg=name, **EXACT)
 
 
 def check_averages(golden, trainer, number, largest_change):
     """As far as the authors' own order of averaging is fixed."""
-    tolerance = number * 1e-3 * (golden.config["zero_threshold"]
-                                 + largest_change)
+    tolerance = (
+        number * 1e-3 * (golden.config["zero_threshold"] + largest_change)
+    )
     recorded = golden.under(f"ema/{number}")
     assert recorded
-    values = {v.ref(): trainer.averages.of(v).numpy()
-              for v in trainer.net.trainable_variables}
+    values = {
+        v.ref(): trainer.averages.of(v).numpy()
+        for v in trainer.net.trainable_variables
+    }
     for name, array in recorded.items():
         view = trainer.net.tf1_views()[name]
-        few_beyond(np.abs(view.gather(values) - array), tolerance + 1e-7,
-                   f"average of {name} after step {number}")
+        few_beyond(
+            np.abs(view.gather(values) - array),
+            tolerance + 1e-7,
+            f"average of {name} after step {number}",
+        )
 
 
 def few_beyond(differences, tolerance, what):
     """At most one element, or 1 %, may be beyond the tolerance."""
     beyond = np.count_nonzero(differences > tolerance)
-    assert beyond <= max(1, .01 * differences.size), (
+    assert beyond <= max(1, 0.01 * differences.size), (
         f"{what}: {beyond} of {differences.size} differ by more than "
-        f"{tolerance:.2g}, up to {np.max(differences):.2g}")
+        f"{tolerance:.2g}, up to {np.max(differences):.2g}"
+    )
 
 
 def check_end(golden, trainer, bounces):
@@ -319,21 +408,32 @@ def check_end(golden, trainer, bounces):
             assert not np.any((ours != 0) & (np.abs(ours) < threshold)), name
         edge = np.abs(np.maximum(np.abs(ours), np.abs(array)) - threshold)
         differs = ((ours == 0) != (array == 0)) & (
-            edge > (2e-5 if golden.config["optimizer"] == "adam"
-                    else THRESHOLD_MARGIN))
-        assert np.mean(differs) < (.03 if bounces else .005), name
+            edge
+            > (
+                2e-5
+                if golden.config["optimizer"] == "adam"
+                else THRESHOLD_MARGIN
+            )
+        )
+        assert np.mean(differs) < (0.03 if bounces else 0.005), name
     outputs = net(golden.batches()[0], trainer.vectors)
     # Not the logits: the cost does not see a constant in all of them, so
     # their bias has no gradient and drifts with rounding errors.
     for name in ("words",) if golden.config["wy"] else ("start", "end"):
         if f"forward_end/{OUTPUTS[name]}" in golden.arrays:
-            compare(outputs[name], golden[f"forward_end/{OUTPUTS[name]}"],
-                    err_msg=name, rtol=0, atol=2e-3 if bounces else 1e-4)
+            compare(
+                outputs[name],
+                golden[f"forward_end/{OUTPUTS[name]}"],
+                err_msg=name,
+                rtol=0,
+                atol=2e-3 if bounces else 1e-4,
+            )
     if "final_zero_groups" in golden.arrays:
         groups = train_lib.penalized_groups(net, golden.options())
         np.testing.assert_array_equal(
             [~group.alive().numpy() for group in groups],
-            golden["final_zero_groups"])
+            golden["final_zero_groups"],
+        )
         check_shrinking(golden, net, groups)
 
 
@@ -341,9 +441,14 @@ def check_shrinking(golden, net, penalized):
     """What the training left dead can go without a change of the scores."""
     groups_lib.silence(net, groups_lib.dead_units(penalized))
     small, proof = shrink.shrink(
-        net, net.iss_groups(), golden.batches(),
-        run=lambda each, batch: [each(batch, golden["new_emb_mat"])[key]
-                                 for key in ("start", "end", "words")])
+        net,
+        net.iss_groups(),
+        golden.batches(),
+        run=lambda each, batch: [
+            each(batch, golden["new_emb_mat"])[key]
+            for key in ("start", "end", "words")
+        ],
+    )
     assert proof.max_difference < 1e-5
     alive = {g.name: int(g.alive().numpy().sum()) for g in penalized}
     assert {name: small.sizes[name] for name in alive} == alive
@@ -357,24 +462,29 @@ def test_coordinator(coordinator_file):
     dead = [int((~group.alive().numpy()).sum()) for group in groups]
     thresholding.coordinate(groups)
     for name, array in golden.under("after").items():
-        np.testing.assert_array_equal(net.tf1_views()[name].read(), array,
-                                      name)
-    assert sum(int((~group.alive().numpy()).sum())
-               for group in groups) > sum(dead)
-    train_lib.compiled(net, options, np.zeros(
-        [0, golden.config["word_emb_size"]], np.float32)).clean()
+        np.testing.assert_array_equal(net.tf1_views()[name].read(), array, name)
+    assert sum(int((~group.alive().numpy()).sum()) for group in groups) > sum(
+        dead
+    )
+    train_lib.compiled(
+        net, options, np.zeros([0, golden.config["word_emb_size"]], np.float32)
+    ).clean()
     for name, array in golden.under("after_then_threshold").items():
-        np.testing.assert_array_equal(net.tf1_views()[name].read(), array,
-                                      name)
+        np.testing.assert_array_equal(net.tf1_views()[name].read(), array, name)
 
 
 def test_groups_of_the_file_are_the_models_own(group_path):
     """The model builds the authors' groups by itself, for its own sizes."""
     file = group_json.load(group_path)
     units = file.groups[0][0].end - file.groups[0][0].start
-    net = model_lib.BiDAF(model_lib.ModelConfig(
-        word_vocab_size=5, char_vocab_size=5, word_emb_size=3,
-        hidden_size=units))
+    net = model_lib.BiDAF(
+        model_lib.ModelConfig(
+            word_vocab_size=5,
+            char_vocab_size=5,
+            word_emb_size=3,
+            hidden_size=units,
+        )
+    )
     theirs = groups_lib.from_file(net, file)
     ours = groups_lib.iss_groups(net, attended=False)
     assert [g.name for g in theirs] == [g.name for g in ours]
@@ -389,5 +499,8 @@ def places(group):
 
 def compare(ours, theirs, **tolerance):
     """Both as float64, with a clear message."""
-    np.testing.assert_allclose(np.asarray(ours, np.float64),
-                               np.asarray(theirs, np.float64), **tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours, np.float64),
+        np.asarray(theirs, np.float64),
+        **tolerance,
+    )

@@ -12,9 +12,11 @@ from iss_rnns import corpora
 def pytest_generate_tests(metafunc):
     """One case for each recorded file, character corpus and batch shape."""
     folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-    patterns = {"word_file": r"train_ids$",
-                "character_case": r"(\w+)/unique$",
-                "batch_case": r"(?:producer|rhn_iterator)_b(\d+)_t(\d+)/x$"}
+    patterns = {
+        "word_file": r"train_ids$",
+        "character_case": r"(\w+)/unique$",
+        "batch_case": r"(?:producer|rhn_iterator)_b(\d+)_t(\d+)/x$",
+    }
     for argument, pattern in patterns.items():
         if argument in metafunc.fixturenames:
             cases = []
@@ -22,8 +24,11 @@ def pytest_generate_tests(metafunc):
                 with np.load(path) as arrays:
                     found = [re.match(pattern, key) for key in arrays.files]
                 cases += [(path, match) for match in found if match]
-            metafunc.parametrize(argument, cases, ids=[
-                f"{path.stem}-{match[0]}" for path, match in cases])
+            metafunc.parametrize(
+                argument,
+                cases,
+                ids=[f"{path.stem}-{match[0]}" for path, match in cases],
+            )
 
 
 def test_words_have_the_authors_ids(word_file):
@@ -34,7 +39,8 @@ def test_words_have_the_authors_ids(word_file):
         assert list(corpus.symbols) == golden["vocabulary_words"].tolist()
         for part in corpora.PARTS:
             np.testing.assert_array_equal(
-                getattr(corpus, part), golden[f"{part}_ids"])
+                getattr(corpus, part), golden[f"{part}_ids"]
+            )
 
 
 def test_characters_have_the_authors_classes(character_case):
@@ -43,21 +49,25 @@ def test_characters_have_the_authors_classes(character_case):
     with np.load(path) as golden:
         config = json.loads(str(golden["config_json"]))
         corpus = corpora.read_characters(
-            path.parent / "char_corpus" / name, config["num_test_symbols"])
+            path.parent / "char_corpus" / name, config["num_test_symbols"]
+        )
         assert corpus.name == name
         assert [ord(symbol) for symbol in corpus.symbols] == (
-            golden[f"{name}/unique"].tolist())
+            golden[f"{name}/unique"].tolist()
+        )
         for part in corpora.PARTS:
             np.testing.assert_array_equal(
-                getattr(corpus, part), golden[f"{name}/{part}"])
+                getattr(corpus, part), golden[f"{name}/{part}"]
+            )
 
 
 def test_batches_are_the_authors(batch_case):
     path, match = batch_case
-    key = match[0][:-len("/x")]
+    key = match[0][: -len("/x")]
     with np.load(path) as golden:
         x, y = corpora.batches(
-            golden["train_ids"], int(match[1]), int(match[2]))
+            golden["train_ids"], int(match[1]), int(match[2])
+        )
         if f"{key}/epoch_size" in golden:  # The queue starts over and over.
             assert len(x) == golden[f"{key}/epoch_size"]
             turn = np.arange(len(golden[f"{key}/x"])) % len(x)

@@ -8,6 +8,7 @@ in for drawn ones; recorded logits are batch-major, ours are time-major.
 import pathlib
 
 import numpy as np
+import recorded
 import tensorflow as tf
 
 from iss_rnns import corpora
@@ -21,12 +22,11 @@ from iss_rnns.interop import tf1
 from rhns import model as model_lib
 from rhns import noise as noise_lib
 from rhns import train as train_lib
-import recorded
 
 # Tolerances that the golden set's README states.
-EXACT = dict(rtol=0, atol=1e-6)
-LONG = dict(rtol=0, atol=1e-5)
-COST = dict(rtol=1e-5)
+EXACT = {"rtol": 0, "atol": 1e-6}
+LONG = {"rtol": 0, "atol": 1e-5}
+COST = {"rtol": 1e-5}
 THRESHOLD_MARGIN = 1e-6
 
 KINDS = {  # fixture -> an array that only files of this kind have
@@ -46,13 +46,15 @@ def pytest_generate_tests(metafunc):
                     if key in arrays.files:
                         paths.append(path)
             assert paths, f"no rhn_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(argument, [Golden(p) for p in paths],
-                                 ids=[p.stem for p in paths])
+            metafunc.parametrize(
+                argument,
+                [Golden(p) for p in paths],
+                ids=[p.stem for p in paths],
+            )
     if "group_path" in metafunc.fixturenames:
         paths = sorted(folder.glob("rhn_groups_*.json"))
         assert paths, f"no rhn_groups_*.json in {folder}"
-        metafunc.parametrize("group_path", paths,
-                             ids=[p.stem for p in paths])
+        metafunc.parametrize("group_path", paths, ids=[p.stem for p in paths])
 
 
 class Golden(recorded.Recorded):
@@ -60,22 +62,28 @@ class Golden(recorded.Recorded):
 
     def under(self, prefix):
         """Arrays below a prefix, by TF1 name."""
-        return {key[len(prefix) + 1:]: array
-                for key, array in self.arrays.items()
-                if key.startswith(prefix + "/model/")}
+        return {
+            key[len(prefix) + 1 :]: array
+            for key, array in self.arrays.items()
+            if key.startswith(prefix + "/model/")
+        }
 
     def options(self):
         """What our trainer takes, from the file's hyper-parameters."""
         config = self.config
-        fields = {name: config[name]
-                  for name in model_lib.ModelConfig.__dataclass_fields__
-                  if name in config}
+        fields = {
+            name: config[name]
+            for name in model_lib.ModelConfig.__dataclass_fields__
+            if name in config
+        }
         file = None
         if config["group_config"]:
             file = group_json.load(
-                self.path.with_name(config["group_config"])).first_only()
-        return train_lib.Options(config=model_lib.ModelConfig(**fields),
-                                 group_file=file)
+                self.path.with_name(config["group_config"])
+            ).first_only()
+        return train_lib.Options(
+            config=model_lib.ModelConfig(**fields), group_file=file
+        )
 
     def model(self):
         """Our model with the initial weights, penalties and zeroing."""
@@ -93,8 +101,12 @@ class Golden(recorded.Recorded):
         x, i, h, o = (self[f"{prefix}/noise_{name}"][step] for name in "xiho")
         return noise_lib.Noise(
             tf.constant(x[..., 0]),
-            [(tf.constant(i[..., layer]), tf.constant(h[..., layer]))
-             for layer in range(i.shape[-1])], tf.constant(o[:, 0]))
+            [
+                (tf.constant(i[..., layer]), tf.constant(h[..., layer]))
+                for layer in range(i.shape[-1])
+            ],
+            tf.constant(o[:, 0]),
+        )
 
 
 def test_forward_and_gradients(forward_file):
@@ -106,31 +118,46 @@ def test_forward_and_gradients(forward_file):
     states = [tf.constant(s) for s in golden["batch0/state_in"]]
     for training in (False, True):
         logits, finals = net(x, states, training=training, noise=noise)
-        compare(batch_major(logits, x.shape),
-                golden["forward/logits"].reshape(*x.shape, -1), **EXACT)
+        compare(
+            batch_major(logits, x.shape),
+            golden["forward/logits"].reshape(*x.shape, -1),
+            **EXACT,
+        )
         compare(tf.stack(finals), golden["forward/final_state"], **EXACT)
     result = model.gradients(x, y, states)
-    compare(tf.stack(result["states"]), golden["forward/final_state"],
-            **EXACT)
+    compare(tf.stack(result["states"]), golden["forward/final_state"], **EXACT)
     compare(result["cost"], golden["forward/cost_eval"], **COST)
-    compare(result["cost"] + result["penalty"], golden["forward/cost_train"],
-            **COST)
-    compare(regularizers.l2(net.trainable_variables, 1.),
-            golden["forward/l2_loss"], **COST)
+    compare(
+        result["cost"] + result["penalty"], golden["forward/cost_train"], **COST
+    )
+    compare(
+        regularizers.l2(net.trainable_variables, 1.0),
+        golden["forward/l2_loss"],
+        **COST,
+    )
     groups = train_lib.penalized_groups(net, golden.options())
-    compare(regularizers.group_lasso(groups, config.structure_wd),
-            golden["forward/iss_loss"], **COST)
+    compare(
+        regularizers.group_lasso(groups, config.structure_wd),
+        golden["forward/iss_loss"],
+        **COST,
+    )
     compare(result["global_norm"], golden["forward/global_norm"], **COST)
-    compare_gradients(net, result["gradients"],
-                      golden.under("forward/grad_total"))
-    compare_gradients(net, result["clipped"],
-                      golden.under("forward/grad_clipped"))
+    compare_gradients(
+        net, result["gradients"], golden.under("forward/grad_total")
+    )
+    compare_gradients(
+        net, result["clipped"], golden.under("forward/grad_clipped")
+    )
     with tf.GradientTape() as tape:
         logits, _ = net(x, states, training=True)
-        cost = losses.sequence_cost(logits, tf.reshape(tf.transpose(y), [-1]),
-                                    len(x))
-    compare_gradients(net, tape.gradient(cost, net.trainable_variables),
-                      golden.under("forward/grad_data"))
+        cost = losses.sequence_cost(
+            logits, tf.reshape(tf.transpose(y), [-1]), len(x)
+        )
+    compare_gradients(
+        net,
+        tape.gradient(cost, net.trainable_variables),
+        golden.under("forward/grad_data"),
+    )
 
 
 def test_training(trajectory_file):
@@ -138,8 +165,9 @@ def test_training(trajectory_file):
     golden, config = trajectory_file, trajectory_file.config
     model = golden.model()
     net = model.net
-    xs, ys = corpora.batches(golden["tokens"], config["batch_size"],
-                             config["num_steps"])
+    xs, ys = corpora.batches(
+        golden["tokens"], config["batch_size"], config["num_steps"]
+    )
     assert len(xs) == config["epoch_size"]
     # Dead units bounce around zero: an element may differ by a step or two.
     bounces = np.any(golden.arrays.get("final_zero_groups"))
@@ -157,46 +185,67 @@ def test_training(trajectory_file):
         noise = golden.noise("traj", step)
         before = float(model.total_penalty)
         cost, total = train_step(
-            xs[turn], ys[turn], (noise.words, noise.layers, noise.outputs))
-        compare(float(cost) + float(total) - before,
-                golden["traj/cost"][step], **COST)
+            xs[turn], ys[turn], (noise.words, noise.layers, noise.outputs)
+        )
+        compare(
+            float(cost) + float(total) - before,
+            golden["traj/cost"][step],
+            **COST,
+        )
         if turn == len(xs) - 1:
-            perplexities.append(float(tf.exp(
-                (model.total_cost + model.total_penalty)
-                / model.total_steps)))
+            perplexities.append(
+                float(
+                    tf.exp(
+                        (model.total_cost + model.total_penalty)
+                        / model.total_steps
+                    )
+                )
+            )
         check_sparsity(golden, net, step, bounces)
         if step + 1 in config["snapshots"]:
-            compare_weights(net, golden.under(f"weights/{step + 1}"), config,
-                            EXACT if step < 5 else LONG, bounces)
+            compare_weights(
+                net,
+                golden.under(f"weights/{step + 1}"),
+                config,
+                EXACT if step < 5 else LONG,
+                bounces,
+            )
     compare(perplexities, golden["traj/epoch_perplexity"], **COST)
-    x, y = (a.transpose(1, 0, 2).reshape(1, config["batch_size"], -1)
-            for a in (xs, ys))
-    compare(language_model.Evaluator(net).perplexity(x, y),
-            golden["eval_perplexity_after"], **COST)
+    x, y = (
+        a.transpose(1, 0, 2).reshape(1, config["batch_size"], -1)
+        for a in (xs, ys)
+    )
+    compare(
+        language_model.Evaluator(net).perplexity(x, y),
+        golden["eval_perplexity_after"],
+        **COST,
+    )
     if "final_zero_groups" in golden.arrays:
-        group, = train_lib.penalized_groups(net, golden.options())
-        np.testing.assert_array_equal(~group.alive().numpy(),
-                                      golden["final_zero_groups"])
+        (group,) = train_lib.penalized_groups(net, golden.options())
+        np.testing.assert_array_equal(
+            ~group.alive().numpy(), golden["final_zero_groups"]
+        )
     check_shrinking(net, xs)
 
 
 def test_recorded_masks_are_of_our_kind(trajectory_file):
     """Values 0 or 1 / keeping; a word's mask is that of its first place."""
     golden, config = trajectory_file, trajectory_file.config
-    xs, _ = corpora.batches(golden["tokens"], config["batch_size"],
-                            config["num_steps"])
+    xs, _ = corpora.batches(
+        golden["tokens"], config["batch_size"], config["num_steps"]
+    )
     ours = golden.model().net.draw_noise(xs[0], tf.constant([0, 0]))
     for step in range(config["steps"]):
         noise = golden.noise("traj", step)
         first = noise_lib.first_occurrences(xs[step % len(xs)])
-        compare(tf.gather(noise.words, first, batch_dims=1), noise.words,
-                atol=0)
-        for mine, theirs in zip(tf.nest.flatten(ours),
-                                tf.nest.flatten(noise)):
+        compare(
+            tf.gather(noise.words, first, batch_dims=1), noise.words, atol=0
+        )
+        for mine, theirs in zip(tf.nest.flatten(ours), tf.nest.flatten(noise)):
             if mine is None:  # a rate of 0
                 mine = tf.ones_like(theirs)
             assert mine.shape == theirs.shape
-            assert set(np.unique(theirs)) <= set(np.unique(mine)) | {0.}
+            assert set(np.unique(theirs)) <= set(np.unique(mine)) | {0.0}
 
 
 def check_shrinking(net, xs):
@@ -216,7 +265,7 @@ def check_sparsity(golden, net, step, bounces):
             continue
         array = view.read()
         # Two elements may lie a rounding away from the threshold.
-        tolerance = 1. / min(array.shape) if bounces else 2. / array.size
+        tolerance = 1.0 / min(array.shape) if bounces else 2.0 / array.size
         for kind, value in report.matrix_sparsity(array).items():
             recorded = golden[f"traj/sparsity/{name}_{short[kind]}_sparsity"]
             compare(value, recorded[step], rtol=0, atol=tolerance)
@@ -225,16 +274,18 @@ def check_sparsity(golden, net, step, bounces):
 def test_groups_of_the_file_are_the_models_own(group_path):
     """Tied: the authors' file and the model itself name the same units."""
     file = group_json.load(group_path).first_only()
-    owners = [golden for golden in map(
-        Golden, sorted(group_path.parent.glob("rhn_*.npz")))
-              if golden.config["group_config"] == group_path.name]
+    owners = [
+        golden
+        for golden in map(Golden, sorted(group_path.parent.glob("rhn_*.npz")))
+        if golden.config["group_config"] == group_path.name
+    ]
     assert owners, f"no rhn_*.npz names {group_path.name}"
     for golden in owners:
         net = golden.model().net
-        theirs, = group_json.build_groups(file, net.tf1_views())
-        ours, = net.iss_groups()
+        (theirs,) = group_json.build_groups(file, net.tf1_views())
+        (ours,) = net.iss_groups()
         mine = slices_of(ours)
-        read = {key for key in slices_of(theirs)}
+        read = set(slices_of(theirs))
         if golden.config["tied"]:
             assert read == mine
         else:  # Theirs leaves out the softmax, which reads the units too.
@@ -251,8 +302,11 @@ def slices_of(group):
 
 def compare(ours, theirs, **tolerance):
     """Both as float64, with a clear message."""
-    np.testing.assert_allclose(np.asarray(ours, np.float64),
-                               np.asarray(theirs, np.float64), **tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours, np.float64),
+        np.asarray(theirs, np.float64),
+        **tolerance,
+    )
 
 
 def batch_major(logits, shape):
@@ -263,12 +317,19 @@ def batch_major(logits, shape):
 
 def compare_gradients(net, gradients, recorded):
     """Ours laid out in TF1's arrays against the recorded ones."""
-    values = {v.ref(): tf.convert_to_tensor(g).numpy()
-              for v, g in zip(net.trainable_variables, gradients)}
+    values = {
+        v.ref(): tf.convert_to_tensor(g).numpy()
+        for v, g in zip(net.trainable_variables, gradients)
+    }
     assert set(recorded) == set(net.tf1_views())
     for name, view in net.tf1_views().items():
-        np.testing.assert_allclose(view.gather(values), recorded[name],
-                                   err_msg=name, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            view.gather(values),
+            recorded[name],
+            err_msg=name,
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 def compare_weights(net, recorded, config, tolerance, bounces):
@@ -281,11 +342,13 @@ def compare_weights(net, recorded, config, tolerance, bounces):
             difference = np.abs(ours - theirs)
             steps = 2 * config["learning_rate"] * config["structure_wd"]
             assert difference.max() <= steps, name
-            assert np.mean(difference <= tolerance["atol"]) > .98, name
+            assert np.mean(difference <= tolerance["atol"]) > 0.98, name
             continue
         edge = np.abs(np.maximum(np.abs(ours), np.abs(theirs)) - threshold)
         doubtful = ((ours == 0) != (theirs == 0)) & (edge < THRESHOLD_MARGIN)
-        np.testing.assert_allclose(ours[~doubtful], theirs[~doubtful],
-                                   err_msg=name, **tolerance)
-        np.testing.assert_array_equal((ours == 0)[~doubtful],
-                                      (theirs == 0)[~doubtful], name)
+        np.testing.assert_allclose(
+            ours[~doubtful], theirs[~doubtful], err_msg=name, **tolerance
+        )
+        np.testing.assert_array_equal(
+            (ours == 0)[~doubtful], (theirs == 0)[~doubtful], name
+        )
