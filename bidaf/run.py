@@ -82,7 +82,7 @@ def train(
       UserError: if a resumed run was made with other options, or training
         broke.
     """
-    checkpoints = runs.Checkpoints(run, plan.max_to_keep)
+    checkpoints = runs.Checkpoints(run.checkpoints, plan.max_to_keep)
     fixed = {
         "options": json.loads(json.dumps(options.describe())),
         "model": dataclasses.asdict(net.config),

@@ -73,7 +73,7 @@ def save_compressed(
                 for name, size in zip(net.state_names, net.state_sizes)
             },
         )
-    module.weights = _variables_of(signature)
+    module.weights = variables_of(signature)
     # A line each: line ends, which characters have, are written out.
     lines = [
         {"\n": "\\n", "\r": "\\r"}.get(symbol, symbol) for symbol in symbols
@@ -96,7 +96,7 @@ def _input_table(net) -> Optional[tf.Variable]:
     )
 
 
-def _variables_of(function) -> list[tf.Variable]:
+def variables_of(function) -> list[tf.Variable]:
     # Those that it holds as constants count among its `variables` too.
     captured = {id(tensor) for tensor in function.captured_inputs}
     return [v for v in function.variables if id(v.handle) in captured]
@@ -231,14 +231,14 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
             for name, size in zip(net.state_names, net.state_sizes)
         },
     )
-    module.weights = _variables_of(module.step)
+    module.weights = variables_of(module.step)
     # By way of a SavedModel: only then do the names of inputs and outputs
     # survive as a signature.
     folder = path.with_name(f".{path.name}.partial")
     try:
         tf.saved_model.save(module, str(folder), signatures=module.step)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        with _quiet_stderr():
+        with quiet_stderr():
             model = converter.convert()
         (folder / path.name).write_bytes(model)
         (folder / path.name).replace(path)
@@ -252,7 +252,7 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _quiet_stderr():
+def quiet_stderr():
     """Keeps the converter's C++ code from printing its statistics."""
     sys.stderr.flush()
     kept = os.dup(2)

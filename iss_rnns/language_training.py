@@ -83,7 +83,7 @@ def train(
         corpus.valid, plan.batch_size, plan.num_steps, "valid text"
     )
     fixed = {**plan.fixed, "data": corpus.fingerprint}
-    checkpoints = runs.Checkpoints(run)
+    checkpoints = runs.Checkpoints(run.checkpoints)
     state = {"epoch": 0, "batch": 0, "seconds": 0.0, "sizes": None}
     if resume:
         state = checkpoints.last_state()

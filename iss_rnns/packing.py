@@ -195,7 +195,7 @@ def pack(
         ) from None
     parts, products = {}, {}
     differences: list[float] = []
-    with _one_blas_thread():
+    with one_blas_thread():
         for name, part in packable.items():
             if isinstance(part, tf.Variable):
                 packed = sparse.pack(part.numpy(), batch_sizes=batch_sizes)
@@ -216,7 +216,7 @@ def pack(
         folder,
         parts,
         sum(m.nbytes for m in dense.values()),
-        _bytes_in(folder),
+        bytes_in(folder),
         {batch: _seconds(products.values(), batch) for batch in batch_sizes},
         max([*differences, *(p.max_difference for p in products.values())]),
         {
@@ -268,7 +268,7 @@ def pack_language_model(
     return dataclasses.replace(
         packed,
         dense_bytes=sum(v.numpy().nbytes for v in net.trainable_variables),
-        packed_bytes=_bytes_in(packed.folder),
+        packed_bytes=bytes_in(packed.folder),
         max_difference=max(packed.max_difference, difference),
     )
 
@@ -312,7 +312,7 @@ def load_language_model(path: Union[str, pathlib.Path]):
 
     folder = pathlib.Path(path)
     folder = folder.parent if folder.name == MODEL_FILE else folder
-    with _one_blas_thread():
+    with one_blas_thread():
         return sparse.PackedLanguageModel.load(str(folder / MODEL_FILE))
 
 
@@ -328,12 +328,12 @@ class Evaluator(language_model.Evaluator):
         return tf.reduce_sum(costs) / len(x), states
 
 
-def _bytes_in(folder: pathlib.Path) -> int:
+def bytes_in(folder: pathlib.Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.npz"))
 
 
 @contextlib.contextmanager
-def _one_blas_thread():
+def one_blas_thread():
     """Dense products on one core, too.
 
     On a busy machine its second thread can take a thousand times as long.

@@ -54,7 +54,7 @@ class RunDirectory:
             )
         name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
         self.path = pathlib.Path(save_path) / _checked_name(name)
-        occupied = bool(_names_in(self.path))
+        occupied = bool(names_in(self.path))
         if resume and not self.checkpoint_steps():
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
@@ -107,7 +107,7 @@ class RunDirectory:
     def holds_run(self) -> bool:
         """Whether it is one that a program of this project made."""
         return bool(
-            {"flags.txt", "checkpoints"}.intersection(_names_in(self.path))
+            {"flags.txt", "checkpoints"}.intersection(names_in(self.path))
         )
 
     @property
@@ -138,7 +138,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _names_in(folder: pathlib.Path) -> list[str]:
+def names_in(folder: pathlib.Path) -> list[str]:
     """Names in a folder; none if there is no folder."""
     try:
         return os.listdir(folder)
@@ -157,7 +157,7 @@ def checkpoint_steps(folder: pathlib.Path) -> list[int]:
       UserError: if the folder cannot be read.
     """
     found = (
-        re.fullmatch(r"state-(\d+)\.json", name) for name in _names_in(folder)
+        re.fullmatch(r"state-(\d+)\.json", name) for name in names_in(folder)
     )
     return sorted(int(match[1]) for match in found if match)
 
@@ -188,13 +188,17 @@ class Checkpoints:
     written last; older ones are removed only then.
 
     Args:
-      run: the run's directory.
+      folder: of the checkpoints.
       keep: how many to keep.
     """
 
-    def __init__(self, run: RunDirectory, keep: int = 2):
-        self.run = run
+    def __init__(self, folder: pathlib.Path, keep: int = 2):
+        self.folder = folder
         self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps of the complete ones, oldest first."""
+        return checkpoint_steps(self.folder)
 
     def save(self, model: tf.keras.Model, state: dict) -> None:
         """Saves everything that training needs to go on.
@@ -214,7 +218,7 @@ class Checkpoints:
                 raise FloatingPointError(
                     f"{variable.name} became NaN at step {step}"
                 )
-        prefix = self.run.checkpoints / f"model-{step}"
+        prefix = self.folder / f"model-{step}"
         try:
             tf.train.Checkpoint(model=model).write(str(prefix))
         except (tf.errors.OpError, OSError) as error:
@@ -223,24 +227,24 @@ class Checkpoints:
                 f"{self.kept()}"
             ) from None
         report.write_atomically(
-            self.run.checkpoints / f"state-{step}.json", json.dumps(state)
+            self.folder / f"state-{step}.json", json.dumps(state)
         )
-        for old in self.run.checkpoint_steps()[: -self.keep]:
-            (self.run.checkpoints / f"state-{old}.json").unlink()
-            for file in self.run.checkpoints.glob(f"model-{old}.*"):
+        for old in self.steps()[: -self.keep]:
+            (self.folder / f"state-{old}.json").unlink()
+            for file in self.folder.glob(f"model-{old}.*"):
                 file.unlink()
 
     def kept(self) -> str:
         """What a run that breaks leaves behind, for errors."""
         return (
             "the last good checkpoint is kept"
-            if self.run.checkpoint_steps()
+            if self.steps()
             else "no checkpoint was saved yet"
         )
 
     def last_state(self) -> dict:
         """The state saved with the newest checkpoint."""
-        return read_state(self.run.checkpoints, self.run.checkpoint_steps()[-1])
+        return read_state(self.folder, self.steps()[-1])
 
     def restore(self, model: tf.keras.Model) -> None:
         """Restores the newest checkpoint into a model of its sizes.
@@ -248,8 +252,8 @@ class Checkpoints:
         Raises:
           UserError: if the checkpoint is damaged or of other sizes.
         """
-        step = self.run.checkpoint_steps()[-1]
-        prefix = str(self.run.checkpoints / f"model-{step}")
+        step = self.steps()[-1]
+        prefix = str(self.folder / f"model-{step}")
         model.optimizer.build(model.trainable_variables)
         try:
             status = tf.train.Checkpoint(model=model).read(prefix)

@@ -248,8 +248,8 @@ class EpochEnd(tf.keras.callbacks.Callback):
         print(
             f"epoch {epoch + 1}  learning rate {rate:.4g}  "
             f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
-            f"{bits}units {_units(units)} (above {self.alive_above:g}: "
-            f"{_units(living)})  {speed:.0f} words/s",
+            f"{bits}units {units_text(units)} (above {self.alive_above:g}: "
+            f"{units_text(living)})  {speed:.0f} words/s",
             flush=True,
         )
 
@@ -390,7 +390,7 @@ class Progress(tf.keras.callbacks.Callback):
             )
         )
         self._bar = None
-        self._units = ""
+        self._shown = ""
         self._next = self._next_count = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -415,11 +415,11 @@ class Progress(tf.keras.callbacks.Callback):
             return
         self._next = start + REFRESH_SECONDS
         if start >= self._next_count:
-            self._units = _units(callbacks_lib.alive_units(self.groups, 0.05))
+            self._shown = units_text(callbacks_lib.alive_units(self.groups, 0.05))
             # Counting reads all weights: of a large model, not so often.
             taken = time.monotonic() - start
             self._next_count = start + taken / REFRESH_SHARE
-        self._bar.set_postfix_str(f"{self.show(logs)}, units {self._units}")
+        self._bar.set_postfix_str(f"{self.show(logs)}, units {self._shown}")
 
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
@@ -612,5 +612,5 @@ def short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _units(units: dict[str, int]) -> str:
+def units_text(units: dict[str, int]) -> str:
     return "/".join(str(n) for n in units.values())

@@ -299,7 +299,7 @@ def fixture_inputs(tmp_path_factory):
         base = runs.RunDirectory(folder, name)
         model = dataclasses.asdict(net.config)
         model["word_emb_size"] += more
-        runs.Checkpoints(base).save(
+        runs.Checkpoints(base.checkpoints).save(
             train_lib.compiled(net, train_lib.Options(), questions.vectors),
             {
                 "epoch": 0,

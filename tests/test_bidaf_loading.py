@@ -59,7 +59,7 @@ def fixture_trainer():
 @pytest.fixture(name="run")
 def fixture_run(trainer, tmp_path):
     directory = runs.RunDirectory(tmp_path, "run")
-    runs.Checkpoints(directory).save(
+    runs.Checkpoints(directory.checkpoints).save(
         trainer,
         {
             "epoch": 0,

@@ -168,7 +168,7 @@ class TestRunDirectory:
 class TestCheckpoints:
     def saved(self, tmp_path, model, state=None, **kwargs):
         run = runs.RunDirectory(tmp_path, "run", overwrite=True)
-        checkpoints = runs.Checkpoints(run, **kwargs)
+        checkpoints = runs.Checkpoints(run.checkpoints, **kwargs)
         checkpoints.save(model, state or {"epoch": 1})
         return checkpoints
 
@@ -196,7 +196,7 @@ class TestCheckpoints:
         for step in (3, 9, 10):
             model.optimizer.iterations.assign(step)
             checkpoints.save(model, {"epoch": step})
-        assert checkpoints.run.checkpoint_steps() == [9, 10]
+        assert checkpoints.steps() == [9, 10]
         assert checkpoints.last_state() == {"epoch": 10}
         assert sorted(
             {
@@ -212,7 +212,7 @@ class TestCheckpoints:
         tf.train.Checkpoint(model=model).write(
             str(checkpoints.run.checkpoints / "model-7")
         )
-        assert checkpoints.run.checkpoint_steps() == [0]
+        assert checkpoints.steps() == [0]
 
     def test_nan_weights_are_never_saved(self, tmp_path):
         model = new_model()
@@ -223,7 +223,7 @@ class TestCheckpoints:
             FloatingPointError, match="softmax_b:0 became NaN at step 4"
         ):
             checkpoints.save(model, {})
-        assert checkpoints.run.checkpoint_steps() == [0]
+        assert checkpoints.steps() == [0]
 
     @pytest.mark.parametrize(
         "kwargs",

@@ -58,7 +58,7 @@ def run_epochs(
 ):
     """Trains as the tasks do; returns the costs and the checkpoints."""
     run = runs.RunDirectory(tmp_path, "run", resume=resume)
-    checkpoints = runs.Checkpoints(run)
+    checkpoints = runs.Checkpoints(run.checkpoints)
     state = {"epoch": 0, "batch": 0}
     if resume:
         state = checkpoints.last_state()
@@ -114,7 +114,7 @@ class TestFit:
         rest, checkpoints = run_epochs(resumed, tmp_path / "cut", resume=True)
         assert rest == costs[-len(rest) :]
         assert len(rest) >= 3 * STEPS - die_at
-        assert checkpoints.run.checkpoint_steps()[-1] == 3 * STEPS
+        assert checkpoints.steps()[-1] == 3 * STEPS
         for ours, theirs in zip(resumed.variables, whole.variables):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -244,7 +244,9 @@ class TestFit:
                         np.full(model.net.softmax_w.shape, np.nan)
                     )
 
-        checkpoints = runs.Checkpoints(runs.RunDirectory(tmp_path, "run"))
+        checkpoints = runs.Checkpoints(
+            runs.RunDirectory(tmp_path, "run").checkpoints
+        )
         for every in (1, 4):
             with pytest.raises(
                 errors.UserError,
@@ -263,13 +265,15 @@ class TestFit:
                         ),
                     ],
                 )
-            assert checkpoints.run.checkpoint_steps() == [1, 2]
+            assert checkpoints.steps() == [1, 2]
             checkpoints.restore(model)
 
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
         model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
-        checkpoints = runs.Checkpoints(runs.RunDirectory(tmp_path, "run"))
+        checkpoints = runs.Checkpoints(
+            runs.RunDirectory(tmp_path, "run").checkpoints
+        )
         with pytest.raises(
             errors.UserError,
             match="learning rate; no checkpoint was saved yet$",
