@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import harness
-from bidaf import groups as groups_lib
-from bidaf import layers
 from bidaf import model as model_lib
 from bidaf import train as train_lib
+from bidaf.net import groups as groups_lib
+from bidaf.net import layers
 from iss_rnns import errors
-from iss_rnns import results
+from iss_rnns.experiments.reports import results
 
 TOLERANCE = 1e-3  # of costs, relative
 RANDOM = 0.3  # of costs with other elements dropped

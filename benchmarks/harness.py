@@ -13,13 +13,14 @@ import tempfile
 import time
 from typing import Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# pylint: disable=wrong-import-position
 from absl import flags
 import numpy as np
 
 from iss_rnns import errors
+from iss_rnns.experiments import environment
+from iss_rnns.experiments import main as main_lib
+
+environment.prepare()  # before TensorFlow is imported
 
 Numbers = dict[str, float]  # flat names to values
 Runs = Mapping[str, Callable[[], object]]
@@ -101,7 +102,7 @@ def run(module: str, measure: Callable[[Settings], Numbers]) -> None:
         else:
             in_processes(module, counts, options.json)
 
-    errors.run_main(main)
+    main_lib.run_main(main)
 
 
 def thread_counts(values: Sequence[str]) -> list[int]:
@@ -251,13 +252,13 @@ def ratio(slow: np.ndarray, fast: np.ndarray) -> float:
 
 def environment() -> Numbers:
     """What about the machine is a number."""
-    from iss_rnns import precision  # here: it imports TensorFlow
+    from iss_rnns.experiments import machine
 
     flags_ = _cpu().get("flags", "").split()
     return {
         "environment/cores": os.cpu_count(),
         "environment/avx512": int("avx512f" in flags_),
-        "environment/bfloat16": int(precision.cpu_has_bfloat16()),
+        "environment/bfloat16": int(machine.cpu_has_bfloat16()),
         "environment/onednn": int(onednn()),
     }
 

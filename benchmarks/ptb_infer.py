@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from benchmarks import harness
 from benchmarks import ptb_peers
-from iss_rnns import export
-from iss_rnns import results
+from iss_rnns.experiments.language import serving
+from iss_rnns.experiments.reports import results
 from ptb import model as model_lib
 
 Runner = Callable[[np.ndarray], object]
@@ -59,13 +59,13 @@ class Models:
 
 def saved_model(net, folder: pathlib.Path) -> Runner:
     """Ours: the compressed SavedModel, written and loaded again."""
-    path = export.save_compressed(
+    path = serving.save_compressed(
         net,
         folder / "x".join(map(str, net.hidden_sizes)),
         [f"w{i}" for i in range(net.vocab_size)],
         {},
     )
-    served = export.Served(path)
+    served = serving.Served(path)
     return lambda tokens: served.run(tokens, served.zero_states(len(tokens)))[
         0
     ].numpy()
@@ -98,7 +98,7 @@ def latency_runner(
 ) -> Callable[[], object]:
     """One token through the TensorFlow Lite export."""
     path = folder / ("x".join(map(str, net.hidden_sizes)) + ".tflite")
-    runner = export.LatencyRunner(export.save_latency(net, path), threads)
+    runner = serving.LatencyRunner(serving.save_latency(net, path), threads)
     return lambda: runner.step(1)
 
 

@@ -19,10 +19,10 @@ from benchmarks import harness
 from benchmarks import ptb_peers
 from iss_rnns import callbacks
 from iss_rnns import groups
-from iss_rnns import precision
 from iss_rnns import regularizers
 from iss_rnns import schedules
-from iss_rnns import training
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import progress
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 from ptb import train
@@ -131,7 +131,7 @@ def trainers(case: Case, bfloat16: bool = False) -> dict[str, Step]:
 def bfloat16_model(case: Case):
     """Ours as `--mixed_precision` trains it."""
     options = case.options()
-    with precision.policy(train.MIXED):
+    with machine.policy(train.MIXED):
         return train.compiled(train.new_net(options, case.vocab), options)
 
 
@@ -220,8 +220,8 @@ def sparsity_cost(
     statistics = harness.milliseconds(parts["epoch"]) / steps_per_epoch + min(
         harness.milliseconds(parts["line"])
         * step_ms
-        / (1e3 * training.REFRESH_SECONDS),
-        training.REFRESH_SHARE * step_ms,
+        / (1e3 * progress.REFRESH_SECONDS),
+        progress.REFRESH_SHARE * step_ms,
     )
     return {
         "lasso_threshold_ms": added,
@@ -338,7 +338,7 @@ def measure(
     results = {}
     for name, case in (cases or CASES).items():
         steps = trainers(
-            case, bfloat16=not settings.quick and precision.cpu_has_bfloat16()
+            case, bfloat16=not settings.quick and machine.cpu_has_bfloat16()
         )
         numbers = compare(case, steps, settings)
         if name == SPARSE:
@@ -351,7 +351,7 @@ def measure(
             )
         show(name, case, numbers)
         results.update({f"{name}/{k}": v for k, v in numbers.items()})
-    if not precision.cpu_has_bfloat16():
+    if not machine.cpu_has_bfloat16():
         print(
             "\nbfloat16 is not measured: this CPU has neither avx512_bf16 "
             "nor amx_bf16",

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from benchmarks import harness
 from iss_rnns import errors
-from iss_rnns import language_model
 from iss_rnns import optimizers
-from iss_rnns import precision
+from iss_rnns.experiments import machine
+from iss_rnns.experiments.language import model as language_model
 from rhns import model as model_lib
 
 TOLERANCE = 1e-4
@@ -139,7 +139,7 @@ def train_speed(case: Case, settings: harness.Settings) -> harness.Numbers:
     Raises:
       UserError: if the first updates differ: then no speeds are compared.
     """
-    models = trainers(case, not settings.quick and precision.cpu_has_bfloat16())
+    models = trainers(case, not settings.quick and machine.cpu_has_bfloat16())
     x, y = case.ids(2, case.batch, case.steps)
 
     def runner(model) -> Callable[[], float]:

@@ -9,7 +9,7 @@ program pins itself to; ratios are medians over the rounds. Each run is timed
 right after one of its own: caches are warm, as in a loop over time.
 
 `--sweep` measures one product at several sparsities instead, and for ISS the
-smaller dense product of as few weights; `python -m iss_rnns.compare
+smaller dense product of as few weights; `python -m iss_rnns compare
 --sparse_json` draws its `chosen_ratio`. Names: benchmarks/README.md.
 """
 

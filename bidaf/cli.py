@@ -9,35 +9,32 @@ Flags keep the authors' names, meanings and defaults; see `--help`.
 """
 
 import dataclasses
-import os
 import pathlib
 from typing import Optional
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# pylint: disable=wrong-import-position
 from absl import flags
 
 from bidaf import finish as finish_lib
-from bidaf import groups as groups_lib
 from bidaf import loading
 from bidaf import model as model_lib
-from bidaf import read_data
 from bidaf import run as run_lib
 from bidaf import scoring
 from bidaf import settings
-from bidaf import sources
 from bidaf import train as train_lib
-from iss_rnns import addons
+from bidaf.data import read_data
+from bidaf.data import sources
+from bidaf.net import groups as groups_lib
+from iss_rnns import averages
 from iss_rnns import callbacks
 from iss_rnns import errors
-from iss_rnns import program
-from iss_rnns import pruning_flags
-from iss_rnns import restoring
-from iss_rnns import runs
-from iss_rnns import sections
 from iss_rnns import thresholding
-from iss_rnns import training
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments import program
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.reports import sections
 
 FLAGS = flags.FLAGS
 
@@ -48,7 +45,7 @@ def main(argv):
         raise errors.UserError(
             f"unknown argument '{argv[1]}'; flags start with --, see --help"
         )
-    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
+    machine.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     load_path = FLAGS.load_path if FLAGS.load else None
     if FLAGS.mode != "train" and not load_path:
         raise errors.UserError(
@@ -352,7 +349,7 @@ def compress(
             questions,
             directory,
             finish_lib.model_card(
-                designed, questions, proof, training.command_line("bidaf.cli")
+                designed, questions, proof, machine.command_line("bidaf.cli")
             ),
             designed is net,
         )
@@ -375,7 +372,7 @@ def finish(
         return scores
 
     if loaded.averages is not None and FLAGS.load_ema:
-        kept = addons.MovingAverages(loaded.net.trainable_variables, 1.0)
+        kept = averages.MovingAverages(loaded.net.trainable_variables, 1.0)
         loaded.give_averages()
     trained = shown(finish_lib.AS_TRAINED)
     if loaded.averages is not None and FLAGS.load_ema:
@@ -390,7 +387,7 @@ def finish(
         directory,
         loaded.net,
         questions,
-        training.command_line("bidaf.cli"),
+        machine.command_line("bidaf.cli"),
         settings.batch_size(),
         settings.rules(),
         trained,
@@ -414,4 +411,4 @@ def finish(
 
 if __name__ == "__main__":
     settings.define_flags()
-    errors.run_main(main)
+    main_lib.run_main(main)

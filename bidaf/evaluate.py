@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from bidaf import squad
-from iss_rnns import errors
+from bidaf.data import squad
 from iss_rnns.errors import UserError
+from iss_rnns.experiments import main as main_lib
 
 VERSION = "1.1"
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -231,4 +231,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    errors.run_main(main)
+    main_lib.run_main(main)

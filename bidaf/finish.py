@@ -10,20 +10,22 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import scoring
 from bidaf import serving
-from bidaf import sources
+from bidaf.data import sources
+from bidaf.net import groups as groups_lib
+from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import export
-from iss_rnns import packing
-from iss_rnns import report
-from iss_rnns import restoring
-from iss_rnns import results
-from iss_rnns import runs
-from iss_rnns import sections
-from iss_rnns import shrink
+from iss_rnns import shrinking
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.reports import latency
+from iss_rnns.experiments.reports import results
+from iss_rnns.experiments.reports import sections
+from iss_rnns.experiments.reports import tables
+from iss_rnns.sparse import nets
 
 TITLE = "BiDAF"
 AS_TRAINED = "as trained"  # with units that are masked afterwards
@@ -42,7 +44,7 @@ MEASURES = {
     "ms, batch 1": ".2f",
     "speedup": ".2f",
     "packed bytes": ",d",
-    **{report.packed_speedup(batch): ".2f" for batch in report.PACKED_BATCHES},
+    **{tables.packed_speedup(batch): ".2f" for batch in nets.BATCH_SIZES},
 }
 EPOCHS = {
     "scores": {
@@ -60,7 +62,7 @@ CURVES = {
 }
 
 
-def paper_columns() -> list[report.Column]:
+def paper_columns() -> list[tables.Column]:
     """ISS paper, Tables 3 (fine-tuned) and 4 (from scratch)."""
     columns = []
     for table, what in (
@@ -74,7 +76,7 @@ def paper_columns() -> list[report.Column]:
                     continue
                 title = "paper: baseline"
             columns.append(
-                report.Column(
+                tables.Column(
                     title,
                     {
                         **{
@@ -103,7 +105,7 @@ def proof_batches(questions: sources.Questions) -> list[dict[str, Any]]:
 
 def shrink_proved(
     net: model_lib.BiDAF, questions: sources.Questions
-) -> tuple[model_lib.BiDAF, shrink.ShrinkReport]:
+) -> tuple[model_lib.BiDAF, shrinking.ShrinkReport]:
     """Cuts a net's dead units; proves its scores equal on real batches.
 
     Of a direction that lost every unit one of zeros stays.
@@ -120,7 +122,7 @@ def shrink_proved(
         return [outputs[name] for name in serving.OUTPUTS if name in outputs]
 
     groups = net.iss_groups()
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net,
         groups,
         proof_batches(questions),
@@ -140,7 +142,7 @@ def shrink_proved(
 def model_card(
     designed: model_lib.BiDAF,
     questions: sources.Questions,
-    proof: shrink.ShrinkReport,
+    proof: shrinking.ShrinkReport,
     command: str,
 ) -> dict[str, Any]:
     """What stands beside an exported net: where it is from, what it can.
@@ -156,7 +158,7 @@ def model_card(
         "command": command,
         "units before": {name: designed.sizes[name] for name in proof.before},
         "units after": proof.after,
-        "weights before": shrink.count_weights(designed),
+        "weights before": counting.count_weights(designed),
         "weights after": proof.weights_after,
         "largest difference of a probability": proof.max_difference,
         "intended use": "finding the answer to a question in a passage like "
@@ -237,7 +239,7 @@ def measure(
         served = serving.Served(path)
         return lambda: served(batch)["start"].numpy().shape
 
-    return report.measure_latency(
+    return latency.measure_latency(
         {name: runner(path) for name, path in paths.items()}, rounds, warmup=2
     )
 
@@ -302,7 +304,7 @@ def finish(
         model_card(designed, questions, proof, command),
         trained=designed is net,
     )
-    packed = packing.pack(small.packable(), run.path / "saved_model")
+    packed = nets.pack(small.packable(), run.path / "saved_model")
     served = serving.Served(paths["compressed"])
     difference = check_reloaded(served, net, questions)
     scores = scoring.score(
@@ -315,42 +317,46 @@ def finish(
     columns = []
     if masked is not trained:
         columns.append(
-            report.Column(
+            tables.Column(
                 AS_TRAINED,
                 {
                     "EM": trained.exact_match,
                     "F1": trained.f1,
                     **{key: net.sizes[key] for key in groups_lib.PRUNABLE},
-                    "weights (M)": shrink.count_weights(net) / 1e6,
+                    "weights (M)": counting.count_weights(net) / 1e6,
                 },
             )
         )
     for heading, name, each, reached in (
-        (report.TRAINED, "dense", net, masked)
+        (tables.TRAINED, "dense", net, masked)
         if designed is net
-        else (report.DESIGNED, "dense", designed, None),
-        (report.SHRUNK, "compressed", small, scores),
+        else (tables.DESIGNED, "dense", designed, None),
+        (tables.SHRUNK, "compressed", small, scores),
     ):
         columns.append(
-            report.Column(
+            tables.Column(
                 heading,
                 {
                     "EM": reached and reached.exact_match,
                     "F1": reached and reached.f1,
                     **{key: each.sizes[key] for key in groups_lib.PRUNABLE},
-                    "weights (M)": shrink.count_weights(each) / 1e6,
+                    "weights (M)": counting.count_weights(each) / 1e6,
                     **sections.nonzero_weights(each, designed),
                     "LSTM mult-adds per word": each.mult_adds(),
                     "SavedModel bytes": export.bytes_of(paths[name]),
                     "ms, batch 1": 1e3 * seconds[name],
                     "speedup": seconds["dense"] / seconds[name],
-                    **(packed.measures() if packed and each is small else {}),
+                    **(
+                        sections.packed_measures(packed)
+                        if packed and each is small
+                        else {}
+                    ),
                 },
             )
         )
     columns += paper_columns()
     columns = sections.beside(sections.other_runs(compare_with), columns)
-    table = report.Table(
+    table = tables.Table(
         columns, sections.known_measures(columns, MEASURES), title
     )
     sparsity = sections.sparsity_table(small, designed)
@@ -375,7 +381,7 @@ def finish(
             run, net, small, rows, designed, plot_weights, **CURVES
         ),
     }
-    path = report.write_report(run.path, data)
+    path = tables.write_report(run.path, data)
     print(
         table.text(), sparsity.text(), f"report: {path}", sep="\n\n", flush=True
     )

@@ -9,18 +9,18 @@ from typing import Callable, Optional
 import numpy as np
 import tensorflow as tf
 
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import penalties
-from bidaf import sources
 from bidaf import train as train_lib
-from bidaf import vocabulary as vocabulary_lib
-from bidaf.vocabulary import PathLike
-from iss_rnns import addons
+from bidaf.data import sources
+from bidaf.data import vocabulary as vocabulary_lib
+from bidaf.data.vocabulary import PathLike
+from bidaf.net import groups as groups_lib
+from iss_rnns import averages as averages_lib
 from iss_rnns import errors
-from iss_rnns import restoring
-from iss_rnns import thresholding
+from iss_rnns.experiments import restoring
 from iss_rnns.interop import tf1
+from iss_rnns.ops import in_place
 
 AVERAGE = "/ExponentialMovingAverage"  # behind a name in TF1 checkpoints
 
@@ -37,7 +37,7 @@ class Loaded:
     """
 
     net: model_lib.BiDAF
-    averages: Optional[addons.MovingAverages]
+    averages: Optional[averages_lib.MovingAverages]
     step: int = 0
     pruned: Sequence[str] = ()
 
@@ -186,7 +186,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
             step,
         )
         prefix, state = state_of(path, step)
-        averages = addons.MovingAverages(net.trainable_variables, 1.0)
+        averages = averages_lib.MovingAverages(net.trainable_variables, 1.0)
         try:
             tf.train.Checkpoint(
                 model=tf.train.Checkpoint(averages=averages)
@@ -194,7 +194,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
         except tf1.READ_ERRORS + (AssertionError,) as error:
             raise errors.UserError(
                 f"the averages in checkpoint {prefix} cannot be restored: "
-                f"{tf1.reason(error)}; take another one with --load_step"
+                f"{errors.reason(error)}; take another one with --load_step"
             ) from None
         plan = state.get("options", {}).get("pruning") or {"schedules": ()}
         return Loaded(
@@ -209,7 +209,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
     averages = None
     if averaged:
         tf1.assign(net.tf1_views(), averaged, f"{path} (averages)")
-        averages = addons.MovingAverages(net.trainable_variables, 1.0)
+        averages = averages_lib.MovingAverages(net.trainable_variables, 1.0)
     tf1.assign(net.tf1_views(), arrays, path)
     return Loaded(net, averages)
 
@@ -262,7 +262,7 @@ def settle(
 
 def zero_small(net: model_lib.BiDAF, options: train_lib.Options) -> None:
     """What the authors' program does after loading."""
-    thresholding.zero_small(
+    in_place.zero_small(
         [
             v
             for view in penalties.sparse_views(net).values()

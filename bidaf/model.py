@@ -14,16 +14,16 @@ from typing import Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from bidaf import attention
-from bidaf import attention_cell
-from bidaf import groups
-from bidaf import layers
-from bidaf.groups import DIRECTIONS
-from bidaf.groups import PREPROCESSING
-from bidaf.groups import PRUNABLE
+from bidaf.net import attention
+from bidaf.net import attention_cell
+from bidaf.net import groups
+from bidaf.net import layers
+from bidaf.net.groups import DIRECTIONS
+from bidaf.net.groups import PREPROCESSING
+from bidaf.net.groups import PRUNABLE
 from iss_rnns import cells
+from iss_rnns import counting
 from iss_rnns import errors
-from iss_rnns import report
 from iss_rnns.interop import tf1
 
 # Matrices by type, as pruning asks for them; all of them by default.
@@ -512,7 +512,9 @@ class BiDAF(tf.keras.Model):
         for layer in [self.context_lstm, *self.modelling, self.output_lstm]:
             for cell in layer.cells:
                 cell = getattr(cell, "lstm", cell)
-                total += report.lstm_mult_adds(cell.kernel.shape[0], cell.units)
+                total += counting.lstm_mult_adds(
+                    cell.kernel.shape[0], cell.units
+                )
         return total
 
     def resized(self, sizes: Mapping[str, int]) -> "BiDAF":

@@ -8,19 +8,22 @@ from typing import Optional
 
 import tensorflow as tf
 
-from bidaf import feed
 from bidaf import model as model_lib
 from bidaf import scoring
-from bidaf import sources
 from bidaf import train as train_lib
 from bidaf import trainer as trainer_lib
+from bidaf.data import feed
+from bidaf.data import sources
 from iss_rnns import callbacks
 from iss_rnns import errors
-from iss_rnns import language_training
-from iss_rnns import report
-from iss_rnns import runs
-from iss_rnns import training
+from iss_rnns import files
 from iss_rnns.callbacks import shrinking
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import loop
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import progress as progress_lib
+from iss_rnns.experiments import records
+from iss_rnns.experiments import runs
 from iss_rnns.interop import group_json
 
 ANSWERS, EVAL = "answers", "eval"  # folders below a run's
@@ -82,7 +85,7 @@ def train(
       UserError: if a resumed run was made with other options, or training
         broke.
     """
-    checkpoints = runs.Checkpoints(run.checkpoints, plan.max_to_keep)
+    checkpoints = checkpoints_lib.Checkpoints(run.checkpoints, plan.max_to_keep)
     fixed = {
         "options": json.loads(json.dumps(options.describe())),
         "model": dataclasses.asdict(net.config),
@@ -98,7 +101,7 @@ def train(
     state = {"epoch": 0, "batch": 0, "seconds": 0.0}
     if resume:
         state = checkpoints.last_state()
-        language_training.check_same_run(state, fixed)
+        loop.check_same_run(state, fixed)
     run.begin()
     trainer = train_lib.compiled(net, options, questions.vectors)
     if resume:
@@ -112,16 +115,16 @@ def train(
     # A resumed run of an older version was never cut.
     designed = state.get("designed_sizes") or dict(net.sizes)
     groups = train_lib.penalized_groups(net, options) or net.iss_groups()
-    clock = training.Clock(plan.batch_size, state["seconds"])
+    clock = progress_lib.Clock(plan.batch_size, state["seconds"])
     epochs = -(-options.num_steps // plan.eval_period)
     finished = int(trainer.optimizer.iterations) >= options.num_steps
-    metrics = runs.Metrics(
+    metrics = metrics_lib.Metrics(
         run.path / "metrics.csv", epochs if finished else state["epoch"]
     )
-    tensorboard = training.TensorBoard(run.path / "tensorboard")
+    tensorboard = records.TensorBoard(run.path / "tensorboard")
     sparsity = train_lib.sparsity_callbacks(net, options)
     logger = callbacks.SparsityLogger(groups)
-    progress = training.Progress(
+    progress = progress_lib.Progress(
         plan.eval_period,
         epochs,
         groups,
@@ -151,7 +154,7 @@ def train(
             start_batch=state["batch"],
         )
         cutter.restore(state.get("shrinking"))
-    training.fit_batches(
+    loop.fit_batches(
         trainer,
         lambda epoch, batch: sources.training_batches(
             questions,
@@ -172,7 +175,7 @@ def train(
             logger,
             progress,
             judge,
-            training.SaveCheckpoints(
+            records.SaveCheckpoints(
                 checkpoints,
                 plan.save_period,
                 plan.eval_period,
@@ -215,10 +218,10 @@ class Judge(tf.keras.callbacks.Callback):
         questions: sources.Questions,
         plan: Plan,
         run: runs.RunDirectory,
-        metrics: runs.Metrics,
+        metrics: metrics_lib.Metrics,
         groups: Sequence,
-        clock: training.Clock,
-        tensorboard: training.TensorBoard,
+        clock: progress_lib.Clock,
+        tensorboard: records.TensorBoard,
         alive_above: float = 0.05,
     ):
         super().__init__()
@@ -325,7 +328,7 @@ def dump(
             raise errors.UserError(
                 f"cannot write {path}: {error.strerror}"
             ) from None
-        report.write_atomically(path, json.dumps(content))
+        files.write_atomically(path, json.dumps(content))
         written.append(path)
     return written
 
@@ -333,7 +336,7 @@ def dump(
 class _Scalars(tf.keras.callbacks.Callback):
     """Cost and penalty for TensorBoard, every so many steps."""
 
-    def __init__(self, tensorboard: training.TensorBoard, period: int):
+    def __init__(self, tensorboard: records.TensorBoard, period: int):
         super().__init__()
         self.tensorboard = tensorboard
         self.period = period

@@ -11,9 +11,9 @@ import tqdm
 
 from bidaf import evaluate
 from bidaf import penalties
-from bidaf import sources
-from iss_rnns import array_files
+from bidaf.data import sources
 from iss_rnns import errors
+from iss_rnns import files
 
 NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
 
@@ -213,5 +213,5 @@ def write_probabilities(
         raise errors.UserError(
             f"cannot write {path}: {error.strerror}"
         ) from None
-    array_files.write(path, arrays)
+    files.write(path, arrays)
     return path

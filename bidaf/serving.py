@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from bidaf import model as model_lib
-from bidaf import sources
+from bidaf.data import sources
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns.experiments.reports import tables
 
 INPUTS = {
     "x": "context",
@@ -71,7 +72,7 @@ def save(
         signature,
         path,
         {"vocabulary.json": json.dumps(vocabulary(questions))},
-        card,
+        tables.plain(card),
     )
 
 

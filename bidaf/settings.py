@@ -9,16 +9,16 @@ from typing import Optional
 
 from absl import flags
 
-from bidaf import attention
 from bidaf import model as model_lib
-from bidaf import read_data
 from bidaf import run as run_lib
 from bidaf import scoring
-from bidaf import sources
 from bidaf import train as train_lib
+from bidaf.data import read_data
+from bidaf.data import sources
+from bidaf.net import attention
 from iss_rnns import errors
-from iss_rnns import program
-from iss_rnns import pruning_flags
+from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.interop import group_json
 
 FLAGS = flags.FLAGS
@@ -95,8 +95,8 @@ def _define_run_flags() -> None:
         "Of weights, dropout, order of questions and made-up data.",
         lower_bound=0,
     )
-    program.define_compare_flag()
-    program.define_machine_flags()
+    flags_lib.define_compare_flag()
+    flags_lib.define_machine_flags()
     flags.DEFINE_integer(
         "log_period", 100, "Steps between TensorBoard's scalars.", lower_bound=1
     )
@@ -259,7 +259,7 @@ def _define_training_flags() -> None:
         "--shrink_every_steps at --dead_checks checks in a "
         "row.",
     )
-    program.define_shrinking_flags()
+    flags_lib.define_shrinking_flags()
     flags.DEFINE_float(
         "var_decay", preset.var_decay, "Of the weights' moving averages."
     )

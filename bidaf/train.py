@@ -7,15 +7,15 @@ from typing import Callable, Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import penalties
 from bidaf import trainer as trainer_lib
+from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import precision
-from iss_rnns import pruning_flags
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.interop import group_json
 from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
@@ -170,7 +170,7 @@ def compiled(
         trained,
         options.decay,
         options.seed,
-        precision.product_dtype(options.compute_dtype),
+        machine.product_dtype(options.compute_dtype),
     )
     if options.optimizer == "adam":
         # TensorFlow 1's epsilon.

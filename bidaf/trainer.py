@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from bidaf import model
 from bidaf import penalties
-from iss_rnns import addons
-from iss_rnns import precision
-from iss_rnns import shrink
-from iss_rnns import thresholding
+from iss_rnns import averages as averages_lib
+from iss_rnns import shrinking
+from iss_rnns.ops import in_place
+from iss_rnns.ops import products
 
 
 class Trainer(tf.keras.Model):
@@ -56,7 +56,7 @@ class Trainer(tf.keras.Model):
     ):
         super().__init__(**kwargs)
         self.net = net
-        self.averages = addons.MovingAverages(
+        self.averages = averages_lib.MovingAverages(
             net.trainable_variables, var_decay
         )
         # A plain tensor: checkpoints need not hold what never changes.
@@ -90,16 +90,16 @@ class Trainer(tf.keras.Model):
 
         Args:
           net: to go on with.
-          cuts: of `shrink.cut`.
+          cuts: of `shrinking.cut`.
           kept: which units stay; the cuts say all of it.
         """
         del kept
-        averages = addons.MovingAverages(
+        averages = averages_lib.MovingAverages(
             net.trainable_variables, self.averages.decay
         )
         for reference, cut in cuts.items():
             averages.of(cut.variable).assign(
-                shrink.take(
+                shrinking.take(
                     self.averages.of(reference.deref()).numpy(), cut.keep
                 )
             )
@@ -123,7 +123,7 @@ class Trainer(tf.keras.Model):
     def clean(self) -> None:
         """Sets small weights to exact zeros."""
         if self.threshold:
-            thresholding.zero_small(
+            in_place.zero_small(
                 [
                     v
                     for view in penalties.sparse_views(self.net).values()
@@ -146,7 +146,7 @@ class Trainer(tf.keras.Model):
           sum), `penalty`, `gradients` of both, in the order of `trained`.
         """
         with tf.GradientTape() as tape:
-            with precision.products_in(self.product_dtype):
+            with products.products_in(self.product_dtype):
                 outputs = self.net(
                     batch, self.vectors, training=True, seed=seed
                 )

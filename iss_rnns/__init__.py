@@ -1,31 +1,32 @@
 """Recurrent networks that get smaller and faster while they train.
 
-The names in `_PUBLIC` are the public ones; everything else may change. They
+    groups -> penalties -> exact zeros -> shrink, with proof -> export
+
+The names of `__all__` are the public ones; everything else may change. They
 load on first use, so that modules without TensorFlow start without it.
+Importing the package changes no environment variable and prints nothing.
 """
 
 import importlib
-import os
 
-# TensorFlow asks once, when it is imported. Where it leaves these kernels off
-# by default, training is 8 to 19 % slower; whoever set it keeps their choice.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+__version__ = "1.1.0"
 
+# Where each name is; None: it is a module of this package.
 _PUBLIC = {
     "BlockGrid": "groups",
     "BlockLasso": "callbacks",
     "BlockPruning": "callbacks",
-    "Evaluator": "language_model",
+    "Evaluator": "experiments.language.model",
     "FreezeZeros": "callbacks",
     "GRUCell": "cells",
     "GradualPruning": "callbacks",
     "Group": "groups",
     "GroupLasso": "callbacks",
     "LSTMCell": "cells",
-    "LanguageModel": "language_model",
+    "LanguageModel": "experiments.language.model",
     "RHNCell": "cells",
     "Recurrent": "recurrent",
-    "Served": "export",
+    "Served": "experiments.language.serving",
     "ShrinkWhileTraining": "callbacks",
     "SimpleRNNCell": "cells",
     "Slice": "groups",
@@ -33,14 +34,23 @@ _PUBLIC = {
     "ThresholdZeroing": "callbacks",
     "UserError": "errors",
     "WeightPenalty": "callbacks",
+    "export": None,
     "iss_group": "cells",
-    "save_compressed": "export",
+    "save_compressed": "experiments.language.serving",
+    "schedules": None,
+    "shrink": "shrinking",
+    "sparse": None,
+    "whole": "groups",
 }
-__all__ = sorted(_PUBLIC)
+__all__ = [*sorted(_PUBLIC), "__version__"]
 
 
 def __getattr__(name):
     if name not in _PUBLIC:
         raise AttributeError(f"module 'iss_rnns' has no attribute '{name}'")
-    module = importlib.import_module(f"iss_rnns.{_PUBLIC[name]}")
-    return getattr(module, name)
+    module = importlib.import_module(f"iss_rnns.{_PUBLIC[name] or name}")
+    return module if _PUBLIC[name] is None else getattr(module, name)
+
+
+def __dir__():
+    return __all__

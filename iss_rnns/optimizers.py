@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from iss_rnns import thresholding
+from iss_rnns.ops import in_place
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
@@ -58,9 +58,9 @@ class GradientDescent(tf.keras.optimizers.SGD):
                 tf.IndexedSlices(gradient.values * rate, gradient.indices)
             )
             if self.zero_below:
-                thresholding.zero_small([variable], self.zero_below)
+                in_place.zero_small([variable], self.zero_below)
         elif self.zero_below:
-            thresholding.descend(
+            in_place.descend(
                 variable,
                 gradient,
                 rate,

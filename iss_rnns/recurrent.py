@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 import tensorflow as tf
 
-from iss_rnns import precision
+from iss_rnns.ops import products
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
@@ -90,7 +90,7 @@ class Recurrent(tf.keras.layers.Layer):
             inputs = _swap(inputs)
         z = inputs if hoisted else self.cell.hoist(inputs, *constants)
         z, back = self._in_loop_order(z, lengths, self.time_major or swapped)
-        weights = precision.loop_weights(
+        weights = products.loop_weights(
             lambda: self.cell.scan_weights(*constants)
         )
         outputs, states = _scan(
@@ -211,7 +211,7 @@ def _scan(
     forward, backward = _forward, _backward
     # Eagerly, each call would compile them anew; and XLA converts bfloat16
     # products to float32 on a CPU, which takes longer than they do.
-    if compiled and not tf.executing_eagerly() and not precision.reduced():
+    if compiled and not tf.executing_eagerly() and not products.reduced():
         forward, backward = _compiled(_forward), _compiled(_backward)
 
     @tf.custom_gradient

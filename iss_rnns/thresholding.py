@@ -1,6 +1,6 @@
 """Exact zeros: the threshold, and gradients that leave zeros alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 import dataclasses
 from typing import Callable, Union
 
@@ -16,57 +16,6 @@ ZERO_THRESHOLD = 1e-4  # the authors' constant for the word LSTM
 # Bits of a float32 above 0 that one pass of the selection looks at: shift
 # and number, from the highest.
 _DIGITS = ((20, 11), (10, 10), (0, 10))
-
-
-def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
-    """Sets every weight with |w| < threshold to exactly 0, in graph."""
-    for variable in variables:
-        _zero(variable.handle, tf.cast(threshold, variable.dtype))
-
-
-def descend(
-    variable: tf.Variable,
-    gradient: tf.Tensor,
-    rate: tf.Tensor,
-    threshold: tf.Tensor,
-) -> None:
-    """w <- w - rate * gradient, small results exactly 0: one pass for both.
-
-    Args:
-      variable: w.
-      gradient: of its shape.
-      rate: scalar of its dtype; threshold: another.
-    """
-    _descend(variable.handle, gradient, rate, threshold)
-
-
-# Compiled, either is one pass over the weights, which are changed in place
-# since the variable itself goes in: as an operation each, zeroing alone is
-# four passes and six times as long.
-@tf.function(jit_compile=True, autograph=False)
-def _zero(handle: tf.Tensor, threshold: tf.Tensor) -> None:
-    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=threshold.dtype)
-    _store(handle, value, threshold)
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _descend(
-    handle: tf.Tensor,
-    gradient: tf.Tensor,
-    rate: tf.Tensor,
-    threshold: tf.Tensor,
-) -> None:
-    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=gradient.dtype)
-    _store(handle, value - rate * gradient, threshold)
-
-
-def _store(handle: tf.Tensor, value: tf.Tensor, threshold: tf.Tensor) -> None:
-    tf.raw_ops.AssignVariableOp(
-        resource=handle,
-        value=tf.where(
-            tf.abs(value) < threshold, tf.zeros([], value.dtype), value
-        ),
-    )
 
 
 def zero_fractions(variable: tf.Variable) -> dict[str, tf.Tensor]:

@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
-from iss_rnns import dropout
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import precision
 from iss_rnns import recurrent
 from iss_rnns.interop import tf1
+from iss_rnns.ops import dropout
+from iss_rnns.ops import products
 
 CELLS = {
     "lstm": cells.LSTMCell,
@@ -256,8 +256,8 @@ class WordLSTM(tf.keras.Model):
     def project(self, features: tf.Tensor) -> tf.Tensor:
         """Logits `[positions, V]` of features `[..., n_N]`."""
         flat = tf.reshape(features, [-1, self.hidden_sizes[-1]])
-        matrix = precision.operand(tf.cast(self.softmax_w, flat.dtype))
-        logits = precision.product(flat, matrix)
+        matrix = products.operand(tf.cast(self.softmax_w, flat.dtype))
+        logits = products.product(flat, matrix)
         return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))
 
     def drop(

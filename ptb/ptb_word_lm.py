@@ -7,24 +7,23 @@ Flags keep the authors' names and meanings; see `--help`.
 
 import dataclasses
 import math
-import os
 from typing import Optional
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# pylint: disable=wrong-import-position
 from absl import flags
 
-from iss_rnns import corpora
 from iss_rnns import errors
-from iss_rnns import pipeline
-from iss_rnns import program
-from iss_rnns import pruning_flags
-from iss_rnns import report
-from iss_rnns import results
 from iss_rnns import thresholding
-from iss_rnns import training
+from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments import program
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import texts as texts_lib
+from iss_rnns.experiments.reports import results
+from iss_rnns.experiments.reports import tables
 from iss_rnns.interop import ptb_settings
+from iss_rnns.ops import in_place
 from ptb import model as model_lib
 from ptb import train as train_lib
 
@@ -33,7 +32,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """The authors' flags, and those beyond."""
-    program.define_flags()
+    flags_lib.define_flags()
     pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.PRUNED_TYPES)
     flags.DEFINE_enum(
         "cell", "lstm", list(model_lib.CELLS), "Kind of the recurrent layers."
@@ -268,7 +267,7 @@ def main(argv):
         raise errors.UserError(
             f"unknown argument '{argv[1]}'; flags start with --, see --help"
         )
-    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
+    machine.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     options = options_from_flags()
     values = FLAGS.flag_values_dict()
     values["save_path"] = FLAGS.save_path or options.settings.save_path
@@ -282,7 +281,7 @@ def main(argv):
         else corpora.embedded("word")
     )
     print(f"data: {corpus.description}", flush=True)
-    texts = pipeline.Texts.of(
+    texts = texts_lib.Texts.of(
         corpus, options.config.batch_size, options.config.num_steps
     )
     if choices.mode == "train":
@@ -319,7 +318,7 @@ def main(argv):
         train=lambda run, net: train_lib.train(
             options, corpus, run, FLAGS.resume, net
         ),
-        clean=lambda net: thresholding.zero_small(
+        clean=lambda net: in_place.zero_small(
             net.trainable_variables,
             max(options.zero_threshold, 2 * options.settings.weight_decay),
         ),
@@ -332,10 +331,10 @@ def main(argv):
     program.run(task, choices, FLAGS.flags_into_string())
 
 
-def paper_columns() -> list[report.Column]:
+def paper_columns() -> list[tables.Column]:
     """ISS paper, Table 1: the dense model and the one as good."""
     return [
-        report.Column(
+        tables.Column(
             f"paper: {row['method']}",
             {
                 "units": row["iss"],
@@ -353,4 +352,4 @@ def paper_columns() -> list[report.Column]:
 
 if __name__ == "__main__":
     define_flags()
-    errors.run_main(main)
+    main_lib.run_main(main)

@@ -7,17 +7,19 @@ from typing import Optional
 import tensorflow as tf
 
 from iss_rnns import callbacks
-from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import language_model
-from iss_rnns import language_training
 from iss_rnns import optimizers
-from iss_rnns import precision
-from iss_rnns import pruning_flags
-from iss_rnns import runs
 from iss_rnns import thresholding
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training as language_training
 from iss_rnns.interop import ptb_settings
+from iss_rnns.ops import in_place
 from ptb import model as model_lib
 
 MIXED = "mixed_bfloat16"
@@ -135,7 +137,7 @@ def compiled(
         options.config.batch_size,
         options.config.max_grad_norm,
         seed=options.seed,
-        product_dtype=precision.product_dtype(options.compute_dtype),
+        product_dtype=machine.product_dtype(options.compute_dtype),
     )
     model.compile(optimizer=optimizer)
     # Left to the first step, this would have the step traced twice.
@@ -220,27 +222,27 @@ def train(
     run: runs.RunDirectory,
     resume: bool,
     net: Optional[model_lib.WordLSTM] = None,
-) -> tuple[model_lib.WordLSTM, runs.Metrics]:
+) -> tuple[model_lib.WordLSTM, metrics_lib.Metrics]:
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:
       (the trained net, computing in float32; the epochs' metrics).
 
     Raises:
-      UserError: see `language_training.train`.
+      UserError: see `training.train`.
     """
     if not options.mixed_precision:
         return _train(options, corpus, run, resume, net)
-    with precision.policy(MIXED):
+    with machine.policy(MIXED):
         trained, metrics = _train(
             options,
             corpus,
             run,
             resume,
-            None if net is None else precision.under_policy(net, MIXED),
+            None if net is None else machine.under_policy(net, MIXED),
         )
     # In bfloat16 the shrunk net's outputs could not be proved equal.
-    return precision.under_policy(trained, "float32"), metrics
+    return machine.under_policy(trained, "float32"), metrics
 
 
 def _train(options, corpus, run, resume, net):
@@ -253,7 +255,7 @@ def _train(options, corpus, run, resume, net):
         else:
             # The authors' program validates restored weights first, and
             # zeroes.
-            thresholding.zero_small(net.trainable_variables, options.threshold)
+            in_place.zero_small(net.trainable_variables, options.threshold)
         return compiled(start, options)
 
     plan = language_training.Plan(

@@ -1,2 +1,3 @@
-# Before TensorFlow: it sets how TensorFlow computes.
-import iss_rnns  # pylint: disable=unused-import
+from iss_rnns.experiments import environment
+
+environment.prepare()  # before TensorFlow is imported

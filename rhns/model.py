@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import groups
-from iss_rnns import precision
 from iss_rnns import recurrent
 from iss_rnns.interop import tf1
+from iss_rnns.ops import products
 from rhns import noise as noise_lib
 
 LR_POLICIES = ("quick_start", "equal_step")
@@ -290,9 +290,9 @@ class HighwayLM(tf.keras.Model):
             # As rows, so that this gradient and that of the words looked up
             # count apart in the norm for clipping, as in the authors' code.
             matrix = tf.gather(matrix, tf.range(self.vocab_size))
-        logits = precision.product(
+        logits = products.product(
             flat,
-            precision.operand(tf.cast(matrix, flat.dtype)),
+            products.operand(tf.cast(matrix, flat.dtype)),
             transpose_b=self.tied,
         )
         return tf.nn.bias_add(logits, tf.cast(self.softmax_b, flat.dtype))

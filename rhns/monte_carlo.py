@@ -52,7 +52,7 @@ def evaluate(
       reject_above: perplexity.
       max_rejected: give up after more rejections than that in a row.
       parallel: samples run at once, as rows of a batch.
-      stretch_positions: see `language_model.Evaluator`.
+      stretch_positions: see `model.Evaluator`.
       progress: called with (symbols read by samples that are accepted or
         may be, symbols in all), after each stretch.
 

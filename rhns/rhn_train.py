@@ -9,24 +9,23 @@ Hyper-parameters keep the authors' names and meanings; see `--help`.
 from collections.abc import Mapping
 import dataclasses
 import math
-import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# pylint: disable=wrong-import-position
 from absl import flags
 import numpy as np
 
-from iss_rnns import corpora
 from iss_rnns import errors
-from iss_rnns import pipeline
-from iss_rnns import program
-from iss_rnns import pruning_flags
-from iss_rnns import report
-from iss_rnns import results
-from iss_rnns import thresholding
-from iss_rnns import training
+from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments import program
+from iss_rnns.experiments import progress as progress_lib
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import texts as texts_lib
+from iss_rnns.experiments.reports import results
+from iss_rnns.experiments.reports import tables
 from iss_rnns.interop import group_json
+from iss_rnns.ops import in_place
 from rhns import model as model_lib
 from rhns import monte_carlo
 from rhns import train as train_lib
@@ -38,7 +37,9 @@ EMBEDDED = {"embedded_words": "word", "embedded_characters": "character"}
 
 def define_flags() -> None:
     """The authors' hyper-parameters, and flags beyond."""
-    program.define_flags(program.MODES[:2] + ("eval_mc",) + program.MODES[2:])
+    flags_lib.define_flags(
+        flags_lib.MODES[:2] + ("eval_mc",) + flags_lib.MODES[2:]
+    )
     pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.PRUNED_TYPES)
     preset = model_lib.ModelConfig()
     flags.DEFINE_enum(
@@ -290,10 +291,10 @@ def read_corpus() -> corpora.Corpus:
     return corpus
 
 
-def paper_columns() -> list[report.Column]:
+def paper_columns() -> list[tables.Column]:
     """ISS paper, Table 2."""
     return [
-        report.Column(
+        tables.Column(
             f"paper: lambda {row['lam'].value:g}",
             {
                 "lambda": row["lam"],
@@ -307,9 +308,9 @@ def paper_columns() -> list[report.Column]:
     ]
 
 
-def evaluate_mc(net, texts: pipeline.Texts) -> None:
+def evaluate_mc(net, texts: texts_lib.Texts) -> None:
     """Prints the Monte-Carlo perplexity of the test text."""
-    with training.progress_bar(
+    with progress_lib.progress_bar(
         f"{FLAGS.mc_steps} Monte-Carlo samples", unit="symbol", unit_scale=True
     ) as progress:
         result = monte_carlo.evaluate(
@@ -354,7 +355,7 @@ def main(argv):
         raise errors.UserError(
             f"unknown argument '{argv[1]}'; flags start with --, see --help"
         )
-    training.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
+    machine.prepare_cpu(FLAGS.threads, FLAGS.compute_dtype)
     options = options_from_flags()
     config = options.config
     if FLAGS.mode == "eval_mc" and not FLAGS.mc_steps:
@@ -373,7 +374,7 @@ def main(argv):
     pruning = pruning_flags.Settings.of(values)
     corpus = read_corpus()
     print(f"data: {corpus.description}", flush=True)
-    texts = pipeline.Texts(
+    texts = texts_lib.Texts(
         corpus,
         corpora.batches(
             corpus.valid, config.batch_size, config.num_steps, "valid text"
@@ -424,7 +425,7 @@ def main(argv):
         train=lambda run, net: train_lib.train(
             options, corpus, run, FLAGS.resume, net
         ),
-        clean=lambda net: thresholding.zero_small(
+        clean=lambda net: in_place.zero_small(
             train_lib.zeroed_variables(net, options), config.zero_threshold
         ),
         paper=paper_columns() if corpus.unit == "word" else (),
@@ -443,4 +444,4 @@ def main(argv):
 
 if __name__ == "__main__":
     define_flags()
-    errors.run_main(main)
+    main_lib.run_main(main)

@@ -8,15 +8,16 @@ from typing import Optional
 import tensorflow as tf
 
 from iss_rnns import callbacks
-from iss_rnns import corpora
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import language_model
-from iss_rnns import language_training
 from iss_rnns import optimizers
-from iss_rnns import precision
-from iss_rnns import pruning_flags
-from iss_rnns import runs
+from iss_rnns.experiments import machine
+from iss_rnns.experiments import metrics
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training as language_training
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
 
@@ -102,7 +103,7 @@ def compiled(
         options.config.batch_size,
         options.config.max_grad_norm,
         seed=options.seed,
-        product_dtype=precision.product_dtype(options.compute_dtype),
+        product_dtype=machine.product_dtype(options.compute_dtype),
     )
     model.compile(
         optimizer=optimizers.GradientDescent(options.config.learning_rate)
@@ -202,14 +203,14 @@ def train(
     run: runs.RunDirectory,
     resume: bool,
     net: Optional[model_lib.HighwayLM] = None,
-) -> tuple[model_lib.HighwayLM, runs.Metrics]:
+) -> tuple[model_lib.HighwayLM, metrics.Metrics]:
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:
       (the trained net, the epochs' metrics).
 
     Raises:
-      UserError: see `language_training.train`.
+      UserError: see `training.train`.
     """
     config = options.config
 

@@ -1,9 +1,10 @@
 """Options and fixtures that every test file shares."""
 
-import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from iss_rnns.experiments import environment
+
+environment.prepare()  # before TensorFlow is imported
 
 HERE = pathlib.Path(__file__).parent
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iss_rnns import addons
-from iss_rnns import losses
+from iss_rnns import averages as averages_lib
+from iss_rnns.ops import losses
 
 BATCH, TIME, CLASSES = 3, 5, 7
 
@@ -17,8 +17,8 @@ def presence(request, monkeypatch):
     """Both worlds: tensorflow-addons there (if installed), and missing."""
     if request.param == "without":
         monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
-        assert addons._load() is None
-    elif addons._load() is None:
+        assert averages_lib._load() is None
+    elif averages_lib._load() is None:
         pytest.skip("tensorflow-addons is not installed")
 
 
@@ -36,7 +36,7 @@ def test_sequence_loss_against_numpy(presence):
     logs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     expected = -np.take_along_axis(logs, targets[..., None], -1).sum() / BATCH
     np.testing.assert_allclose(
-        addons.sequence_loss(logits, targets), expected, rtol=1e-6
+        averages_lib.sequence_loss(logits, targets), expected, rtol=1e-6
     )
 
 
@@ -45,7 +45,7 @@ def test_sequence_cost_equals_it_in_value_and_gradient(presence):
     logits = tf.constant(logits)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        theirs = addons.sequence_loss(logits, targets)
+        theirs = averages_lib.sequence_loss(logits, targets)
         ours = losses.sequence_cost(
             tf.reshape(logits, [-1, CLASSES]), targets.reshape(-1), BATCH
         )
@@ -58,7 +58,7 @@ def test_sequence_cost_equals_it_in_value_and_gradient(presence):
 def test_averages_against_numpy():
     rng = np.random.default_rng(1)
     weight = tf.Variable(rng.normal(size=[4, 2]).astype(np.float32))
-    averages = addons.MovingAverages([weight], decay=0.9)
+    averages = averages_lib.MovingAverages([weight], decay=0.9)
     expected = weight.numpy()
     for _ in range(6):
         weight.assign_add(rng.normal(size=[4, 2]).astype(np.float32))
@@ -69,8 +69,8 @@ def test_averages_against_numpy():
 
 def test_averages_in_graph_equal_those_outside():
     weight = tf.Variable([1.0, 2.0])
-    eager = addons.MovingAverages([weight], decay=0.5)
-    graph = addons.MovingAverages([weight], decay=0.5)
+    eager = averages_lib.MovingAverages([weight], decay=0.5)
+    graph = averages_lib.MovingAverages([weight], decay=0.5)
     weight.assign([3.0, -2.0])
     eager.update()
     tf.function(graph.update)()
@@ -80,7 +80,7 @@ def test_averages_in_graph_equal_those_outside():
 
 def test_averages_equal_those_of_the_addons_optimizer():
     """One step apart: theirs are updated last, ours first."""
-    tfa = addons._load()
+    tfa = averages_lib._load()
     if tfa is None:
         pytest.skip("tensorflow-addons is not installed")
     decay, start = 0.8, [1.0, -2.0, 0.5]
@@ -89,7 +89,7 @@ def test_averages_equal_those_of_the_addons_optimizer():
         tf.keras.optimizers.legacy.Adam(0.1), average_decay=decay
     )
     adam = tf.keras.optimizers.Adam(0.1)
-    averages = addons.MovingAverages([ours], decay)
+    averages = averages_lib.MovingAverages([ours], decay)
     for _ in range(5):
         averages.update()
         adam.apply_gradients([(2 * ours - 1.0, ours)])
@@ -103,7 +103,7 @@ def test_averages_equal_those_of_the_addons_optimizer():
 
 def test_reset_and_give():
     weight = tf.Variable([1.0])
-    averages = addons.MovingAverages([weight], decay=0.9)
+    averages = averages_lib.MovingAverages([weight], decay=0.9)
     weight.assign([5.0])
     averages.give()
     np.testing.assert_array_equal(weight, [1.0])
@@ -115,15 +115,15 @@ def test_reset_and_give():
 @pytest.mark.parametrize("decay", [-0.1, 1.5, float("nan")])
 def test_bad_decay(decay):
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\]"):
-        addons.MovingAverages([tf.Variable(0.0)], decay)
+        averages_lib.MovingAverages([tf.Variable(0.0)], decay)
 
 
 def test_checkpointed_with_the_model(tmp_path):
     weight = tf.Variable([1.0])
-    averages = addons.MovingAverages([weight], decay=0.5)
+    averages = averages_lib.MovingAverages([weight], decay=0.5)
     weight.assign([3.0])
     averages.update()
     path = tf.train.Checkpoint(averages=averages).write(str(tmp_path / "a"))
-    other = addons.MovingAverages([tf.Variable([0.0])], decay=0.5)
+    other = averages_lib.MovingAverages([tf.Variable([0.0])], decay=0.5)
     tf.train.Checkpoint(averages=other).read(path).assert_consumed()
     np.testing.assert_array_equal(other.shadows[0], [2.0])

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from iss_rnns import array_files
 from iss_rnns import errors
+from iss_rnns import files
 
 
 def broken(path):
@@ -37,7 +37,7 @@ def cut_short(path):
 def test_arrays_by_name(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=np.arange(3), b=np.float32(2))
-    found = array_files.read(path, "weights")
+    found = files.read(path, "weights")
     assert set(found) == {"a", "b"}
     np.testing.assert_array_equal(found["a"], [0, 1, 2])
     assert found["b"].dtype == np.float32
@@ -74,5 +74,5 @@ def test_what_is_no_such_file(tmp_path, write, message):
         match=rf"^cannot read weights .*"
         rf"x.npz: ({message})",
     ) as caught:
-        array_files.read(str(path), "weights")
+        files.read(str(path), "weights")
     assert "\n" not in str(caught.value)

@@ -17,19 +17,20 @@ import pytest
 import tensorflow as tf
 
 from bidaf import evaluate
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
-from bidaf import read_data
 from bidaf import run as run_lib
 from bidaf import scoring
 from bidaf import serving
-from bidaf import sources
-from bidaf import squad
 from bidaf import train as train_lib
+from bidaf.data import read_data
+from bidaf.data import sources
+from bidaf.data import squad
+from bidaf.net import groups as groups_lib
 from iss_rnns import groups
-from iss_rnns import restoring
-from iss_rnns import runs
 from iss_rnns import thresholding
+from iss_rnns.experiments import checkpoints
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = [
@@ -299,7 +300,7 @@ def fixture_inputs(tmp_path_factory):
         base = runs.RunDirectory(folder, name)
         model = dataclasses.asdict(net.config)
         model["word_emb_size"] += more
-        runs.Checkpoints(base.checkpoints).save(
+        checkpoints.Checkpoints(base.checkpoints).save(
             train_lib.compiled(net, train_lib.Options(), questions.vectors),
             {
                 "epoch": 0,

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from bidaf import feed
-from bidaf import prepro
-from bidaf import read_data
-from bidaf.read_data import DataConfig
+from bidaf.data import feed
+from bidaf.data import preprocess
+from bidaf.data import read_data
+from bidaf.data.read_data import DataConfig
 
 SMALL = DataConfig(
     batch_size=3, word_count_th=0, char_count_th=0, word_size_th=4
@@ -69,7 +69,7 @@ def store(tmp_path_factory):
         )
     )
     (folder / "glove").write_text("the 1 2\nmill 3 4\n")
-    return prepro.preprocess(
+    return preprocess.preprocess(
         {"train": folder / "data"},
         folder / "glove",
         folder,

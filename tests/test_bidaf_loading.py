@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bidaf import groups as groups_lib
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import train as train_lib
+from bidaf.net import groups as groups_lib
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import restoring
-from iss_rnns import runs
-from iss_rnns import shrink
+from iss_rnns import shrinking
 from iss_rnns import thresholding
+from iss_rnns.experiments import checkpoints
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
 
 CONFIG = model_lib.ModelConfig(
     6,
@@ -59,7 +60,7 @@ def fixture_trainer():
 @pytest.fixture(name="run")
 def fixture_run(trainer, tmp_path):
     directory = runs.RunDirectory(tmp_path, "run")
-    runs.Checkpoints(directory.checkpoints).save(
+    checkpoints.Checkpoints(directory.checkpoints).save(
         trainer,
         {
             "epoch": 0,
@@ -176,7 +177,7 @@ def test_a_direction_without_living_units_keeps_a_silent_one(trainer, run):
     assert [units.sum() for units in alive] == [
         loaded.net.sizes[name] for name in groups_lib.PRUNABLE[:5]
     ] + [1]
-    small, _ = shrink.cut(loaded.net, groups_of_net, alive)
+    small, _ = shrinking.cut(loaded.net, groups_of_net, alive)
     assert small.sizes["OutBwd"] == 1
     assert not small.output_lstm.cells[1].kernel.numpy().any()
 

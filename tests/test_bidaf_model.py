@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bidaf import attention
-from bidaf import attention_cell
-from bidaf import groups as groups_lib
-from bidaf import layers
 from bidaf import model as model_lib
+from bidaf.net import attention
+from bidaf.net import attention_cell
+from bidaf.net import groups as groups_lib
+from bidaf.net import layers
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import shrink
+from iss_rnns import shrinking
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
@@ -546,7 +546,7 @@ def test_all_eight_directions_shrink(switch):
         model_lib.BiDAF(dataclasses.replace(CONFIG, **SWITCHES[switch]), SIZES)
     )
     kill(net, DEAD)
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net,
         groups_lib.iss_groups(net, groups_lib.DIRECTIONS),
         [batch(), batch(1)],
@@ -575,7 +575,7 @@ def test_dynamic_attention_shrinks_what_it_can():
         model_lib.BiDAF(dataclasses.replace(CONFIG, dynamic_att=True))
     )
     kill(net, {"ModFwd2": [1], "OutBwd": [0]})
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net,
         net.iss_groups(),
         [batch()],
@@ -616,7 +616,7 @@ def test_silence_quiets_units_dead_to_the_authors():
     groups_lib.silence(net, dead)
     np.testing.assert_array_equal(whole.alive(), ~mask)
     assert not np.any(scores(net)["g1"][..., 1])
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net,
         net.iss_groups(),
         [batch()],

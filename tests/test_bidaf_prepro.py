@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from bidaf import prepro
-from bidaf import store as store_lib
-from bidaf import words as words_lib
+from bidaf.data import preprocess
+from bidaf.data import store as store_lib
+from bidaf.data import words as words_lib
 from iss_rnns.errors import UserError
 
 GLOVE = "the 0.5 1\nmill -2 3e-1\nANNA 1 1\nunused 4 4\n? 7 8\n"
@@ -74,7 +74,7 @@ def files(tmp_path):
 
 
 def run(files, splitter="simple", **options):
-    return prepro.preprocess(
+    return preprocess.preprocess(
         {"train": files["train"], "dev": files["dev"]},
         files["glove"],
         files["out"],
@@ -273,12 +273,12 @@ def test_read_glove_forms_and_repeats(tmp_path):
         "Cat 1\nb 2\n\nNEW 3\n. . 4\nb 5\nzoo 6\n\u00e9t\u00e9 7 \nisbn 8\n",
         "utf-8",
     )
-    found, vectors = prepro.read_glove(
+    found, vectors = preprocess.read_glove(
         path, {"cat", "B", "new", "Été", "ISBN", "."}
     )
     assert found == ["Cat", "b", "NEW", "été", "isbn"]
     assert vectors.tolist() == [[1.0], [5.0], [3.0], [7.0], [8.0]]
-    found, vectors = prepro.read_glove(path, {"nothing"})
+    found, vectors = preprocess.read_glove(path, {"nothing"})
     assert found == [] and vectors.shape == (0, 1)
 
 
@@ -374,7 +374,7 @@ def test_a_store_is_replaced_only_if_asked(files):
 
 def test_folder_that_cannot_be_made_is_told_before_the_work(files, monkeypatch):
     files["out"].write_text("a file")
-    monkeypatch.setattr(prepro.squad, "read", lambda source: 1 / 0)
+    monkeypatch.setattr(preprocess.squad, "read", lambda source: 1 / 0)
     with pytest.raises(UserError, match=r"cannot write .*out/store\.npz: "):
         run(files)
 

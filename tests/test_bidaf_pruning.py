@@ -8,8 +8,8 @@ from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import run as run_lib
 from bidaf import train as train_lib
-from iss_rnns import pruning_flags
-from iss_rnns import runs
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import runs
 
 FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
 STEPS, PERIOD, STOP, SPARSITY = 12, 6, 8, 0.75

@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from bidaf import prepro
-from bidaf import read_data
-from bidaf import store as store_lib
-from bidaf import vocabulary
-from bidaf.read_data import DataConfig
+from bidaf.data import preprocess
+from bidaf.data import read_data
+from bidaf.data import store as store_lib
+from bidaf.data import vocabulary
+from bidaf.data.read_data import DataConfig
 from iss_rnns.errors import UserError
 
 WORDS = "the The mill MILL anna Anna broke in 1853 . ? who zzz".split()
@@ -63,7 +63,7 @@ def store(tmp_path_factory):
     (folder / "glove").write_text(
         "the 1 2\nmill 3 4\nANNA 5 6\nnew 7 8\nzzz 9 10\n"
     )
-    return prepro.preprocess(
+    return preprocess.preprocess(
         {name: folder / name for name in ("train", "dev")},
         folder / "glove",
         folder,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bidaf import finish
-from bidaf import read_data
-from bidaf import sources
+from bidaf.data import read_data
+from bidaf.data import sources
 
 MOST = 40  # words of a context, less than some have
 CONFIG = read_data.DataConfig(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bidaf import squad
+from bidaf.data import squad
 from iss_rnns.errors import UserError
 
 CONTEXT = "Anna built the Old Mill in 1853. The Old Mill burned."

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from bidaf import store
+from bidaf.data import store
 from iss_rnns.errors import UserError
 
 WORDS = ["", "a", "über", "日本", "\x00"]

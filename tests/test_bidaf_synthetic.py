@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from bidaf import prepro
-from bidaf import squad
-from bidaf import synthetic
-from bidaf import synthetic_facts as facts
-from bidaf import words as words_lib
+from bidaf.data import preprocess
+from bidaf.data import squad
+from bidaf.data import synthetic
+from bidaf.data import synthetic_facts as facts
+from bidaf.data import words as words_lib
 from iss_rnns.errors import UserError
 
 
@@ -269,7 +269,7 @@ def test_files_go_through_preprocessing(tmp_path):
         "train-v1.1.json",
     ]
     assert len(squad.read(paths["train"]).answer_texts()) == 60
-    store = prepro.preprocess(
+    store = preprocess.preprocess(
         {"train": paths["train"], "dev": paths["dev"]},
         paths["glove"],
         tmp_path / "store",

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import penalties
 from bidaf import train as train_lib
+from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import regularizers
-from iss_rnns import shrink
+from iss_rnns import shrinking as shrinking_lib
 from iss_rnns import thresholding
 from iss_rnns.callbacks import shrinking
 from iss_rnns.interop import group_json
@@ -397,7 +397,7 @@ def test_cutting_dead_units_changes_nothing_but_the_sizes(optimizer):
     assert {name: small.net.sizes[name] for name in dead} == left
     assert cutter.cuts[0]["step"] == 2 and len(cutter.cuts) == 1
     assert abs(cutter.cuts[0]["cost_change"]) < 1e-6
-    expected, _ = shrink.shrink(whole.net, whole.net.iss_groups())
+    expected, _ = shrinking_lib.shrink(whole.net, whole.net.iss_groups())
     for ours, theirs in zip(
         small.net.trainable_variables, expected.trainable_variables
     ):

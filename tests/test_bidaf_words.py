@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from bidaf import words
+from bidaf.data import words
 from iss_rnns.errors import UserError
 
 

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import errors
-from iss_rnns import language_model
 from iss_rnns import optimizers
-from iss_rnns import training
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
 DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}

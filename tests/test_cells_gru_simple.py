@@ -7,7 +7,7 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import recurrent
-from iss_rnns import shrink
+from iss_rnns import shrinking
 
 UNITS, INPUTS, BATCH, TIME = 3, 5, 4, 6
 
@@ -259,7 +259,7 @@ def test_dead_units_are_cut_and_the_outputs_stay(kind):
             variable.assign(
                 tf.where(spread > 0, tf.zeros_like(variable), variable)
             )
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net, net.groups(), [normal(BATCH, TIME, INPUTS)]
     )
     assert proof.after == {"layer_0": 4, "layer_1": 4}

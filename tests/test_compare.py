@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from iss_rnns import compare
 from iss_rnns import errors
+from iss_rnns.experiments.reports import compare
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -186,7 +186,7 @@ def test_the_papers_tables():
 def test_the_command(runs, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "iss_rnns.compare"]
+    command = [sys.executable, "-m", "iss_rnns", "compare"]
     done = subprocess.run(
         [
             *command,

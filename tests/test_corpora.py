@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from iss_rnns import corpora
 from iss_rnns.errors import UserError
+from iss_rnns.experiments.language import corpora
 
 TRAIN = " b a c \n b <unk> N \n b d \n"
 

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from iss_rnns import corpora
-from iss_rnns import corpora_embedded
 from iss_rnns.errors import UserError
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import corpora_embedded
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iss_rnns import dropout
+from iss_rnns.ops import dropout
 
 
 @pytest.mark.parametrize("keep_prob", [0.8, 0.5, 0.1])

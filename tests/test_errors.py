@@ -9,13 +9,14 @@ import pytest
 PROGRAM = """
 from absl import flags
 from iss_rnns import errors
+from iss_rnns.experiments import main as main_lib
 
 flags.DEFINE_integer("size", 1, "A number.", lower_bound=1)
 
 def main(argv):
     {body}
 
-errors.run_main(main)
+main_lib.run_main(main)
 """
 
 
@@ -80,7 +81,7 @@ def test_a_good_run_is_silent():
 
 
 def test_a_reader_that_leaves_early_is_no_bug():
-    """As in `python -m iss_rnns.compare ... | head -1`."""
+    """As in `python -m iss_rnns compare ... | head -1`."""
     program = PROGRAM.format(body="print('line\\n' * 100000)")
     with subprocess.Popen(
         [sys.executable, "-c", program],

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
-from iss_rnns import precision
+from iss_rnns.experiments.language import serving
+from iss_rnns.ops import products
 from ptb import model as model_lib
 from rhns import model as highway
 
@@ -26,7 +27,7 @@ def net(request):
 @pytest.fixture(scope="module")
 def saved(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "compressed"
-    return export.save_compressed(net, path, SYMBOLS, {"data": "made up"})
+    return serving.save_compressed(net, path, SYMBOLS, {"data": "made up"})
 
 
 def expected(net, tokens, states):
@@ -44,7 +45,7 @@ def test_signature_equals_the_net(net, saved, batch, steps):
         name: rng.normal(size=(batch, n)).astype(np.float32)
         for name, n in zip(net.state_names, net.state_sizes)
     }
-    served = export.Served(saved)
+    served = serving.Served(saved)
     assert served.state_names == [
         "lstm_0_c",
         "lstm_0_h",
@@ -97,8 +98,8 @@ def test_vocabulary_and_card_lie_beside(saved):
 def test_latency_model_of_highway_layers(options, tmp_path):
     net = highway.HighwayLM(30, [5], 3, seed=2, **options)
     assert (net.input_table() is None) != bool(options)
-    runner = export.LatencyRunner(
-        export.save_latency(net, tmp_path / "model.tflite")
+    runner = serving.LatencyRunner(
+        serving.save_latency(net, tmp_path / "model.tflite")
     )
     tokens = np.array([[3, 1, 4]], np.int32)
     wanted, _ = expected(net, tokens, [tf.zeros([1, 5])])
@@ -107,8 +108,8 @@ def test_latency_model_of_highway_layers(options, tmp_path):
 
 
 def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
-    runner = export.LatencyRunner(
-        export.save_latency(net, tmp_path / "model.tflite")
+    runner = serving.LatencyRunner(
+        serving.save_latency(net, tmp_path / "model.tflite")
     )
     tokens = np.array([[3, 1, 4, 1, 5]], np.int32)
     wanted, _ = expected(
@@ -123,7 +124,7 @@ def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
     net = model_lib.WordLSTM(30, 24, [5], seed=2, cell=cell)
     for made in net.lstm_cells:  # biases start at 0
         made.bias.assign(tf.random.stateless_normal(made.bias.shape, [1, 2]))
-    path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
+    path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     names = [
         name
         for name, _ in tf.train.list_variables(
@@ -143,7 +144,7 @@ def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
     assert (30, columns) in shapes
     assert (30, 24) not in shapes and (24, columns) not in shapes
     tokens = np.array([[1, 2, 3]], np.int32)
-    served = export.Served(path)
+    served = serving.Served(path)
     logits, _ = served.run(tokens, served.zero_states(1))
     np.testing.assert_allclose(
         logits, expected(net, tokens, None)[0], atol=1e-6
@@ -168,9 +169,9 @@ def test_the_table_is_made_where_it_is_no_larger(embedding, table):
     ids=["lstm", "gru", "rhn"],
 )
 def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
-    monkeypatch.setattr(precision, "_FIXED_BYTES", range(1, 1 << 20))
+    monkeypatch.setattr(products, "_FIXED_BYTES", range(1, 1 << 20))
     net = make()
-    path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
+    path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     shapes = [
         tuple(shape)
         for _, shape in tf.train.list_variables(
@@ -183,7 +184,7 @@ def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
         if v.name.split("/")[-1].startswith("recurrent")
     ]
     assert recurrent and not {tuple(v.shape) for v in recurrent} & set(shapes)
-    served = export.Served(path)
+    served = serving.Served(path)
     for tokens in (
         np.array([[1]], np.int32),
         np.arange(12, dtype=np.int32).reshape(3, 4),
@@ -207,9 +208,9 @@ def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
 def test_forget_bias_is_part_of_the_export(tmp_path):
     net = model_lib.WordLSTM(30, 6, [5], seed=2)
     net.lstm_cells[0].forget_bias = 1.0
-    path = export.save_compressed(net, tmp_path / "m", SYMBOLS, {})
+    path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     tokens = np.array([[1, 2, 3]], np.int32)
-    served = export.Served(path)
+    served = serving.Served(path)
     logits, _ = served.run(tokens, served.zero_states(1))
     wanted, _ = expected(net, tokens, None)
     np.testing.assert_allclose(logits, wanted, atol=1e-6)
@@ -217,7 +218,7 @@ def test_forget_bias_is_part_of_the_export(tmp_path):
 
 def test_not_a_model_is_one_clear_line(tmp_path):
     with pytest.raises(errors.UserError, match="is no exported language"):
-        export.Served(tmp_path)
+        serving.Served(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -243,11 +244,11 @@ def test_a_failed_write_leaves_the_old_model(
         errors.UserError,
         match="^cannot write SavedModel .*: No space left[^{[]*$",
     ):
-        export.save_compressed(net, saved, SYMBOLS, {})
+        serving.save_compressed(net, saved, SYMBOLS, {})
     with pytest.raises(
         errors.UserError,
         match="^cannot write .*old.tflite: No space left[^{[]*$",
     ):
-        export.save_latency(net, tmp_path / "old.tflite")
-    assert export.Served(saved).state_sizes == [5, 5, 4, 4]
+        serving.save_latency(net, tmp_path / "old.tflite")
+    assert serving.Served(saved).state_sizes == [5, 5, 4, 4]
     assert (tmp_path / "old.tflite").read_bytes() == b"old"

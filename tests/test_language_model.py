@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iss_rnns import language_model
+from iss_rnns.experiments.language import model as language_model
 from ptb import model as model_lib
 
 VOCABULARY, BATCH, TIME = 11, 3, 4

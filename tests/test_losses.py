@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iss_rnns import losses
+from iss_rnns.ops import losses
 
 POSITIONS, CLASSES, BATCH = 12, 7, 4
 

@@ -6,9 +6,11 @@ import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import errors
-from iss_rnns import language_model
-from iss_rnns import packing
-from iss_rnns import report
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import packed as packed_lib
+from iss_rnns.experiments.reports import sections
+from iss_rnns.experiments.reports import tables
+from iss_rnns.sparse import nets
 from ptb import model as ptb_model
 from rhns import model as rhn_model
 
@@ -30,12 +32,12 @@ def packable(sparsity):
 
 def test_packed_files_hold_the_same_weights(tmp_path):
     parts = packable(0.9)
-    old = tmp_path / packing.FOLDER / "old.npz"
+    old = tmp_path / nets.FOLDER / "old.npz"
     old.parent.mkdir()
     old.write_bytes(b"of an earlier run")
-    packed = packing.pack(parts, tmp_path)
+    packed = nets.pack(parts, tmp_path)
     assert not old.exists()
-    found = packing.load(packed.folder)
+    found = nets.load(packed.folder)
     assert set(found) == {"lstm", "out"}
     np.testing.assert_array_equal(found["out"].to_dense(), parts["out"])
     cell = parts["lstm"]
@@ -54,13 +56,13 @@ def test_packed_files_hold_the_same_weights(tmp_path):
 
 
 def test_measures_never_choose_what_is_slower(tmp_path):
-    packed = packing.pack(packable(0.9), tmp_path)
-    measures = packed.measures()
-    for batch in report.PACKED_BATCHES:
+    packed = nets.pack(packable(0.9), tmp_path)
+    measures = sections.packed_measures(packed)
+    for batch in nets.BATCH_SIZES:
         dense, chosen = packed.seconds[batch]
         # `packed` is kept unless another is faster by more than noise.
         assert 0 < chosen <= 1.06 * dense
-        assert measures[report.packed_speedup(batch)] == dense / chosen
+        assert measures[tables.packed_speedup(batch)] == dense / chosen
     assert measures["packed bytes"] == packed.packed_bytes
     assert set(packed.matrices) == {
         "lstm.kernel",
@@ -74,36 +76,36 @@ def test_a_small_sparse_matrix_is_enough(tmp_path):
     """Most of the net's weights may be left."""
     parts = packable(0.0)
     parts["out"].assign(np.eye(32, 50))
-    packed = packing.pack(parts, tmp_path)
-    assert set(packing.load(packed.folder)) == {"lstm", "out"}
+    packed = nets.pack(parts, tmp_path)
+    assert set(nets.load(packed.folder)) == {"lstm", "out"}
     assert packed.matrices["lstm.kernel"].startswith("24x128, 0.000 zeros")
 
 
 def test_a_silent_unit_is_no_sparse_matrix(tmp_path):
     parts = packable(0.0)
     parts["out"].assign(np.zeros([32, 50]))
-    assert packing.highest_sparsity(parts) == 0.0
-    assert packing.pack(parts, tmp_path) is None
-    assert not (tmp_path / packing.FOLDER).exists()
+    assert nets.highest_sparsity(parts) == 0.0
+    assert nets.pack(parts, tmp_path) is None
+    assert not (tmp_path / nets.FOLDER).exists()
 
 
 def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(errors.UserError, match="holds no packed weights"):
-        packing.load(tmp_path)
+        nets.load(tmp_path)
     np.savez(tmp_path / "a.npz", kind="lstm")
     with pytest.raises(
         errors.UserError, match="a.npz is not a packed lstm or .* matrix"
     ):
-        packing.load(tmp_path)
+        nets.load(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"")
     with pytest.raises(errors.UserError, match="packed weights .*a.npz: No "):
-        packing.load(tmp_path)
+        nets.load(tmp_path)
 
 
 def test_a_net_that_is_not_sparse_is_left_alone(tmp_path):
     parts = packable(0.3)
-    assert packing.highest_sparsity(parts) == pytest.approx(0.3, abs=0.05)
-    assert packing.pack(parts, tmp_path) is None
+    assert nets.highest_sparsity(parts) == pytest.approx(0.3, abs=0.05)
+    assert nets.pack(parts, tmp_path) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -132,8 +134,8 @@ def sparse_cell(cell, inputs):
 )
 def test_every_cell_becomes_a_layer(cell, tmp_path):
     sparse_cell(cell, 7)
-    packed = packing.pack({"layer": cell}, tmp_path, batch_sizes=(1,))
-    layer = packing.load(packed.folder)["layer"]
+    packed = nets.pack({"layer": cell}, tmp_path, batch_sizes=(1,))
+    layer = nets.load(packed.folder)["layer"]
     x = np.random.default_rng(1).normal(size=(3, 5, 7)).astype(np.float32)
     # Of a plain layer with max(0, x) the state grows.
     (*expected,) = tf.keras.layers.RNN(
@@ -171,7 +173,7 @@ def fixture_whole(request, tmp_path):
     """A net four fifths of whose matrices are zero, and its packed model."""
     net = NETS[request.param]()
     rng = np.random.default_rng(0)
-    for name, matrix in packing.matrices(net.packable()).items():
+    for name, matrix in nets.matrices(net.packable()).items():
         assert matrix.size, name
     for part in net.packable().values():
         for v in (
@@ -181,14 +183,14 @@ def fixture_whole(request, tmp_path):
         ):
             if v.shape.rank == 2 and "bias" not in v.name:
                 v.assign(v * (rng.random(v.shape) < 0.2) * 5)
-    packed = packing.pack_language_model(net, tmp_path, batch_sizes=(1,))
+    packed = packed_lib.pack_language_model(net, tmp_path, batch_sizes=(1,))
     return net, packed
 
 
 def test_a_whole_model_computes_the_same(whole):
     net, packed = whole
-    assert packing.is_language_model(str(packed.folder))
-    model = packing.load_language_model(str(packed.folder))
+    assert packed_lib.is_language_model(str(packed.folder))
+    model = packed_lib.load_language_model(str(packed.folder))
     assert model.state_sizes == net.state_sizes
     ids = np.random.default_rng(1).integers(0, 30, (2, 6))
     logits, states = model(ids)
@@ -207,7 +209,7 @@ def test_a_whole_model_computes_the_same(whole):
         np.random.default_rng(2).integers(0, 30, (2, 4, 2, 5)).astype(np.int32)
     )
     np.testing.assert_allclose(
-        packing.Evaluator(model, 20).perplexity(*windows),
+        packed_lib.Evaluator(model, 20).perplexity(*windows),
         language_model.Evaluator(net, 20).perplexity(*windows),
         rtol=1e-5,
     )
@@ -220,10 +222,10 @@ def test_a_whole_model_computes_the_same(whole):
 
 
 def test_a_packed_model_refuses(tmp_path):
-    packed = packing.pack_language_model(
+    packed = packed_lib.pack_language_model(
         pruned_lstm(), tmp_path, batch_sizes=()
     )
-    model = packing.load_language_model(str(packed.folder / packing.MODEL_FILE))
+    model = packed_lib.load_language_model(str(packed.folder / nets.MODEL_FILE))
     for ids, message in (
         ([[0, 30]], r"ids must be in 0 \.\.\. 29, got 0"),
         ([0], r"ids must be integers \[batch, time\]"),
@@ -242,18 +244,18 @@ def pruned_lstm():
 
 
 def test_a_packed_model_that_lacks_a_part(tmp_path):
-    packed = packing.pack_language_model(
+    packed = packed_lib.pack_language_model(
         pruned_lstm(), tmp_path, batch_sizes=()
     )
     folder = packed.folder
     (folder / "lstm_1.npz").rename(folder / "lstm_0.npz")
     with pytest.raises(errors.UserError, match="lstm_1.npz: No such file"):
-        packing.load_language_model(str(folder))
+        packed_lib.load_language_model(str(folder))
     (folder / "lstm_1.npz").write_bytes((folder / "lstm_0.npz").read_bytes())
     with pytest.raises(
         errors.UserError, match="lstm_0 reads 12 units, but what it reads has 8"
     ):
-        packing.load_language_model(str(folder))
+        packed_lib.load_language_model(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -282,16 +284,16 @@ def test_a_packed_model_that_lacks_a_part(tmp_path):
     ],
 )
 def test_a_damaged_packed_model(name, array, message, tmp_path):
-    packed = packing.pack_language_model(
+    packed = packed_lib.pack_language_model(
         pruned_lstm(), tmp_path, batch_sizes=()
     )
-    path = packed.folder / packing.MODEL_FILE
+    path = packed.folder / nets.MODEL_FILE
     with np.load(path) as file:
         arrays = dict(file)
     del arrays[name]
     np.savez(path, **arrays, **({} if array is None else {name: array}))
     with pytest.raises(errors.UserError, match=message) as caught:
-        packing.load_language_model(str(packed.folder))
+        packed_lib.load_language_model(str(packed.folder))
     assert "\n" not in str(caught.value)
 
 
@@ -306,4 +308,4 @@ def test_a_packed_model_that_differs_is_refused(tmp_path, monkeypatch):
         },
     )
     with pytest.raises(errors.UserError, match="logits differ from the net's"):
-        packing.pack_language_model(net, tmp_path, batch_sizes=())
+        packed_lib.pack_language_model(net, tmp_path, batch_sizes=())

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 
-from iss_rnns import corpora
-from iss_rnns import pipeline
-from iss_rnns import restoring
-from iss_rnns import runs
-from iss_rnns import shrink
+from iss_rnns import counting
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import experiment as language_experiment
+from iss_rnns.experiments.language import texts as texts_lib
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 from ptb import train as train_lib
@@ -36,20 +37,20 @@ def new_corpus(unit="word"):
 
 
 def texts(corpus):
-    return pipeline.Texts.of(corpus, 2, 3)
+    return texts_lib.Texts.of(corpus, 2, 3)
 
 
 def test_the_card_has_sizes_scores_and_the_command():
     net = half_dead_net()
-    small, proof = pipeline.shrink_proved(net, texts(new_corpus()))
+    small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
     scores = {"valid perplexity": 8.0, "test perplexity": 4.0}
-    card = pipeline.model_card(
+    card = language_experiment.model_card(
         net, proof, texts(new_corpus("character")), scores, "python -m x"
     )
     assert card["units before"] == {"lstm_0": 8}
     assert card["units after"] == {"lstm_0": 4}
-    assert card["weights before"] == shrink.count_weights(net)
-    assert card["weights after"] == shrink.count_weights(small)
+    assert card["weights before"] == counting.count_weights(net)
+    assert card["weights after"] == counting.count_weights(small)
     assert card["test bits"] == 2.0 and card["command"] == "python -m x"
     assert card["valid perplexity"] == 8.0 and card["data"] == "made up"
 
@@ -108,5 +109,5 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
     assert net.compute_dtype == "float32"
     assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
-    small, proof = pipeline.shrink_proved(net, texts(new_corpus()))
+    small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iss_rnns import errors
-from iss_rnns import plots
+from iss_rnns.experiments.reports import plots
 
 pytest.importorskip("matplotlib")
 

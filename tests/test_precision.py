@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import cells
-from iss_rnns import language_model
-from iss_rnns import precision
 from iss_rnns import recurrent
+from iss_rnns.experiments import machine
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.ops import products
 from ptb import model as ptb_model
 from rhns import model as rhns_model
 
@@ -26,8 +27,8 @@ def rounded(x):
 
 def test_a_product_rounds_its_operands_and_its_result():
     x, w = tf.random.normal([3, 40]), tf.random.normal([40, 5])
-    with precision.products_in(tf.bfloat16):
-        found = precision.product(x, precision.operand(w))
+    with products.products_in(tf.bfloat16):
+        found = products.product(x, products.operand(w))
     assert found.dtype == tf.float32
     expected = rounded(x).numpy() @ rounded(w).numpy()
     np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
@@ -35,19 +36,19 @@ def test_a_product_rounds_its_operands_and_its_result():
 
 
 def test_outside_nothing_is_rounded():
-    with precision.products_in(tf.bfloat16):
-        assert precision.reduced()
-        with precision.products_in(None):
-            assert not precision.reduced()
+    with products.products_in(tf.bfloat16):
+        assert products.reduced()
+        with products.products_in(None):
+            assert not products.reduced()
     w = tf.constant([[1.001]])
-    assert precision.operand(w) is w
+    assert products.operand(w) is w
 
 
 def test_an_error_inside_ends_it():
     with pytest.raises(KeyError):
-        with precision.products_in(tf.bfloat16):
+        with products.products_in(tf.bfloat16):
             raise KeyError
-    assert not precision.reduced()
+    assert not products.reduced()
 
 
 @pytest.mark.parametrize("make", CELLS)
@@ -61,7 +62,7 @@ def test_gradients_are_those_of_float32_to_rounding(make):
         def step():
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                with precision.products_in(dtype):
+                with products.products_in(dtype):
                     outputs, _ = layer(x, training=True)
                 total = tf.reduce_sum(outputs * tf.cos(outputs))
             return tape.gradient(total, [x, *layer.trainable_variables])
@@ -83,11 +84,11 @@ def test_gradients_are_those_of_float32_to_rounding(make):
 )
 def test_a_copy_under_a_policy_has_the_same_weights(net):
     plain = net()
-    mixed = precision.under_policy(plain, "mixed_bfloat16")
+    mixed = machine.under_policy(plain, "mixed_bfloat16")
     ids = np.arange(20, dtype=np.int32).reshape(4, 5)
     assert mixed(ids)[0].dtype == tf.bfloat16
     assert {v.dtype for v in mixed.variables} == {tf.float32}
-    again = precision.under_policy(mixed, "float32")
+    again = machine.under_policy(mixed, "float32")
     np.testing.assert_array_equal(again(ids)[0], plain(ids)[0])
     assert tf.keras.mixed_precision.global_policy().name == "float32"
 
@@ -128,5 +129,5 @@ def test_a_model_learns_with_it_and_evaluates_without(net):
 
 
 def test_names_of_dtypes():
-    assert precision.product_dtype("float32") is None
-    assert precision.product_dtype("bfloat16") == tf.bfloat16
+    assert machine.product_dtype("float32") is None
+    assert machine.product_dtype("bfloat16") == tf.bfloat16

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from iss_rnns import corpora
 from iss_rnns import errors
-from iss_rnns import pipeline
-from iss_rnns import program
-from iss_rnns import restoring
-from iss_rnns import runs
-from iss_rnns import sections
+from iss_rnns.experiments import program
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import experiment as language_experiment
+from iss_rnns.experiments.language import texts
+from iss_rnns.experiments.reports import sections
 from ptb import model as model_lib
 
 
@@ -47,7 +48,7 @@ def task(log, **changes):
             **{
                 "module": "m",
                 "title": "t",
-                "texts": pipeline.Texts.of(corpus, 2, 3),
+                "texts": texts.Texts.of(corpus, 2, 3),
                 "new_net": note("new_net"),
                 "sizes_of": note("sizes_of"),
                 "check": note("check"),
@@ -157,7 +158,7 @@ def test_the_design_is_the_runs_not_that_of_flags(
     monkeypatch.setattr(restoring, "designed_sizes", lambda path: known)
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(
-        pipeline,
+        language_experiment,
         "finish",
         lambda *args, **kwargs: seen.update(kwargs, designed=args[6]),
     )
@@ -182,7 +183,7 @@ def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     monkeypatch.setattr(restoring, "designed_sizes", lambda path: [6])
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(
-        pipeline, "export_both", lambda *args: cards.append(args[4])
+        language_experiment, "export_both", lambda *args: cards.append(args[4])
     )
     monkeypatch.setattr(
         sections, "draw", lambda *args, **kwargs: drawn.append(kwargs["each"])

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
-from iss_rnns import pruning_flags
 from iss_rnns import schedules
 from iss_rnns.callbacks import pruning
+from iss_rnns.experiments import pruning_flags
 
 EPOCHS, STEPS = 20, 50
 NAMES = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)

@@ -13,8 +13,8 @@ from test_ptb_word_lm import DRIVER
 from test_ptb_word_lm import MODULE
 from test_ptb_word_lm import write_corpus
 
-from iss_rnns import packing
 from iss_rnns import schedules
+from iss_rnns.sparse import nets
 
 HERE = pathlib.Path(__file__).parent
 SMALL = [
@@ -220,7 +220,7 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     assert column["whole model packed: speedup"] > 0
     assert 0.2 < column["sparsity"] < 0.8
     assert "packed for sparse inference" in report
-    packed = packing.load(run / "saved_model" / packing.FOLDER)
+    packed = nets.load(run / "saved_model" / nets.FOLDER)
     assert set(packed) == {"lstm_0", "lstm_1", "softmax_w"}
     with np.load(run / "saved_model" / "compressed.npz") as weights:
         np.testing.assert_array_equal(

@@ -7,19 +7,21 @@ import textwrap
 import numpy as np
 import pytest
 
+from iss_rnns import counting
 from iss_rnns import errors
-from iss_rnns import report
-from iss_rnns import results
+from iss_rnns.experiments.reports import latency
+from iss_rnns.experiments.reports import results
+from iss_rnns.experiments.reports import tables
 
 
 def columns():
     return [
-        report.Column("dense", {"units": (200, 200), "test": 115.912}),
-        report.Column(
+        tables.Column("dense", {"units": (200, 200), "test": 115.912}),
+        tables.Column(
             "ISS shrunk",
             {"units": (46, 101), "test": 110.22, "weights": 2612345},
         ),
-        report.Column(
+        tables.Column(
             "paper",
             {
                 "units": results.Figure((373, 315), "V"),
@@ -36,8 +38,8 @@ MEASURES = {"units": "", "test": ".2f", "weights": ""}
 
 
 def test_mult_adds_of_the_papers_sizes():
-    dense = report.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
-    small = report.lstm_lm_mult_adds(1500, (373, 315), 10000)
+    dense = counting.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
+    small = counting.lstm_lm_mult_adds(1500, (373, 315), 10000)
     assert dense == 4 * 3000 * 1500 * 2 + 1500 * 10000
     assert round(dense / small, 3) == 7.487
 
@@ -47,7 +49,7 @@ def test_mult_adds_of_the_papers_sizes():
     [((1500, 1500), 66.0), ((373, 315), 21.8), ((381, 535), 25.2)],
 )
 def test_weights_of_the_papers_sizes(sizes, millions):
-    weights = report.lstm_lm_weights(1500, sizes, 10000)
+    weights = counting.lstm_lm_weights(1500, sizes, 10000)
     assert round(weights / 1e6, 1) == millions
 
 
@@ -59,9 +61,9 @@ def test_lstm_counts_are_the_sizes_of_its_matrices():
         inputs = units
     matrices.append((inputs, vocabulary))
     total = sum(rows * cols for rows, cols in matrices)
-    assert report.lstm_lm_weights(embedding, sizes, vocabulary) == total
+    assert counting.lstm_lm_weights(embedding, sizes, vocabulary) == total
     assert (
-        report.lstm_lm_mult_adds(embedding, sizes, vocabulary)
+        counting.lstm_lm_mult_adds(embedding, sizes, vocabulary)
         == total - vocabulary * embedding
     )
 
@@ -71,12 +73,12 @@ def test_lstm_counts_are_the_sizes_of_its_matrices():
     [(830, 23.46), (726, 18.86), (517, 11.05), (403, 7.60), (328, 5.65)],
 )
 def test_rhn_counts(width, millions):
-    weights = report.rhn_lm_weights(width, 10, 10000)
+    weights = counting.rhn_lm_weights(width, 10, 10000)
     assert round(weights / 1e6, 2) == millions
-    assert report.rhn_lm_mult_adds(width, 10, 10000) == weights
-    untied = report.rhn_lm_weights(width, 10, 10000, tied=False)
+    assert counting.rhn_lm_mult_adds(width, 10, 10000) == weights
+    untied = counting.rhn_lm_weights(width, 10, 10000, tied=False)
     assert untied - weights == 10000 * width
-    two_layers = report.rhn_lm_mult_adds(width, 10, 10000, layers=2)
+    two_layers = counting.rhn_lm_mult_adds(width, 10, 10000, layers=2)
     assert two_layers - weights == 22 * width**2
 
 
@@ -85,7 +87,7 @@ def test_matrix_sparsity_counts_elements_rows_and_columns():
     matrix[1] = 0
     matrix[:, [0, 3]] = 0
     matrix[0, 1] = 0
-    sparsity = report.matrix_sparsity(matrix)
+    sparsity = counting.matrix_sparsity(matrix)
     assert sparsity["element"] == pytest.approx((5 + 2 * 3 + 1) / 20)
     assert sparsity["row"] == pytest.approx(1 / 4)
     assert sparsity["column"] == pytest.approx(2 / 5)
@@ -96,18 +98,18 @@ def test_what_was_cut_counts_as_zeros():
     matrix[1] = 0
     matrix[:, [0, 3]] = 0
     left = matrix[[0, 2, 3], 1:]
-    assert report.matrix_sparsity(left, matrix.shape) == (
-        report.matrix_sparsity(matrix)
+    assert counting.matrix_sparsity(left, matrix.shape) == (
+        counting.matrix_sparsity(matrix)
     )
-    assert report.matrix_sparsity(left)["row"] == 0
+    assert counting.matrix_sparsity(left)["row"] == 0
 
 
 def test_opposite_weights_do_not_make_a_zero_row():
-    assert report.matrix_sparsity(np.array([[1.0, -1.0]]))["row"] == 0
+    assert counting.matrix_sparsity(np.array([[1.0, -1.0]]))["row"] == 0
 
 
 def test_a_vector_has_no_rows():
-    assert report.matrix_sparsity(np.array([0.0, 1.0, 0.0, 0.0])) == {
+    assert counting.matrix_sparsity(np.array([0.0, 1.0, 0.0, 0.0])) == {
         "element": 0.75,
         "row": None,
         "column": None,
@@ -124,8 +126,8 @@ def test_latency_takes_turns_and_reports_the_median(monkeypatch):
 
         return function
 
-    monkeypatch.setattr(report.time, "perf_counter", lambda: clock[0])
-    medians = report.measure_latency(
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+    medians = latency.measure_latency(
         {
             "slow": costing("slow", [90.0, 2.0, 8.0, 4.0]),
             "fast": costing("fast", [90.0, 1.0]),
@@ -145,7 +147,7 @@ def test_latency_takes_turns_and_reports_the_median(monkeypatch):
 
 def test_latency_needs_a_round():
     with pytest.raises(ValueError, match="rounds.*at least 1, got 0"):
-        report.measure_latency({"a": lambda: None}, rounds=0)
+        latency.measure_latency({"a": lambda: None}, rounds=0)
 
 
 # Tables
@@ -170,11 +172,11 @@ def test_latency_needs_a_round():
     ],
 )
 def test_format_value(value, spec, text):
-    assert report.format_value(value, spec) == text
+    assert tables.format_value(value, spec) == text
 
 
 def test_text_is_aligned_and_explains_the_marks():
-    text = report.Table(columns(), MEASURES, "PTB").text(width=70)
+    text = tables.Table(columns(), MEASURES, "PTB").text(width=70)
     table, legend = text[: text.index("Marks")], text[text.index("Marks") :]
     assert table == textwrap.dedent("""\
         PTB
@@ -188,13 +190,13 @@ def test_text_is_aligned_and_explains_the_marks():
 
 
 def test_no_legend_without_marked_figures():
-    assert "Marks" not in report.Table(columns()[:2]).text(80)
-    unshown = report.Table(columns(), ["weights"])
+    assert "Marks" not in tables.Table(columns()[:2]).text(80)
+    unshown = tables.Table(columns(), ["weights"])
     assert "Marks" not in unshown.text(80) + unshown.markdown()
 
 
 def test_narrow_terminals_get_further_blocks():
-    text = report.Table(columns(), MEASURES).text(width=36)
+    text = tables.Table(columns(), MEASURES).text(width=36)
     table = text[: text.index("Marks")]
     assert table == textwrap.dedent("""\
                       dense  ISS shrunk
@@ -211,15 +213,15 @@ def test_narrow_terminals_get_further_blocks():
 
 
 def test_terminal_width_is_the_default(monkeypatch):
-    table = report.Table(columns(), MEASURES)
+    table = tables.Table(columns(), MEASURES)
     for width in (36, 70):
         monkeypatch.setenv("COLUMNS", str(width))
         assert table.text() == table.text(width)
 
 
 def test_long_headings_are_broken():
-    column = report.Column("Wen et al. 2018, Table 1", {"a": 1, "b": 2})
-    assert report.Table([column]).text(40).splitlines() == [
+    column = tables.Column("Wen et al. 2018, Table 1", {"a": 1, "b": 2})
+    assert tables.Table([column]).text(40).splitlines() == [
         "      Wen et al.",
         "   2018, Table 1",
         "a              1",
@@ -228,26 +230,26 @@ def test_long_headings_are_broken():
 
 
 def test_measures_default_to_all_in_order_of_appearance():
-    table = report.Table(
+    table = tables.Table(
         [
-            report.Column("a", {"x": 1, "y": 2}),
-            report.Column("b", {"z": 3, "x": 4}),
+            tables.Column("a", {"x": 1, "y": 2}),
+            tables.Column("b", {"z": 3, "x": 4}),
         ]
     )
     assert list(table.measures) == ["x", "y", "z"]
 
 
 def test_equal_titles_are_refused():
-    column = report.Column("ISS", {"a": 1})
+    column = tables.Column("ISS", {"a": 1})
     with pytest.raises(ValueError, match="titles must differ.*ISS"):
-        report.Table([column, column])
-    known = [column, report.Column("ISS (2)", {})]
-    assert report.unique("dense", known) == "dense"
-    assert report.unique("ISS", known) == "ISS (3)"
+        tables.Table([column, column])
+    known = [column, tables.Column("ISS (2)", {})]
+    assert tables.unique("dense", known) == "dense"
+    assert tables.unique("ISS", known) == "ISS (3)"
 
 
 def test_markdown():
-    lines = report.Table(columns(), MEASURES).markdown().splitlines()
+    lines = tables.Table(columns(), MEASURES).markdown().splitlines()
     assert lines[:5] == [
         "|  | dense | ISS shrunk | paper |",
         "| --- | ---: | ---: | ---: |",
@@ -259,12 +261,12 @@ def test_markdown():
 
 
 def test_markdown_escapes_bars():
-    table = report.Table([report.Column("a|b", {"max|w|": 1})])
+    table = tables.Table([tables.Column("a|b", {"max|w|": 1})])
     assert r"| max\|w\| | 1 |" in table.markdown()
 
 
 def test_as_dict_keeps_plain_values_and_marks():
-    table = report.Table(columns(), MEASURES).as_dict()
+    table = tables.Table(columns(), MEASURES).as_dict()
     assert table["dense"] == {
         "units": [200, 200],
         "test": 115.912,
@@ -280,14 +282,14 @@ def test_report_files(tmp_path):
     data = {
         "title": "Penn TreeBank",
         "command": "python -m ptb",
-        "sizes": report.Table(columns(), MEASURES, "Dense and ISS"),
+        "sizes": tables.Table(columns(), MEASURES, "Dense and ISS"),
         "timing": {"seconds": np.float32(1.5)},
         "valid": float("nan"),
         "path": tmp_path,
         "alive": np.array([46, 101]),
         "plots": ["plots/curves.png"],
     }
-    path = report.write_report(tmp_path, data)
+    path = tables.write_report(tmp_path, data)
     assert path == tmp_path / "report.json"
     document = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert document["valid"] is None
@@ -303,7 +305,7 @@ def test_report_files(tmp_path):
 
 
 def test_a_run_without_pictures_has_no_heading_for_them(tmp_path):
-    report.write_report(tmp_path, {"title": "t", "plots": []})
+    tables.write_report(tmp_path, {"title": "t", "plots": []})
     assert "Plots" not in (tmp_path / "report.md").read_text()
 
 
@@ -316,12 +318,12 @@ def test_json_comes_last(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", recording)
-    report.write_report(tmp_path, {"a": 1})
+    tables.write_report(tmp_path, {"a": 1})
     assert written == ["report.md", "report.json"]
 
 
 def test_a_full_disk_keeps_the_old_report(tmp_path, monkeypatch):
-    path = report.write_report(tmp_path, {"a": 1})
+    path = tables.write_report(tmp_path, {"a": 1})
     old = path.read_text()
 
     def full(descriptor):
@@ -331,7 +333,7 @@ def test_a_full_disk_keeps_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(
         errors.UserError, match="cannot write .*report.md: No space left"
     ):
-        report.write_report(tmp_path, {"a": 2})
+        tables.write_report(tmp_path, {"a": 2})
     assert path.read_text() == old
     assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
 
@@ -340,11 +342,11 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(
         errors.UserError, match="cannot write .*gone.*report.md: No such file"
     ):
-        report.write_report(tmp_path / "gone", {})
+        tables.write_report(tmp_path / "gone", {})
 
 
 def test_a_folder_in_the_way_leaves_nothing_behind(tmp_path):
     (tmp_path / "report.json").mkdir()
     with pytest.raises(errors.UserError, match="cannot write .*report.json"):
-        report.write_report(tmp_path, {})
+        tables.write_report(tmp_path, {})
     assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]

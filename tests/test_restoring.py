@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
-from iss_rnns import restoring
-from iss_rnns import runs
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
 from ptb import model as model_lib
 
 

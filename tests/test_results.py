@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from iss_rnns import report
-from iss_rnns import results
+from iss_rnns import counting
+from iss_rnns.experiments.reports import results
 
 BIDAF_SIZES = ("ModFwd1", "ModBwd1", "ModFwd2", "ModBwd2", "OutFwd", "OutBwd")
 
@@ -60,18 +60,18 @@ def test_headline_row():
 
 
 def test_table1_agrees_with_its_sizes():
-    dense = report.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
+    dense = counting.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
     for row in results.paper_rows("iss_table1_ptb"):
         sizes = row["iss"].value
-        weights = report.lstm_lm_weights(1500, sizes, 10000)
+        weights = counting.lstm_lm_weights(1500, sizes, 10000)
         assert weights / 1e6 == pytest.approx(row["weights_M"].value, abs=0.05)
-        ratio = dense / report.lstm_lm_mult_adds(1500, sizes, 10000)
+        ratio = dense / counting.lstm_lm_mult_adds(1500, sizes, 10000)
         assert ratio == pytest.approx(row["multadd_reduction"].value, abs=0.01)
 
 
 def test_table2_agrees_with_its_widths():
     for row in results.paper_rows("iss_table2_rhn"):
-        weights = report.rhn_lm_weights(row["width"].value, 10, 10000)
+        weights = counting.rhn_lm_weights(row["width"].value, 10, 10000)
         assert weights / 1e6 == pytest.approx(row["params_M"].value, abs=0.055)
 
 
@@ -90,7 +90,7 @@ def test_bidaf_weights_agree_with_the_six_sizes(table):
         mod2, out = mf1 + mb1, 800 + 200 + 2 * (mf2 + mb2)
         total = sum(
             map(
-                report.lstm_mult_adds,
+                counting.lstm_mult_adds,
                 (800, 800, mod2, mod2, out, out),
                 (mf1, mb1, mf2, mb2, of, ob),
             )

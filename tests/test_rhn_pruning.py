@@ -10,11 +10,12 @@ from test_rhn_train import new_corpus
 from test_rhn_train import new_options
 from test_rhn_train import weights_of
 
-from iss_rnns import corpora
-from iss_rnns import packing
-from iss_rnns import pipeline
-from iss_rnns import pruning_flags
-from iss_rnns import runs
+from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import experiment as language_experiment
+from iss_rnns.experiments.language import texts
+from iss_rnns.sparse import nets
 from rhns import model as model_lib
 from rhns import train as train_lib
 
@@ -94,10 +95,10 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     options = pruned_options(corpus, pruning="gradual")
     run = runs.RunDirectory(tmp_path, "run")
     net, metrics = train_lib.train(options, corpus, run, False)
-    pipeline.finish(
+    language_experiment.finish(
         run,
         net,
-        pipeline.Texts.of(corpus, 4, 5),
+        texts.Texts.of(corpus, 4, 5),
         "test",
         rows=metrics.rows,
         method=options.method,
@@ -105,7 +106,7 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     report = json.loads((run.path / "report.json").read_text())
     assert report["method"] == "gradual"
     assert report["table"]["shrunk (reloaded)"]["sparsity"] > 0.3
-    packed = packing.load(run.path / "saved_model" / packing.FOLDER)
+    packed = nets.load(run.path / "saved_model" / nets.FOLDER)
     assert set(packed) == {"rhn_0"}
     assert set(packed["rhn_0"].matrices) == {
         "kernel_h",

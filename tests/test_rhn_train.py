@@ -14,12 +14,13 @@ import tensorflow as tf
 import test_ptb_word_lm
 
 from iss_rnns import callbacks
-from iss_rnns import corpora
 from iss_rnns import errors
-from iss_rnns import language_model
 from iss_rnns import regularizers
-from iss_rnns import restoring
-from iss_rnns import runs
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
 from rhns import rhn_train
@@ -604,7 +605,7 @@ def test_the_whole_program(golden_dir, tmp_path):
     assert columns["paper: lambda 0.005"]["lambda"]["value"] == 0.005
     best = min(
         float(row["valid_perplexity"])
-        for row in runs.Metrics.read(run / "metrics.csv")
+        for row in metrics_lib.Metrics.read(run / "metrics.csv")
     )
     assert columns["trained (masked)"]["valid perplexity"] == pytest.approx(
         best, rel=1e-5

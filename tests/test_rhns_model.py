@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iss_rnns import counting
 from iss_rnns import errors
-from iss_rnns import language_model
-from iss_rnns import report
-from iss_rnns import shrink
+from iss_rnns import shrinking
+from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import tf1
 from rhns import model as model_lib
 from rhns import monte_carlo
@@ -292,7 +292,7 @@ def test_dead_units_can_be_cut(shape):
             else:
                 value[:, units] = 0.0
             s.variable.assign(value)
-    small, proof = shrink.shrink(net, net.iss_groups(), [ids])
+    small, proof = shrinking.shrink(net, net.iss_groups(), [ids])
     sizes = [n - len(units) for n, units in zip(net.hidden_sizes, dead)]
     assert list(small.hidden_sizes) == sizes
     assert proof.max_difference < 1e-5 < proof.max_output
@@ -319,7 +319,7 @@ def test_cutting_a_living_unit_is_refused():
     alive = np.ones(6, bool)
     alive[2] = False
     with pytest.raises(errors.UserError, match="outputs differ"):
-        shrink.shrink(net, net.iss_groups(), [ids_of()], alive=[alive])
+        shrinking.shrink(net, net.iss_groups(), [ids_of()], alive=[alive])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -335,9 +335,9 @@ def test_config_round_trip(shape):
 @pytest.mark.parametrize("layers", [1, 3])
 def test_counts_equal_the_papers_formula(tied, layers):
     net = model_lib.HighwayLM(VOCAB, [6] * layers, 4, tied)
-    assert net.mult_adds() == report.rhn_lm_mult_adds(6, 4, VOCAB, layers)
+    assert net.mult_adds() == counting.rhn_lm_mult_adds(6, 4, VOCAB, layers)
     biases = layers * 4 * 2 * 6 + VOCAB
-    assert shrink.count_weights(net) - biases == report.rhn_lm_weights(
+    assert counting.count_weights(net) - biases == counting.rhn_lm_weights(
         6, 4, VOCAB, layers, tied
     )
 

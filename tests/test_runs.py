@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
-from iss_rnns import language_model
-from iss_rnns import runs
-from iss_rnns import training
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
 VOCABULARY = 9
@@ -168,7 +170,7 @@ class TestRunDirectory:
 class TestCheckpoints:
     def saved(self, tmp_path, model, state=None, **kwargs):
         run = runs.RunDirectory(tmp_path, "run", overwrite=True)
-        checkpoints = runs.Checkpoints(run.checkpoints, **kwargs)
+        checkpoints = checkpoints_lib.Checkpoints(run.checkpoints, **kwargs)
         checkpoints.save(model, state or {"epoch": 1})
         return checkpoints
 
@@ -199,10 +201,7 @@ class TestCheckpoints:
         assert checkpoints.steps() == [9, 10]
         assert checkpoints.last_state() == {"epoch": 10}
         assert sorted(
-            {
-                p.name.split(".")[0]
-                for p in checkpoints.run.checkpoints.iterdir()
-            }
+            {p.name.split(".")[0] for p in checkpoints.folder.iterdir()}
         ) == ["model-10", "model-9", "state-10", "state-9"]
 
     def test_without_its_state_file_it_does_not_exist(self, tmp_path):
@@ -210,7 +209,7 @@ class TestCheckpoints:
         model = new_model()
         checkpoints = self.saved(tmp_path, model)
         tf.train.Checkpoint(model=model).write(
-            str(checkpoints.run.checkpoints / "model-7")
+            str(checkpoints.folder / "model-7")
         )
         assert checkpoints.steps() == [0]
 
@@ -252,7 +251,7 @@ class TestCheckpoints:
     )
     def test_damaged(self, tmp_path, ending, damage):
         checkpoints = self.saved(tmp_path, new_model())
-        file = checkpoints.run.checkpoints / f"model-0{ending}"
+        file = checkpoints.folder / f"model-0{ending}"
         file.unlink()
         if damage is not None:
             file.write_bytes(damage)
@@ -265,7 +264,7 @@ class TestCheckpoints:
     def test_no_place_to_write(self, tmp_path):
         model = new_model()
         checkpoints = self.saved(tmp_path, model)
-        folder = checkpoints.run.checkpoints
+        folder = checkpoints.folder
         folder.rename(tmp_path / "good")
         folder.write_text("a file in the place of the folder")
         with pytest.raises(
@@ -279,7 +278,7 @@ class TestCheckpoints:
 
 class TestMetrics:
     def test_rows_and_new_columns(self, tmp_path):
-        metrics = runs.Metrics(tmp_path / "metrics.csv")
+        metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
         metrics.append({"epoch": 1, "valid": 2.5})
         metrics.append({"epoch": 2, "valid": 2.25, "units/a": 7})
         assert (tmp_path / "metrics.csv").read_text() == (
@@ -288,10 +287,10 @@ class TestMetrics:
 
     def test_a_resumed_run_drops_what_comes_again(self, tmp_path):
         path = tmp_path / "metrics.csv"
-        metrics = runs.Metrics(path)
+        metrics = metrics_lib.Metrics(path)
         for epoch in (1, 2, 3):
             metrics.append({"epoch": epoch, "valid": float(epoch)})
-        again = runs.Metrics(path, epochs_kept=2)
+        again = metrics_lib.Metrics(path, epochs_kept=2)
         again.append({"epoch": 3, "valid": 9.0})
         assert path.read_text() == "epoch,valid\n1,1.0\n2,2.0\n3,9.0\n"
-        assert runs.Metrics(path, epochs_kept=0).rows == []
+        assert metrics_lib.Metrics(path, epochs_kept=0).rows == []

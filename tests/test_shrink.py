@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns import shrink
+from iss_rnns import shrinking
 from ptb import model as model_lib
 
 VOCABULARY, EMBEDDING, SIZES = 13, 4, (6, 5, 3)
@@ -48,7 +48,7 @@ DEAD = {"lstm_0": [0, 4], "lstm_1": [2], "lstm_2": [1]}
 def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
     net = new_net()
     kill(net, DEAD)
-    small, report = shrink.shrink(net, net.iss_groups(), batches())
+    small, report = shrinking.shrink(net, net.iss_groups(), batches())
     assert small.hidden_sizes == (4, 4, 2)
     assert report.before == {"lstm_0": 6, "lstm_1": 5, "lstm_2": 3}
     assert report.after == {"lstm_0": 4, "lstm_1": 4, "lstm_2": 2}
@@ -92,7 +92,7 @@ def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
 def test_weights_are_counted():
     net = new_net()
     kill(net, DEAD)
-    _, report = shrink.shrink(net, net.iss_groups())
+    _, report = shrinking.shrink(net, net.iss_groups())
 
     def count(sizes):
         total, inputs = VOCABULARY * (EMBEDDING + sizes[-1] + 1), EMBEDDING
@@ -108,7 +108,7 @@ def test_weights_are_counted():
 
 def test_nothing_dead_nothing_cut():
     net = new_net()
-    small, report = shrink.shrink(net, net.iss_groups(), batches(1))
+    small, report = shrinking.shrink(net, net.iss_groups(), batches(1))
     assert report.after == report.before
     assert report.max_difference == 0.0
     for ours, theirs in zip(small.get_weights(), net.get_weights()):
@@ -122,7 +122,7 @@ def test_a_layer_without_units_is_refused():
         errors.UserError,
         match="layer 'lstm_1' lost all of its 5 units.*lower its strength",
     ):
-        shrink.shrink(net, net.iss_groups(), batches())
+        shrinking.shrink(net, net.iss_groups(), batches())
 
 
 def test_living_units_cannot_be_cut():
@@ -133,14 +133,14 @@ def test_living_units_cannot_be_cut():
         errors.UserError,
         match="outputs differ from the original's by .* more than 0.0001",
     ):
-        shrink.shrink(net, net.iss_groups(), batches(), alive=alive)
+        shrinking.shrink(net, net.iss_groups(), batches(), alive=alive)
 
 
 def test_nan_is_no_equality():
     net = new_net()
     net.softmax_b.assign(np.full(VOCABULARY, np.nan))
     with pytest.raises(errors.UserError, match="differ .* by nan"):
-        shrink.shrink(net, net.iss_groups(), batches())
+        shrinking.shrink(net, net.iss_groups(), batches())
 
 
 def test_proof_by_another_function():
@@ -152,7 +152,7 @@ def test_proof_by_another_function():
         seen.append(model)
         return [model(batch)[0], tf.constant([1.0])]
 
-    small, report = shrink.shrink(net, net.iss_groups(), batches(3), run)
+    small, report = shrinking.shrink(net, net.iss_groups(), batches(3), run)
     assert seen == [net, small] * 3
     assert report.max_output >= 1.0
 
@@ -160,7 +160,7 @@ def test_proof_by_another_function():
 def test_cut_tells_where_each_variable_went():
     net = new_net()
     kill(net, DEAD)
-    small, cuts = shrink.cut(
+    small, cuts = shrinking.cut(
         net, net.iss_groups(), [g.alive().numpy() for g in net.iss_groups()]
     )
     group = net.iss_groups()[0]
@@ -183,5 +183,5 @@ def test_groups_that_share_an_axis_cut_it_together():
         parts, [np.array([True, False, True]), np.array([False, True, True])]
     )
     np.testing.assert_array_equal(
-        shrink.take(w.numpy(), masks[w.ref()]), w.numpy()[:, [0, 2, 4, 5]]
+        shrinking.take(w.numpy(), masks[w.ref()]), w.numpy()[:, [0, 2, 4, 5]]
     )

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from iss_rnns import groups
 from iss_rnns import thresholding
+from iss_rnns.ops import in_place
 
 
 def test_zero_small_is_strictly_below_the_threshold():
@@ -13,7 +14,7 @@ def test_zero_small_is_strictly_below_the_threshold():
         b = tf.Variable([0.5, -1e-6])
 
         def run(w=w, b=b):
-            thresholding.zero_small([w, b], 1e-4)
+            in_place.zero_small([w, b], 1e-4)
 
         (tf.function(run) if graph else run)()
         np.testing.assert_array_equal(
@@ -27,7 +28,7 @@ def test_descent_and_zeroing_leave_what_was_read_before():
     w = tf.Variable(tf.random.stateless_normal([64, 64], [1, 2]))
     start = w.numpy().copy()
     tensor, array = w.read_value(), w.numpy()
-    thresholding.descend(w, tf.ones_like(w), tf.constant(0.5), tf.constant(0.1))
+    in_place.descend(w, tf.ones_like(w), tf.constant(0.5), tf.constant(0.1))
     expected = start - np.float32(0.5)
     expected[np.abs(expected) < np.float32(0.1)] = 0.0
     np.testing.assert_array_equal(w, expected)
@@ -35,7 +36,7 @@ def test_descent_and_zeroing_leave_what_was_read_before():
     @tf.function
     def read_and_zero():
         before = tf.convert_to_tensor(w)
-        thresholding.zero_small([w], 0.9)
+        in_place.zero_small([w], 0.9)
         return tf.reduce_sum(before), tf.reduce_sum(w)
 
     before, after = read_and_zero()
@@ -49,7 +50,7 @@ def test_descent_and_zeroing_leave_what_was_read_before():
 
 def test_zero_small_with_threshold_zero_changes_nothing():
     w = tf.Variable([1e-30, -1e-30, 0.0])
-    thresholding.zero_small([w], 0.0)
+    in_place.zero_small([w], 0.0)
     np.testing.assert_array_equal(w, np.float32([1e-30, -1e-30, 0.0]))
 
 

@@ -17,9 +17,13 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
-from iss_rnns import language_model
-from iss_rnns import runs
-from iss_rnns import training
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import progress as progress_lib
+from iss_rnns.experiments import records
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
 VOCABULARY, BATCH, TIME, STEPS = 9, 2, 2, 4
@@ -58,7 +62,7 @@ def run_epochs(
 ):
     """Trains as the tasks do; returns the costs and the checkpoints."""
     run = runs.RunDirectory(tmp_path, "run", resume=resume)
-    checkpoints = runs.Checkpoints(run.checkpoints)
+    checkpoints = checkpoints_lib.Checkpoints(run.checkpoints)
     state = {"epoch": 0, "batch": 0}
     if resume:
         state = checkpoints.last_state()
@@ -85,7 +89,7 @@ def run_epochs(
                 state["epoch"] if state["batch"] else None,
             ),
             Record(),
-            training.SaveCheckpoints(
+            records.SaveCheckpoints(
                 checkpoints, every, STEPS, lambda: {}, state["batch"]
             ),
         ],
@@ -244,7 +248,7 @@ class TestFit:
                         np.full(model.net.softmax_w.shape, np.nan)
                     )
 
-        checkpoints = runs.Checkpoints(
+        checkpoints = checkpoints_lib.Checkpoints(
             runs.RunDirectory(tmp_path, "run").checkpoints
         )
         for every in (1, 4):
@@ -260,7 +264,7 @@ class TestFit:
                     1,
                     [
                         Poison(),
-                        training.SaveCheckpoints(
+                        records.SaveCheckpoints(
                             checkpoints, every, STEPS, lambda: {}
                         ),
                     ],
@@ -271,7 +275,7 @@ class TestFit:
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
         model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
-        checkpoints = runs.Checkpoints(
+        checkpoints = checkpoints_lib.Checkpoints(
             runs.RunDirectory(tmp_path, "run").checkpoints
         )
         with pytest.raises(
@@ -282,15 +286,15 @@ class TestFit:
                 model,
                 *windows(),
                 1,
-                [training.SaveCheckpoints(checkpoints, 1, STEPS, lambda: {})],
+                [records.SaveCheckpoints(checkpoints, 1, STEPS, lambda: {})],
             )
 
 
 class TestEpochEnd:
     def test_writes_and_prints_a_row(self, tmp_path, capsys):
         model = new_model()
-        metrics = runs.Metrics(tmp_path / "metrics.csv")
-        clock = training.Clock(BATCH * TIME, seconds_before=100.0)
+        metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
+        clock = progress_lib.Clock(BATCH * TIME, seconds_before=100.0)
         training.fit(
             model,
             *windows(),
@@ -298,12 +302,12 @@ class TestEpochEnd:
             [
                 training.EpochStart(lambda epoch: 1.0),
                 clock,
-                training.EpochEnd(
+                records.EpochEnd(
                     lambda: 12.5,
                     metrics,
                     model.net.iss_groups(),
                     clock,
-                    training.TensorBoard(tmp_path / "tensorboard"),
+                    records.TensorBoard(tmp_path / "tensorboard"),
                 ),
             ],
         )
@@ -326,7 +330,7 @@ class TestEpochEnd:
         self, tmp_path, capsys
     ):
         (tmp_path / "file").write_text("")
-        board = training.TensorBoard(tmp_path / "file" / "tensorboard")
+        board = records.TensorBoard(tmp_path / "file" / "tensorboard")
         for step in (1, 2):
             board.write(step, {"cost": 1.0})
         printed = capsys.readouterr().out
@@ -335,7 +339,7 @@ class TestEpochEnd:
 
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()
-        clock = training.Clock(BATCH * TIME)
+        clock = progress_lib.Clock(BATCH * TIME)
         training.fit(
             model,
             *windows(),
@@ -343,7 +347,7 @@ class TestEpochEnd:
             [
                 training.EpochStart(lambda epoch: 1.0),
                 clock,
-                training.Progress(STEPS, 1, model.net.iss_groups(), clock),
+                progress_lib.Progress(STEPS, 1, model.net.iss_groups(), clock),
             ],
         )
         captured = capsys.readouterr()
@@ -372,7 +376,7 @@ class TestEpochEnd:
             types.SimpleNamespace(name=str(i), alive=lambda _, n=n: np.ones(n))
             for i, n in enumerate(units)
         ]
-        clock = training.Clock(700)
+        clock = progress_lib.Clock(700)
         clock._epoch_steps, clock._epoch_seconds = 86, 2.0
         show = (
             None
@@ -381,7 +385,7 @@ class TestEpochEnd:
         )
         line = last_line_on_terminal(
             monkeypatch,
-            training.Progress(100, 55, groups, clock, show=show),
+            progress_lib.Progress(100, 55, groups, clock, show=show),
             logs,
         )
         match = re.fullmatch(

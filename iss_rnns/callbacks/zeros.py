@@ -9,6 +9,7 @@ from iss_rnns import optimizers
 from iss_rnns import regularizers
 from iss_rnns import thresholding
 from iss_rnns.callbacks import hooks
+from iss_rnns.ops import in_place
 
 
 class ThresholdZeroing(hooks.UpdateHook):
@@ -67,7 +68,7 @@ class ThresholdZeroing(hooks.UpdateHook):
     def after_update(self):
         """See base class."""
         if self.threshold and not self._fused:
-            thresholding.zero_small(self.variables, self.threshold)
+            in_place.zero_small(self.variables, self.threshold)
 
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
@@ -76,7 +77,7 @@ class ThresholdZeroing(hooks.UpdateHook):
 
     def on_test_begin(self, logs=None):
         if self.threshold:
-            thresholding.zero_small(self.variables, self.threshold)
+            in_place.zero_small(self.variables, self.threshold)
 
 
 class FreezeZeros(hooks.UpdateHook):

@@ -6,7 +6,7 @@ from typing import Optional
 import tensorflow as tf
 
 from iss_rnns import groups
-from iss_rnns import precision
+from iss_rnns.ops import products
 
 Tensors = list[tf.Tensor]
 
@@ -92,16 +92,14 @@ class KernelCell(tf.keras.layers.Layer):
 
     def hoist(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[..., inputs]` -> `[..., gates n]`, any number of steps at once."""
-        kernel = precision.operand(tf.cast(self.kernel, self.compute_dtype))
+        kernel = products.operand(tf.cast(self.kernel, self.compute_dtype))
         bias = tf.cast(self.effective_bias(), self.compute_dtype)
         return tf.nn.bias_add(last_axis_matmul(inputs, kernel), bias)
 
     def scan_weights(self) -> Tensors:
         """Tensors that a time step reads."""
         return [
-            precision.operand(
-                tf.cast(self.recurrent_kernel, self.compute_dtype)
-            )
+            products.operand(tf.cast(self.recurrent_kernel, self.compute_dtype))
         ]
 
     @staticmethod
@@ -189,8 +187,8 @@ def masked(x: tf.Tensor, mask: Optional[tf.Tensor]) -> tf.Tensor:
 def last_axis_matmul(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """`[..., rows]` by `[rows, columns]`, as one product."""
     if x.shape.rank == 2:
-        return precision.product(x, matrix)
-    flat = precision.product(tf.reshape(x, [-1, matrix.shape[0]]), matrix)
+        return products.product(x, matrix)
+    flat = products.product(tf.reshape(x, [-1, matrix.shape[0]]), matrix)
     shape = tf.concat([tf.shape(x)[:-1], tf.shape(matrix)[1:]], 0)
     result = tf.reshape(flat, shape)
     result.set_shape(x.shape[:-1] + matrix.shape[1:])

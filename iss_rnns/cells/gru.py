@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
+from iss_rnns.ops import products
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
@@ -84,7 +84,7 @@ class GRUCell(common.KernelCell):
         """See `LSTMCell.scan_step`."""
         (h,) = states
         n = h.shape[-1]
-        product = precision.product(h, weights[0])
+        product = products.product(h, weights[0])
         gates = tf.sigmoid(z[:, : 2 * n] + product[:, : 2 * n])
         update, reset = gates[:, :n], gates[:, n:]
         inner = tf.nn.bias_add(product[:, 2 * n :], weights[1])
@@ -112,7 +112,7 @@ class GRUCell(common.KernelCell):
             1,
         )
         dproduct = tf.concat([dz[:, : 2 * n], dcandidate * reset], 1)
-        dh_old = precision.product(dproduct, weights[0])
+        dh_old = products.product(dproduct, weights[0])
         return [dz], [dh * update + dh_old]
 
     @staticmethod

@@ -6,9 +6,9 @@ from typing import Optional
 import tensorflow as tf
 
 from iss_rnns import groups
-from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
+from iss_rnns.ops import products
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
@@ -135,7 +135,7 @@ class RHNCell(tf.keras.layers.Layer):
         return tf.nn.bias_add(
             common.last_axis_matmul(
                 common.masked(inputs, input_mask),
-                precision.operand(self._join(self.kernel_h, self.kernel_t)),
+                products.operand(self._join(self.kernel_h, self.kernel_t)),
             ),
             self._join(self.bias_h[0], self.bias_t[0]),
         )
@@ -145,7 +145,7 @@ class RHNCell(tf.keras.layers.Layer):
         del input_mask
         return (
             [
-                precision.operand(self._join(h, t))
+                products.operand(self._join(h, t))
                 for h, t in zip(self.recurrent_h, self.recurrent_t)
             ]
             + list(map(self._join, self.bias_h[1:], self.bias_t[1:]))
@@ -160,7 +160,7 @@ class RHNCell(tf.keras.layers.Layer):
         matrices, biases, mask = self._parts(weights)
         saved = []
         for d, matrix in enumerate(matrices):
-            product = precision.product(common.masked(state, mask), matrix)
+            product = products.product(common.masked(state, mask), matrix)
             z = tf.nn.bias_add(product, biases[d - 1]) if d else product + z
             h = tf.tanh(z[:, : self.units])
             t = tf.sigmoid(z[:, self.units :])
@@ -191,7 +191,7 @@ class RHNCell(tf.keras.layers.Layer):
             dt = dstate * (h - state) * t * (1.0 - t)
             dz = tf.concat([dh, dt], 1)
             dzs.insert(0, dz)
-            dseen = precision.product(dz, matrices[d])
+            dseen = products.product(dz, matrices[d])
             dstate = dstate * (1.0 - t) + common.masked(dseen, mask)
         return dzs, [dstate]
 

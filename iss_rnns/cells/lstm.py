@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
+from iss_rnns.ops import products
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
@@ -74,7 +74,7 @@ class LSTMCell(common.KernelCell):
           (h', [h', c'], saved): saved is what `scan_backprop` needs.
         """
         h, c = states
-        z = z + precision.product(h, weights[0])
+        z = z + products.product(h, weights[0])
         n = h.shape[-1]
         gates_if = tf.sigmoid(z[:, : 2 * n])
         candidate = tf.tanh(z[:, 2 * n : 3 * n])
@@ -118,7 +118,7 @@ class LSTMCell(common.KernelCell):
             ],
             1,
         )
-        dh_old = precision.product(dz, weights[0])
+        dh_old = products.product(dz, weights[0])
         return [dz], [dh_old, dc * f]
 
     @staticmethod

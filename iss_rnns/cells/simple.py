@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from iss_rnns import precision
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
+from iss_rnns.ops import products
 
 ACTIVATIONS = ("tanh", "relu")
 
@@ -66,7 +66,7 @@ class SimpleRNNCell(common.KernelCell):
         """See `LSTMCell.scan_step`."""
         (h,) = states
         function = tf.tanh if self.activation == "tanh" else tf.nn.relu
-        new_h = function(z + precision.product(h, weights[0]))
+        new_h = function(z + products.product(h, weights[0]))
         return new_h, [new_h], [new_h, h]
 
     def scan_backprop(
@@ -84,7 +84,7 @@ class SimpleRNNCell(common.KernelCell):
             else tf.cast(new_h > 0.0, new_h.dtype)
         )
         dz = (doutput + dstates[0]) * slope
-        return [dz], [precision.product(dz, weights[0])]
+        return [dz], [products.product(dz, weights[0])]
 
     @staticmethod
     def scan_weight_gradients(

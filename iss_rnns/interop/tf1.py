@@ -296,13 +296,8 @@ def read_checkpoint(path: str) -> dict[str, np.ndarray]:
         }
     except READ_ERRORS as error:
         raise errors.UserError(
-            f"checkpoint {prefix} is damaged: {reason(error)}"
+            f"checkpoint {prefix} is damaged: {errors.reason(error)}"
         ) from None
-
-
-def reason(error: Exception) -> str:
-    """`errors.reason` without the names of TensorFlow's ops."""
-    return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", errors.reason(error))
 
 
 def assign(
@@ -378,7 +373,7 @@ def _prefix(path: str):
             known = tf.train.get_checkpoint_state(path)
         except READ_ERRORS as error:
             raise errors.UserError(
-                f"checkpoint state {state} is damaged: {reason(error)}; give "
+                f"checkpoint state {state} is damaged: {errors.reason(error)}; give "
                 "the prefix, such as .../model.ckpt-13"
             ) from None
         if latest is None and known:

@@ -1,42 +1,44 @@
 """Sparse inference: pack a trained sparse model and run it fast on a CPU.
 
-Needs numba (`pip install iss-rnns[sparse]`). With `sparse_dot_mkl` installed
-(`iss-rnns[mkl]`), MKL is tried as well for single weights.
+Needs numba (`pip install 'iss-rnns[sparse]'`), from the first use of a name
+on. With `sparse_dot_mkl` installed (`iss-rnns[mkl]`), MKL is tried as well for
+single weights.
 """
 
-from iss_rnns import errors
+import importlib
 
-try:
-    import numba as _numba  # noqa: F401
-except ImportError as error:
-    raise errors.UserError(
-        "sparse inference needs numba, which is not installed; install it "
-        "with: pip install 'iss-rnns[sparse]'"
-    ) from error
+_PUBLIC = {
+    "PackedGRU": "layers",
+    "PackedLSTM": "lstm",
+    "PackedLanguageModel": "language_model",
+    "PackedMatrix": "matrix",
+    "PackedRHN": "layers",
+    "PackedReLURNN": "layers",
+    "PackedSimpleRNN": "layers",
+    "load": "matrix",
+    "pack": "matrix",
+    "pack_layer": "layers",
+    "pack_lstm": "lstm",
+}
+__all__ = sorted(_PUBLIC)
 
-# pylint: disable=wrong-import-position
-from iss_rnns.sparse.language_model import PackedLanguageModel
-from iss_rnns.sparse.layers import pack_layer
-from iss_rnns.sparse.layers import PackedGRU
-from iss_rnns.sparse.layers import PackedReLURNN
-from iss_rnns.sparse.layers import PackedRHN
-from iss_rnns.sparse.layers import PackedSimpleRNN
-from iss_rnns.sparse.lstm import pack_lstm
-from iss_rnns.sparse.lstm import PackedLSTM
-from iss_rnns.sparse.matrix import load
-from iss_rnns.sparse.matrix import pack
-from iss_rnns.sparse.matrix import PackedMatrix
 
-__all__ = [
-    "PackedGRU",
-    "PackedLSTM",
-    "PackedLanguageModel",
-    "PackedMatrix",
-    "PackedRHN",
-    "PackedReLURNN",
-    "PackedSimpleRNN",
-    "load",
-    "pack",
-    "pack_layer",
-    "pack_lstm",
-]
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(
+            f"module 'iss_rnns.sparse' has no attribute '{name}'"
+        )
+    try:
+        module = importlib.import_module(f"iss_rnns.sparse.{_PUBLIC[name]}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("numba", "llvmlite"):
+            raise
+        raise ImportError(
+            f"sparse inference needs {error.name}, which is not installed; "
+            "install it with: pip install 'iss-rnns[sparse]'"
+        ) from error
+    return getattr(module, name)
+
+
+def __dir__():
+    return __all__

@@ -7,8 +7,8 @@ from typing import Callable, Optional, Union
 
 import numpy as np
 
-from iss_rnns import array_files
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.sparse import backends
 from iss_rnns.sparse import kernels
 from iss_rnns.sparse import panels
@@ -306,7 +306,7 @@ def write_arrays(path: str, kind: str, arrays: dict[str, np.ndarray]) -> None:
 
     Compressed: panels wide enough to run fast hold zeros too.
     """
-    array_files.write(
+    files.write(
         path, {"format": np.array(FORMAT), "kind": np.array(kind), **arrays}
     )
 
@@ -321,7 +321,7 @@ def read(path: str, makers: Mapping[str, Callable]):
     Raises:
       UserError: no such file, damaged, or of another kind.
     """
-    arrays = array_files.read(path, "packed weights")
+    arrays = files.read(path, "packed weights")
     found, kind = str(arrays.pop("format", "")), str(arrays.pop("kind", ""))
     if found != FORMAT or kind not in makers:
         raise errors.UserError(

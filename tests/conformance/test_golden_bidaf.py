@@ -12,12 +12,12 @@ import numpy as np
 import recorded
 import tensorflow as tf
 
-from bidaf import groups as groups_lib
 from bidaf import model as model_lib
 from bidaf import penalties
 from bidaf import train as train_lib
+from bidaf.net import groups as groups_lib
 from iss_rnns import regularizers
-from iss_rnns import shrink
+from iss_rnns import shrinking
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
@@ -440,7 +440,7 @@ def check_end(golden, trainer, bounces):
 def check_shrinking(golden, net, penalized):
     """What the training left dead can go without a change of the scores."""
     groups_lib.silence(net, groups_lib.dead_units(penalized))
-    small, proof = shrink.shrink(
+    small, proof = shrinking.shrink(
         net,
         net.iss_groups(),
         golden.batches(),

@@ -13,15 +13,15 @@ import recorded
 import tensorflow as tf
 
 from iss_rnns import callbacks
-from iss_rnns import corpora
-from iss_rnns import language_model
-from iss_rnns import losses
-from iss_rnns import runs
-from iss_rnns import shrink
+from iss_rnns import shrinking
 from iss_rnns import thresholding
-from iss_rnns import training
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import training
 from iss_rnns.interop import ptb_settings
 from iss_rnns.interop import tf1
+from iss_rnns.ops import losses
 from ptb import model as model_lib
 from ptb import train as train_lib
 
@@ -387,7 +387,7 @@ def test_shrinking(shrink_file):
     """Dense weights with zero groups -> the recorded smaller model."""
     golden = shrink_file
     net, x = golden.net("dense_weights"), golden["x"]
-    small, report = shrink.shrink(net, net.iss_groups(), [x])
+    small, report = shrinking.shrink(net, net.iss_groups(), [x])
     assert report.max_difference < 1e-6
     for layer, group in enumerate(net.iss_groups(), 1):
         kept = golden[f"kept_units/layer{layer}"]

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from iss_rnns import corpora
+from iss_rnns.experiments.language import corpora
 
 
 def pytest_generate_tests(metafunc):

@@ -11,14 +11,14 @@ import numpy as np
 import recorded
 import tensorflow as tf
 
-from iss_rnns import corpora
-from iss_rnns import language_model
-from iss_rnns import losses
+from iss_rnns import counting
 from iss_rnns import regularizers
-from iss_rnns import report
-from iss_rnns import shrink
+from iss_rnns import shrinking
+from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
+from iss_rnns.ops import losses
 from rhns import model as model_lib
 from rhns import noise as noise_lib
 from rhns import train as train_lib
@@ -250,7 +250,7 @@ def test_recorded_masks_are_of_our_kind(trajectory_file):
 
 def check_shrinking(net, xs):
     """What the training left dead can go without a change of the logits."""
-    small, proof = shrink.shrink(net, net.iss_groups(), list(xs[:2]))
+    small, proof = shrinking.shrink(net, net.iss_groups(), list(xs[:2]))
     assert proof.max_difference < 1e-5
     alive = [int(g.alive().numpy().sum()) for g in net.iss_groups()]
     assert list(small.hidden_sizes) == alive
@@ -266,7 +266,7 @@ def check_sparsity(golden, net, step, bounces):
         array = view.read()
         # Two elements may lie a rounding away from the threshold.
         tolerance = 1.0 / min(array.shape) if bounces else 2.0 / array.size
-        for kind, value in report.matrix_sparsity(array).items():
+        for kind, value in counting.matrix_sparsity(array).items():
             recorded = golden[f"traj/sparsity/{name}_{short[kind]}_sparsity"]
             compare(value, recorded[step], rtol=0, atol=tolerance)
 

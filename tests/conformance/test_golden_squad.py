@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from bidaf import evaluate
-from bidaf import feed
-from bidaf import prepro
-from bidaf import read_data
-from bidaf import vocabulary
+from bidaf.data import feed
+from bidaf.data import preprocess
+from bidaf.data import read_data
+from bidaf.data import vocabulary
 
 KEYS = ("x", "cx", "x_mask", "q", "cq", "q_mask", "y", "y2", "wy", "na")
 
@@ -67,7 +67,7 @@ def stores(tmp_path_factory):
     def get(folder):
         if folder not in made:
             squad = folder / "squad"
-            made[folder] = prepro.preprocess(
+            made[folder] = preprocess.preprocess(
                 {
                     "train": squad / "train-v1.1.json",
                     "dev": squad / "dev-v1.1.json",

@@ -1,0 +1,1 @@
+"""SQuAD: read, stored, fed."""

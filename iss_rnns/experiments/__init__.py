@@ -1,0 +1,1 @@
+"""The harness on which all programs run; the library never imports it."""

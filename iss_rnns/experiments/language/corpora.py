@@ -1,0 +1,312 @@
+"""Text for language models: words, characters, batches.
+
+`read_words` and `read_characters` give the ids of the authors' readers,
+`embedded` gives real English that needs no network, and `batches` cuts any of
+them into the authors' contiguous streams.
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+from typing import Optional, Union
+
+import numpy as np
+
+from iss_rnns.errors import UserError
+from iss_rnns.experiments.language import corpora_embedded
+
+EMPTY_PATH = (
+    "--data_path is empty; give the folder of the texts, or leave "
+    "the flag out for the prose that comes with Python"
+)
+PARTS = ("train", "valid", "test")
+PathLike = Union[str, os.PathLike]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text in three parts, as ids.
+
+    Attributes:
+        name: short name, such as `"embedded"` or the folder's name.
+        unit: `"word"` or `"character"`: what one id stands for.
+        train, valid, test: `[tokens]`, int32.
+        symbols: the vocabulary in id order; for characters one string of one
+            byte (Latin-1) per class.
+        description: one line saying which data this is, with its counts.
+        fingerprint: equal for equal texts, wherever they lie.
+    """
+
+    name: str
+    unit: str
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    symbols: tuple[str, ...]
+    description: str
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """See the class."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.valid, self.test):
+            digest.update(part.tobytes())
+        digest.update("\n".join(self.symbols).encode())
+        return digest.hexdigest()
+
+
+def read_words(folder: PathLike) -> Corpus:
+    """Reads `ptb.{train,valid,test}.txt` of a folder, one sentence per line.
+
+    Ids go by falling count in the training text, then alphabetically. A line
+    end is the word `<eos>`. Words of the valid and test text that the
+    training text lacks are dropped, as the authors' reader does; their number
+    is in the description.
+
+    Where lines have no blanks around them the authors' reader glues `<eos>`
+    to its neighbours; here it stays a word. Penn TreeBank has the blanks.
+
+    Args:
+        folder: where the three files are.
+
+    Returns:
+        A `Corpus` of words.
+
+    Raises:
+        UserError: folder or file missing, empty, unreadable or not UTF-8, or
+            a valid or test text without any word of the training text.
+    """
+    folder = pathlib.Path(folder)
+    names = [f"ptb.{part}.txt" for part in PARTS]
+    expected = f"expected a folder with {', '.join(names)}"
+    if not os.path.isdir(folder):
+        what = "is no folder" if os.path.exists(folder) else "does not exist"
+        raise UserError(f"text folder {folder} {what}; {expected}")
+    missing = [name for name in names if not os.path.exists(folder / name)]
+    if missing:
+        raise UserError(
+            f"text folder {folder} has no {', '.join(missing)}; {expected}"
+        )
+    texts = [_read_text(folder / name) for name in names]
+    return _word_corpus(folder.resolve().name, f"words of {folder}", texts)
+
+
+def read_characters(
+    path: PathLike,
+    num_test_symbols: int = 5_000_000,
+    name: Optional[str] = None,
+) -> Corpus:
+    """Reads a file such as enwik8 or text8 byte by byte.
+
+    The bytes that occur in the file are its classes, in rising order. The
+    last `num_test_symbols` are the test text, as many before them the valid
+    text, the rest the training text.
+
+    Args:
+        path: the file, or its folder if `name` is given.
+        num_test_symbols: length of the valid and of the test text in bytes.
+        name: the corpus' name. Defaults to the file's.
+
+    Returns:
+        A `Corpus` of characters.
+
+    Raises:
+        UserError: file missing, empty or unreadable, or nothing left to
+            train on.
+    """
+    path = pathlib.Path(path)
+    if name and path.is_dir():
+        path = path / name
+    return _character_corpus(
+        name or path.name,
+        f"bytes of {path}",
+        _read_bytes(path),
+        num_test_symbols,
+    )
+
+
+def embedded(
+    unit: str = "word", cache_dir: Optional[PathLike] = None
+) -> Corpus:
+    """The default text: Python's own documentation, on every machine.
+
+    See `corpora_embedded` for what it is, and for its cache.
+
+    Args:
+        unit: `"word"` or `"character"`.
+        cache_dir: where to keep it. Defaults to `iss_rnns` in
+            `$XDG_CACHE_HOME`, or in `~/.cache`.
+
+    Returns:
+        A `Corpus` named `"embedded"`.
+
+    Raises:
+        UserError: unknown unit, or this Python carries no documentation.
+    """
+    if unit not in ("word", "character"):
+        raise UserError(
+            f"unit '{unit}' of the embedded text is unknown; "
+            "it is 'word' or 'character'"
+        )
+    texts = corpora_embedded.load(cache_dir)
+    source = (
+        "embedded text (documentation inside Python "
+        f"{platform.python_version()}), {unit}s"
+    )
+    if unit == "word":
+        return _word_corpus("embedded", source, [texts[part] for part in PARTS])
+    data = texts["characters"].encode()
+    return _character_corpus("embedded", source, data, len(data) // 20)
+
+
+def batches(
+    ids: np.ndarray, batch_size: int, num_steps: int, what: str = "text"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a text into `batch_size` contiguous streams of short stretches.
+
+    Row b of batch n + 1 goes on where row b of batch n ended, so that a
+    hidden state can be carried over. What does not fill a batch is left out.
+
+    >>> x, y = batches(np.arange(11, dtype=np.int32), 2, 2)
+    >>> x[1].tolist(), y[1].tolist()
+    ([[2, 3], [7, 8]], [[3, 4], [8, 9]])
+
+    Args:
+        ids: `[tokens]`, int32.
+        batch_size: number of streams B.
+        num_steps: length T of a stretch.
+        what: names the text in errors.
+
+    Returns:
+        Inputs and targets (one token later), each `[N, B, T]` int32 with
+        N = (tokens // B - 1) // T.
+
+    Raises:
+        UserError: a size below 1, or a text too short for one batch.
+    """
+    ids = np.asarray(ids, np.int32)
+    for name, size in ("batch_size", batch_size), ("num_steps", num_steps):
+        if size < 1:
+            raise UserError(f"{name} must be at least 1, got {size}")
+    length = len(ids) // batch_size
+    count = (length - 1) // num_steps
+    if count < 1:
+        raise UserError(
+            f"batch too large for the {what}: batch_size {batch_size} x "
+            f"num_steps {num_steps} needs {batch_size * (num_steps + 1):,} "
+            f"tokens, the {what} has {len(ids):,}; "
+            + _what_fits(len(ids), batch_size, num_steps)
+        )
+    streams = ids[: batch_size * length].reshape(batch_size, length)
+
+    def cut(start):
+        stretch = streams[:, start : start + count * num_steps]
+        stretch = stretch.reshape(batch_size, count, num_steps)
+        return np.ascontiguousarray(stretch.transpose(1, 0, 2))
+
+    return cut(0), cut(1)
+
+
+def _what_fits(tokens: int, batch_size: int, num_steps: int) -> str:
+    options = []
+    if tokens > num_steps:
+        options.append(f"batch_size up to {tokens // (num_steps + 1)}")
+    if tokens >= 2 * batch_size:
+        options.append(f"num_steps up to {tokens // batch_size - 1}")
+    return f"{' or '.join(options) or 'a longer text'} would fit"
+
+
+def _read_bytes(path: pathlib.Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read text file {path}: {error.strerror}"
+        ) from error
+    if not data:
+        raise UserError(f"text file {path} is empty; expected text")
+    return data
+
+
+def _read_text(path: pathlib.Path) -> str:
+    data = _read_bytes(path)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"text file {path} is not UTF-8: byte 0x{data[error.start]:02x} "
+            f"at offset {error.start}, line {line}; save it as UTF-8"
+        ) from error
+
+
+def _word_corpus(name: str, source: str, texts: list) -> Corpus:
+    """The vocabulary and the ids of three texts."""
+    words = [text.replace("\n", " <eos> ").split() for text in texts]
+    counts = collections.Counter(words[0])
+    symbols = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+    word_to_id = {word: i for i, word in enumerate(symbols)}
+    ids = [
+        np.fromiter(
+            (word_to_id[word] for word in part if word in word_to_id), np.int32
+        )
+        for part in words
+    ]
+    for part, part_words in zip(PARTS, words):
+        if not (word_to_id.keys() - {"<eos>"}) & set(part_words):
+            of = "" if part == "train" else " of ptb.train.txt"
+            raise UserError(
+                f"ptb.{part}.txt has no word{of} ({source}); "
+                "expected sentences in words, one per line"
+            )
+    dropped = sum(map(len, words)) - sum(map(len, ids))
+    if dropped:
+        source += f" ({dropped:,} not in the training text left out)"
+    return _corpus(name, "word", source, ids, symbols)
+
+
+def _character_corpus(
+    name: str, source: str, data: bytes, num_test_symbols: int
+) -> Corpus:
+    """The byte classes and the ids of one text."""
+    most = (len(data) - 1) // 2
+    if not 1 <= num_test_symbols <= most:
+        right = (
+            f"num_test_symbols between 1 and {most:,}"
+            if most
+            else "a longer file"
+        )
+        raise UserError(
+            f"num_test_symbols {num_test_symbols:,} does not suit the "
+            f"{len(data):,} {source}: the valid and the test text take that "
+            f"many each and leave nothing to train on; give {right}"
+        )
+    classes = bytes(value for value in range(256) if value in data)
+    table = bytes.maketrans(classes, bytes(range(len(classes))))
+    ids = np.frombuffer(data.translate(table), np.uint8).astype(np.int32)
+    parts = np.split(
+        ids, [len(ids) - 2 * num_test_symbols, len(ids) - num_test_symbols]
+    )
+    return _corpus(
+        name, "character", source, parts, tuple(classes.decode("latin-1"))
+    )
+
+
+def _corpus(
+    name: str, unit: str, source: str, parts: list, symbols: tuple[str, ...]
+) -> Corpus:
+    sizes = " / ".join(f"{len(part):,}" for part in parts)
+    return Corpus(
+        name,
+        unit,
+        *parts,
+        symbols=symbols,
+        description=(
+            f"{source}: {sizes} train / valid / test, "
+            f"vocabulary {len(symbols):,}"
+        ),
+    )

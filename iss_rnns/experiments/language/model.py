@@ -1,0 +1,308 @@
+"""Training and evaluating recurrent language models, state carried along."""
+
+from collections.abc import Mapping, Sequence
+from typing import Optional, Union
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import optimizers
+from iss_rnns.ops import losses
+from iss_rnns.ops import products
+
+Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
+
+
+class LanguageModel(tf.keras.Model):
+    """Truncated back-propagation through time around a recurrent net.
+
+    One training step, in the authors' order: cost and penalties with the
+    present weights; gradient of their sum; clipping by the global norm (which
+    includes the penalties' part, and the embedding's gradient as un-summed
+    rows); optimizer. Callbacks add the penalties (`model.losses`), freezing
+    and thresholding. The hidden state is carried from batch to batch in
+    variables; who runs the epochs resets it with `reset_states`.
+
+    Attributes:
+      net: layer with `call(ids, states, training, seed)` -> (logits
+        `[time * batch, symbols]` in time-major order, states), `state_sizes`
+        and `iss_groups()`.
+      batch_size: number of parallel streams B.
+      max_grad_norm: bound on the global norm of the gradient.
+      seed: of dropout, together with the step's number, so that a resumed
+        run draws what the interrupted one would have drawn.
+      product_dtype: what a training step's matrix products compute in, e.g.
+        `tf.bfloat16`; None means as the rest. See `precision`.
+    """
+
+    def __init__(
+        self,
+        net,
+        batch_size: int,
+        max_grad_norm: float,
+        seed: int = 0,
+        product_dtype: Optional[tf.DType] = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.net = net
+        self.batch_size = batch_size
+        self.max_grad_norm = max_grad_norm
+        self.seed = seed
+        self.product_dtype = product_dtype
+        self.carried = self._new_states()
+        self.total_cost = _number("total_cost")
+        self.total_penalty = _number("total_penalty")
+        self.total_steps = _number("total_steps")
+
+    def _new_states(self) -> list[tf.Variable]:
+        return [
+            tf.Variable(
+                tf.zeros([self.batch_size, n]),
+                trainable=False,
+                name=f"carried_{i}",
+            )
+            for i, n in enumerate(self.net.state_sizes)
+        ]
+
+    def call(self, inputs, training=None):
+        """Logits `[time * batch, symbols]` of ids, from a zero state."""
+        return self.net(inputs, training=training)[0]
+
+    def reset_states(self):
+        """Start of an epoch: zero hidden state and zero totals."""
+        for variable in [
+            *self.carried,
+            self.total_cost,
+            self.total_penalty,
+            self.total_steps,
+        ]:
+            variable.assign(tf.zeros_like(variable))
+
+    def gradients(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        states: list[tf.Tensor],
+        seed: Optional[tf.Tensor] = None,
+    ) -> dict[str, object]:
+        """Cost, penalty, final states and gradients of one batch.
+
+        Args:
+          x: `[B, T]` ids; y: `[B, T]` ids of the next symbols.
+          states: hidden states `[B, n]`, in the net's order.
+          seed: `[2]` int, of dropout.
+
+        Returns:
+          dict with `cost` (sum over time / B, nats), `penalty`, `states`,
+          `gradients` (of cost + penalty, in the order of
+          `trainable_variables`), `clipped`, `global_norm`, `scale` (clipped
+          over unclipped).
+        """
+        with tf.GradientTape(persistent=True) as tape:
+            with products.products_in(self.product_dtype):
+                logits, states = self.net(x, states, training=True, seed=seed)
+            cost = losses.sequence_cost(
+                tf.cast(logits, tf.float32),
+                tf.reshape(tf.transpose(y), [-1]),
+                tf.shape(x)[0],
+            )
+            penalties = list(self.losses)
+        parts = list(
+            zip(
+                *[
+                    tape.gradient(term, self.trainable_variables)
+                    for term in [cost, *penalties]
+                ]
+            )
+        )
+        gradients = [_sum(p) for p in parts]
+        norm = tf.sqrt(
+            tf.add_n([_squared_norm(*each) for each in zip(parts, gradients)])
+        )
+        clipped, _ = tf.clip_by_global_norm(
+            gradients, self.max_grad_norm, use_norm=norm
+        )
+        (scale,), _ = tf.clip_by_global_norm(
+            [tf.constant(1.0)], self.max_grad_norm, use_norm=norm
+        )
+        return {
+            "cost": cost,
+            "penalty": tf.add_n([0.0, *penalties]),
+            "states": states,
+            "gradients": gradients,
+            "clipped": clipped,
+            "global_norm": norm,
+            "scale": scale,
+        }
+
+    @tf.autograph.experimental.do_not_convert  # halves the time to trace it
+    def train_step(self, data):
+        """One step on a batch (x, y), each `[B, T]`; see the class."""
+        x, y = data
+        seed = tf.stack(
+            [
+                tf.constant(self.seed, tf.int32),
+                tf.cast(self.optimizer.iterations, tf.int32),
+            ]
+        )
+        result = self.gradients(x, y, self.carried, seed)
+        if isinstance(self.optimizer, optimizers.GradientDescent):
+            self.optimizer.apply_gradients(
+                zip(result["gradients"], self.trainable_variables),
+                scale=result["scale"],
+            )
+        else:
+            self.optimizer.apply_gradients(
+                zip(result["clipped"], self.trainable_variables)
+            )
+        for variable, state in zip(self.carried, result["states"]):
+            variable.assign(tf.cast(state, variable.dtype))
+        self.total_cost.assign_add(tf.cast(result["cost"], tf.float64))
+        self.total_penalty.assign_add(tf.cast(result["penalty"], tf.float64))
+        self.total_steps.assign_add(
+            tf.cast(tf.shape(x)[1], self.total_steps.dtype)
+        )
+        return {
+            "cost": result["cost"],
+            "perplexity": tf.exp(self.total_cost / self.total_steps),
+            "regularization": self.total_penalty / self.total_steps,
+        }
+
+    def replace_net(
+        self, net, cuts: Mapping, kept: Mapping[str, np.ndarray]
+    ) -> None:
+        """Goes on with a smaller net; the hidden states are cut alike.
+
+        Args:
+          net: to go on with.
+          cuts: of `shrinking.cut`.
+          kept: which units of the net so far stay, `[n]` bool by group.
+        """
+        del cuts
+        values = [
+            state.numpy()[:, kept[name]]
+            for state, name in zip(self.carried, self.net.state_groups)
+        ]
+        self.net = net
+        self.carried = self._new_states()
+        for variable, value in zip(self.carried, values):
+            variable.assign(value)
+
+    @staticmethod
+    def cost_of(net, batch: tuple[np.ndarray, np.ndarray]) -> float:
+        """Nats a token of a net on (ids, next ids), each `[B, T]`."""
+        x, y = (tf.constant(a) for a in batch)
+        logits, _ = net(x, training=False)
+        cost = losses.sequence_cost(
+            tf.cast(logits, tf.float32),
+            tf.reshape(tf.transpose(y), [-1]),
+            tf.shape(x)[0],
+        )
+        return float(cost) / x.shape[1]
+
+
+class Evaluator:
+    """Perplexity of a net on a text, in long stretches with state carried.
+
+    The same number as the authors' passes: only the windows that their reader
+    makes are scored, and with the state carried a stretch of many windows
+    equals the windows one by one.
+
+    Args:
+      net: see `LanguageModel`.
+      stretch_positions: about how many positions (batch * time) go through
+        at once; bounds the memory of the logits.
+    """
+
+    compiled = True  # of subclasses: whether `stretch` is traced
+
+    def __init__(self, net, stretch_positions: int = 2000):
+        self.net = net
+        self.stretch_positions = stretch_positions
+        self._stretch = (
+            self.stretch
+            if not self.compiled
+            else tf.function(
+                self.stretch,
+                autograph=False,
+                input_signature=[
+                    tf.TensorSpec([None, None], tf.int32),
+                    tf.TensorSpec([None, None], tf.int32),
+                    [
+                        tf.TensorSpec([None, n], tf.float32)
+                        for n in net.state_sizes
+                    ],
+                ],
+            )
+        )
+
+    def stretch(self, x, y, states):
+        """Ids, next ids `[B, T]`, states -> (sum of costs / B, states)."""
+        logits, states = self.net(x, states, training=False)
+        cost = losses.sequence_cost(
+            tf.cast(logits, tf.float32),
+            tf.reshape(tf.transpose(y), [-1]),
+            tf.shape(x)[0],
+        )
+        return cost, [tf.cast(s, tf.float32) for s in states]
+
+    def perplexity(self, x: np.ndarray, y: np.ndarray, progress=None) -> float:
+        """exp(sum of costs / number of time steps).
+
+        Args:
+          x: `[N, B, T]` ids, the windows in order; y: the next ids.
+          progress: called with (stretches done, stretches).
+
+        Returns:
+          The perplexity; the state starts at zero.
+        """
+        batch = x.shape[1]
+        x, y = (a.transpose(1, 0, 2).reshape(batch, -1) for a in (x, y))
+        steps = x.shape[1]
+        length = max(1, self.stretch_positions // batch)
+        states = [tf.zeros([batch, n]) for n in self.net.state_sizes]
+        total = 0.0
+        starts = range(0, steps, length)
+        for done, start in enumerate(starts, 1):
+            cost, states = self._stretch(
+                x[:, start : start + length],
+                y[:, start : start + length],
+                states,
+            )
+            total += float(cost)
+            if progress:
+                progress(done, len(starts))
+        return float(np.exp(total / steps))
+
+
+def _sum(parts: Sequence[Gradient]) -> Gradient:
+    """A variable's gradient; it stays sparse if nothing dense joins it."""
+    parts = [part for part in parts if part is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return tf.add_n([tf.convert_to_tensor(part) for part in parts])
+
+
+def _squared_norm(parts: Sequence[Gradient], gradient: Gradient) -> tf.Tensor:
+    """What a variable adds to the squared norm that clipping goes by.
+
+    As in TensorFlow 1, where gradients of which one is sparse are put in a
+    row, not added up: then each part counts for itself, and each of a
+    repeated word's rows.
+    """
+    if not any(isinstance(part, tf.IndexedSlices) for part in parts):
+        parts = [gradient]
+    return tf.add_n(
+        [tf.constant(0.0)]
+        + [
+            2.0 * tf.nn.l2_loss(getattr(part, "values", part))
+            for part in parts
+            if part is not None
+        ]
+    )
+
+
+def _number(name: str) -> tf.Variable:
+    # float64: an epoch adds up thousands of costs of about a hundred.
+    return tf.Variable(0.0, dtype=tf.float64, trainable=False, name=name)

@@ -1,0 +1,98 @@
+"""Packed language models: written, proved equal, read and scored."""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+from typing import Optional, Union
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.sparse import nets
+
+
+def pack_language_model(
+    net,
+    parent: pathlib.Path,
+    batch_sizes: Sequence[int] = nets.BATCH_SIZES,
+    tolerance: float = 1e-4,
+) -> Optional[nets.Packed]:
+    """As `pack`, and the whole is a `sparse.PackedLanguageModel`.
+
+    Args:
+      net: with `packable()`, `embedding` and `softmax_b`.
+      parent: see `pack`.
+      batch_sizes: see `pack`.
+      tolerance: largest difference of a logit from the net's, relative to the
+        largest logit, over a few random ids.
+
+    Returns:
+      See `pack`; its bytes are those of the whole model.
+
+    Raises:
+      UserError: see `pack`; or if the logits differ.
+    """
+    packed = nets.pack(net.packable(), parent, batch_sizes)
+    if packed is None:
+        return None
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
+    rest = net.embedding.numpy(), net.softmax_b.numpy()
+    model = sparse.PackedLanguageModel(rest[0], packed.parts, rest[1])
+    ids = np.random.default_rng(0).integers(0, len(rest[1]), (3, 12))
+    logits, _ = model(ids)
+    expected = net(tf.constant(ids, tf.int32))[0].numpy()  # time-major
+    expected = expected.reshape(12, 3, -1).swapaxes(0, 1)
+    difference = float(np.abs(logits - expected).max() / np.abs(expected).max())
+    if not difference <= tolerance:
+        raise errors.UserError(
+            f"the packed model's logits differ from the net's by "
+            f"{difference:.2g} of the largest; allowed are {tolerance:.2g}"
+        )
+    model.save(str(packed.folder / nets.MODEL_FILE))
+    return dataclasses.replace(
+        packed,
+        dense_bytes=sum(v.numpy().nbytes for v in net.trainable_variables),
+        packed_bytes=nets.bytes_in(packed.folder),
+        max_difference=max(packed.max_difference, difference),
+    )
+
+
+def is_language_model(path: Union[str, pathlib.Path]) -> bool:
+    """Whether a path is what `pack_language_model` wrote, or its folder."""
+    return (
+        pathlib.Path(path).name == nets.MODEL_FILE
+        or (pathlib.Path(path) / nets.MODEL_FILE).exists()
+    )
+
+
+def load_language_model(path: Union[str, pathlib.Path]):
+    """Reads a path of which `is_language_model` is true.
+
+    Raises:
+      UserError: see `sparse.PackedLanguageModel.load`; or numba is missing.
+    """
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
+    folder = pathlib.Path(path)
+    folder = folder.parent if folder.name == nets.MODEL_FILE else folder
+    try:
+        model = sparse.PackedLanguageModel
+    except ImportError as error:
+        raise errors.UserError(str(error)) from None
+    with nets.one_blas_thread():
+        return model.load(str(folder / nets.MODEL_FILE))
+
+
+class Evaluator(language_model.Evaluator):
+    """Perplexity of a `sparse.PackedLanguageModel`."""
+
+    compiled = False
+
+    def stretch(self, x, y, states):
+        """See base class."""
+        logits, states = self.net(x, states)
+        costs = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        return tf.reduce_sum(costs) / len(x), states

@@ -1,0 +1,123 @@
+"""What the tasks share while they train: epochs, progress, checkpoints."""
+
+from collections.abc import Sequence
+import json
+from typing import Callable, Optional
+
+import tensorflow as tf
+
+from iss_rnns import callbacks as callbacks_lib
+from iss_rnns import errors
+from iss_rnns.experiments import records
+
+
+def fit_batches(
+    model: tf.keras.Model,
+    batches: Callable[[int, int], tf.data.Dataset],
+    steps: int,
+    epochs: int,
+    callbacks: Sequence[tf.keras.callbacks.Callback],
+    epoch: int = 0,
+    batch: int = 0,
+    max_steps: Optional[int] = None,
+) -> None:
+    """Runs `model.fit` over any data, from any epoch and batch on.
+
+    Args:
+      model: compiled, with `cost` in the logs of its steps.
+      batches: `batches(epoch, batch)` -> the data from there on: to the
+        epoch's end, if all epochs read the same, or to the very end.
+      steps: of an epoch.
+      epochs: in all.
+      callbacks: of `fit`.
+      epoch: first epoch, counted from 0.
+      batch: first batch of that epoch.
+      max_steps: see `fit`.
+
+    Raises:
+      UserError: see `fit`.
+    """
+    # First: nobody saves or logs a broken step.
+    callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
+    model.stop_training = False
+    if max_steps is not None:
+        callbacks.append(_StopAtStep(max_steps))
+        if int(model.optimizer.iterations) >= max_steps:
+            return
+    try:
+        if batch:
+            model.fit(
+                batches(epoch, batch),
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                steps_per_epoch=steps - batch,
+                verbose=0,
+                callbacks=callbacks,
+            )
+            epoch += 1
+        if epoch < epochs and not model.stop_training:
+            model.fit(
+                batches(epoch, 0),
+                epochs=epochs,
+                initial_epoch=epoch,
+                steps_per_epoch=steps,
+                verbose=0,
+                callbacks=callbacks,
+            )
+    except FloatingPointError as error:
+        kept = [
+            callback.checkpoints.kept()
+            for callback in callbacks
+            if isinstance(callback, records.SaveCheckpoints)
+        ]
+        raise errors.UserError(
+            "; ".join(
+                [f"training stopped: {error}", "lower the learning rate", *kept]
+            )
+        ) from None
+
+
+class _StopAtStep(tf.keras.callbacks.Callback):
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) >= self.steps:
+            self.model.stop_training = True
+
+
+def check_same_run(state: dict, now: dict) -> None:
+    """Refuses to resume with other data or hyper-parameters.
+
+    Args:
+      state: of the checkpoint.
+      now: what should be equal in it.
+
+    Raises:
+      UserError: naming what differs.
+    """
+    for key, value in json.loads(json.dumps(now)).items():
+        # A run of an older version knows fewer keys.
+        before = state.get(key, value)
+        if isinstance(before, dict) and isinstance(value, dict):
+            before, value = (  # only what differs
+                {
+                    name: one[name]
+                    for name in one
+                    if name not in other or one[name] != other[name]
+                }
+                for one, other in ((before, value), (value, before))
+            )
+            if key == "config":  # An older version's run had other fields.
+                both = before.keys() & value.keys()
+                before, value = (
+                    {name: each[name] for name in both}
+                    for each in (before, value)
+                )
+        if before != value:
+            raise errors.UserError(
+                f"cannot resume: the run was made with {key} = {before}, now "
+                f"it is {value}; give the flags of the interrupted run (its "
+                "flags.txt)"
+            )

@@ -1,0 +1,41 @@
+"""Times, measured in turns."""
+
+from collections.abc import Mapping
+import itertools
+import statistics
+import time
+from typing import Any, Callable
+
+
+def measure_latency(
+    callables: Mapping[str, Callable[[], Any]], rounds: int, warmup: int = 1
+) -> dict[str, float]:
+    """Median time of each callable, measured in turns.
+
+    Taking turns, forwards and backwards, lets a slow spell of the machine
+    hit all of them alike, so that their ratios hold.
+
+    Args:
+        callables: functions of no arguments, by name.
+        rounds: calls of each one that count.
+        warmup: calls of each one before, which do not.
+
+    Returns:
+        Seconds by name.
+
+    Raises:
+        ValueError: if `rounds` is not positive.
+    """
+    if rounds < 1:
+        raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
+    for _, function in itertools.product(range(warmup), callables.values()):
+        function()
+    seconds = {name: [] for name in callables}
+    order = list(callables)
+    for _ in range(rounds):
+        for name in order:
+            start = time.perf_counter()
+            callables[name]()
+            seconds[name].append(time.perf_counter() - start)
+        order.reverse()
+    return {name: statistics.median(times) for name, times in seconds.items()}

@@ -1,0 +1,328 @@
+"""What the reports of all tasks are made of: tables, sections, pictures."""
+
+from collections.abc import Mapping, Sequence
+import json
+import pathlib
+import re
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import counting
+from iss_rnns import errors
+from iss_rnns.experiments import runs
+from iss_rnns.experiments.reports import plots
+from iss_rnns.experiments.reports import tables
+from iss_rnns.sparse import nets
+
+# What is the same in every name and would only widen tables.
+_SCOPES = re.compile(
+    "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|"
+    "/Linear/Matrix$"
+)
+
+# What the table of epochs shows: titles, and names in `metrics.csv`.
+SCORES = {
+    "train perplexity": "train_perplexity",
+    "valid perplexity": "valid_perplexity",
+}
+
+BITS = {
+    "measures": {"train_bits": "train", "valid_bits": "valid"},
+    "ylabel": "bits a character",
+}
+
+
+def untrained(card: Mapping) -> dict:
+    """The card of a net that only has the sizes that training began with."""
+    return {
+        **{
+            name: value
+            for name, value in card.items()
+            if "perplexity" not in name and "bits" not in name
+        },
+        "intended use": "none but comparing size and speed: the weights "
+        "are random; dead units were cut out while the "
+        "model trained, so no trained one has these sizes",
+    }
+
+
+def known_measures(
+    columns: Sequence[tables.Column], measures: Mapping[str, str]
+) -> dict[str, str]:
+    """Those measures, and their formats, that some column has."""
+    known = {
+        measure
+        for column in columns
+        for measure, value in column.values.items()
+        if value is not None
+    }
+    return {
+        measure: spec for measure, spec in measures.items() if measure in known
+    }
+
+
+def nonzero_weights(net, designed) -> dict[str, float]:
+    """How many weights are left, and what fraction of the design is gone."""
+    left = sum(int(tf.math.count_nonzero(v)) for v in net.trainable_variables)
+    return {
+        "nonzero weights (M)": left / 1e6,
+        "sparsity": 1.0 - left / counting.count_weights(designed),
+    }
+
+
+def packed_measures(packed: nets.Packed) -> dict[str, float]:
+    """What packing came to, for a column of a table."""
+    return {
+        "packed bytes": packed.packed_bytes,
+        **{
+            tables.packed_speedup(batch): dense / chosen
+            for batch, (dense, chosen) in packed.seconds.items()
+        },
+    }
+
+
+def packed_section(packed: Optional[nets.Packed]) -> dict:
+    """A report's section on packed products; nothing if there are none."""
+    if packed is None:
+        return {}
+    print(
+        f"packed for sparse inference: {packed.dense_bytes:,} -> "
+        f"{packed.packed_bytes:,} bytes in {packed.folder}",
+        flush=True,
+    )
+    return {"packed for sparse inference": packed.table()}
+
+
+def sparsity_table(small, designed) -> tables.Table:
+    """Fractions of zeros of every matrix: elements, rows, columns.
+
+    Of the matrix as designed, where what was cut counts as zeros; and, if
+    anything was cut, of what is left of it.
+
+    Args:
+      small: net without its dead units.
+      designed: net of the sizes before anything was cut.
+    """
+    columns, cut = [], False
+    shapes = _matrix_shapes(designed)
+    for name, view in small.tf1_views().items():
+        if len(view.shape) != 2:
+            continue
+        array, name = view.read(), _SCOPES.sub("", name)
+        cut = cut or array.shape != shapes[name]
+        columns.append(
+            tables.Column(
+                name,
+                {
+                    **counting.matrix_sparsity(array, shapes[name]),
+                    **{
+                        f"{kind}, rest": value
+                        for kind, value in counting.matrix_sparsity(
+                            array
+                        ).items()
+                    },
+                },
+            )
+        )
+    kinds, title = ["element", "row", "column"], "fractions of zeros"
+    if cut:
+        kinds += [f"{kind}, rest" for kind in kinds]
+        title += " as designed, and of the rest once dead units are cut out"
+    return tables.Table(columns, dict.fromkeys(kinds, ".3f"), title)
+
+
+def _matrix_shapes(net) -> dict[str, tuple[int, int]]:
+    return {
+        _SCOPES.sub("", name): tuple(view.shape)
+        for name, view in net.tf1_views().items()
+        if len(view.shape) == 2
+    }
+
+
+def cuts_section(run: runs.RunDirectory) -> dict:
+    """A report's section on the cuts of a training; nothing without any."""
+    path = run.path / "cuts.json"
+    cuts = json.loads(path.read_text()) if path.exists() else []
+    if not cuts:
+        return {}
+    names = [f"step {cut['step']}" for cut in cuts]
+    return {
+        "cuts": tables.Table(
+            [
+                tables.Column(
+                    "units left",
+                    dict(
+                        zip(
+                            names,
+                            (tuple(cut["units"].values()) for cut in cuts),
+                        )
+                    ),
+                ),
+                tables.Column(
+                    "change of the held-out cost, nats",
+                    dict(zip(names, (cut["cost_change"] for cut in cuts))),
+                ),
+            ],
+            dict.fromkeys(names, ""),
+            "cuts while training",
+        )
+    }
+
+
+def epochs_table(
+    rows: Sequence[Mapping],
+    scores: Mapping[str, str] = SCORES,
+    speed: tuple[str, str] = ("words/s", "words_per_second"),
+    counted: str = "epoch",
+) -> tables.Table:
+    """Units, scores, speed and time of each epoch, a row for each.
+
+    Below them the whole time, and what it would have been at the first
+    epoch's speed: without the units that went while it trained.
+
+    Args:
+      rows: of `metrics.csv`.
+      scores: what to show of them: titles and names.
+      speed: title and name.
+      counted: name of what tells the rows apart, a number that grows with
+        the work done.
+    """
+    names = [f"{counted} {row[counted]}" for row in rows]
+    seconds = [float(row["seconds"]) for row in rows]
+    minutes = dict(zip(names, (s / 60 for s in np.diff([0.0, *seconds]))))
+    if len(rows) > 1:
+        minutes["all"] = seconds[-1] / 60
+        minutes["all, at the first one's speed"] = (
+            seconds[0] * int(rows[-1][counted]) / int(rows[0][counted]) / 60
+        )
+
+    def column(title, read):
+        return tables.Column(title, dict(zip(names, map(read, rows))))
+
+    return tables.Table(
+        [
+            column(
+                "units",
+                lambda row: tuple(
+                    int(float(value))
+                    for key, value in row.items()
+                    if key.startswith("units/")
+                ),
+            ),
+            *(
+                column(title, lambda row, name=name: float(row[name]))
+                for title, name in scores.items()
+            ),
+            column(speed[0], lambda row: round(float(row[speed[1]]))),
+            tables.Column("minutes", minutes),
+        ],
+        dict.fromkeys(minutes, ""),
+        f"{counted}s",
+    )
+
+
+def curves_of(rows: Sequence[Mapping]) -> dict:
+    """Arguments of `plots.training_curves`: of characters, bits are drawn."""
+    return BITS if any(row.get("valid_bits") for row in rows) else {}
+
+
+def draw(
+    run: runs.RunDirectory,
+    before,
+    after,
+    rows: Sequence[Mapping] = (),
+    designed=None,
+    each: bool = False,
+    **curves,
+) -> list[str]:
+    """Draws weight patterns and curves; returns paths relative to the run.
+
+    Without matplotlib, it says so and draws nothing.
+
+    Args:
+      run: its directory; the pictures go below `plots/`.
+      before: net; after: net with the same TF1 names.
+      rows: of `metrics.csv`, for the curves.
+      designed: net of the sizes before anything was cut, if not `before`.
+      each: draw every matrix by itself, too, below `plots/weights/`.
+      **curves: further arguments of `plots.training_curves`.
+    """
+    try:
+        return _draw(
+            run.path / "plots", before, after, rows, designed, each, curves
+        )
+    except plots.MissingError as error:
+        print(f"note: {error}", flush=True)
+        return []
+
+
+def _draw(folder, before, after, rows, designed, each, curves) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    pairs = [
+        (_SCOPES.sub("", name), one.read(), other.read())
+        for (name, one), other in zip(
+            before.tf1_views().items(), after.tf1_views().values()
+        )
+        if len(one.shape) == 2
+    ]
+    plots.weight_pattern(
+        folder / "weights.png", pairs, _matrix_shapes(designed or before)
+    )
+    drawn = ["plots/weights.png"]
+    if each:
+        (folder / "weights").mkdir(exist_ok=True)
+        for name, *states in pairs:
+            for when, state in zip(("before", "after"), states):
+                file = f"{name.replace('/', '-')}_{when}.png"
+                plots.matrix_pattern(folder / "weights" / file, state)
+        print(f"pictures of the weights: {folder / 'weights'}", flush=True)
+    if rows:
+        plots.training_curves(folder / "training.png", rows, **curves)
+        drawn.append("plots/training.png")
+    return drawn
+
+
+def other_runs(folders: Sequence[str]) -> list[tuple[str, dict]]:
+    """Names and columns of finished runs; see `other_run`."""
+    return [other_run(folder) for folder in folders]
+
+
+def beside(
+    others: Sequence[tuple[str, dict]], columns: Sequence[tables.Column]
+) -> list[tables.Column]:
+    """Other runs' columns before those at hand; all titles differ."""
+    result: list[tables.Column] = []
+    for name, values in others:
+        result.append(
+            tables.Column(tables.unique(name, [*result, *columns]), values)
+        )
+    return [*result, *columns]
+
+
+def other_run(folder: str) -> tuple[str, dict]:
+    """Name and column of a finished run, to show beside another.
+
+    Raises:
+      UserError: if the folder holds no finished report.
+    """
+    path = pathlib.Path(folder) / "report.json"
+    try:
+        columns = json.loads(path.read_text(encoding="utf-8"))["table"]
+        # A run that was shrunk while it trained has no trained dense model.
+        values = dict(columns.get(tables.TRAINED) or columns[tables.SHRUNK])
+        if isinstance(values.get("units"), list):
+            values["units"] = tuple(values["units"])
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise errors.UserError(
+            f"cannot compare with {folder}: {path} is no finished report "
+            f"({error})"
+        ) from None
+    return pathlib.Path(folder).name, values

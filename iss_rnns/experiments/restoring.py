@@ -1,0 +1,195 @@
+"""Weights to and from files of every kind that this project writes."""
+
+from collections.abc import Sequence
+import functools
+import os
+import pathlib
+from typing import Callable, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import files
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import metrics
+from iss_rnns.experiments import runs
+from iss_rnns.interop import tf1
+
+
+def restore(
+    net_of: Callable,
+    path: str,
+    sizes_of: Callable,
+    step: int = 0,
+    asked: Optional[Sequence[int]] = None,
+):
+    """A net with weights from a file of any kind this project writes.
+
+    Args:
+      net_of: `net_of(sizes)` -> net; `sizes` as its `resized` takes or its
+        run's checkpoints hold them, None for the sizes that flags give.
+      path: a run directory (its best weights if it kept them, otherwise a
+        checkpoint), a `.npz` file, or a TF1 checkpoint.
+      sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
+      step: of a run directory's checkpoint; 0 means the best or newest.
+      asked: sizes that flags ask for: those of what is restored, or those
+        that a run directory's training began with. None asks for nothing.
+
+    Raises:
+      UserError: if there is nothing to read, or it is damaged or of other
+        sizes.
+    """
+    folder = pathlib.Path(path)
+    if is_run(path):
+        prefix, state = find_checkpoint(folder, step)
+        _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
+        best = folder / runs.BEST
+        if step or not best.exists():
+            return _restore_checkpoint(net_of(state["sizes"]), folder, prefix)
+        path, folder, asked = str(best), best, None
+    arrays, sizes = read_arrays(path), None
+    if folder.suffix == ".npz":
+        try:
+            sizes = sizes_of(arrays)
+        except errors.UserError as error:
+            raise errors.UserError(f"{path}: {error}") from None
+        _check_asked(asked, [sizes], path)
+    net = net_of(sizes)
+    tf1.assign(net.tf1_views(), arrays, path)
+    return net
+
+
+def is_run(path: str) -> bool:
+    """Whether a path is a run directory."""
+    return os.path.isdir(os.path.join(path, "checkpoints"))
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+    """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
+
+    Raises:
+      UserError: if there are none or they are damaged.
+    """
+    if pathlib.Path(path).suffix != ".npz":
+        return tf1.read_checkpoint(path)
+    return {
+        tf1.canonical(name): array
+        for name, array in files.read(path, "weights").items()
+    }
+
+
+def past_rows(path: str) -> list[dict]:
+    """The epochs' metrics of a run that is restored, [] if it has none."""
+    file = pathlib.Path(path) / "metrics.csv"
+    return metrics.Metrics.read(file) if file.exists() else []
+
+
+def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
+    """Prefix and state of a run's checkpoint.
+
+    Args:
+      folder: the run's.
+      step: of the checkpoint; 0 means the newest.
+
+    Raises:
+      UserError: if there is none.
+    """
+    checkpoints = pathlib.Path(folder) / "checkpoints"
+    steps = checkpoints_lib.checkpoint_steps(checkpoints)
+    if not steps:
+        raise errors.UserError(f"{folder} holds no finished checkpoint")
+    if step and step not in steps:
+        raise errors.UserError(
+            f"{folder} holds no checkpoint of step {step}; it has "
+            + ", ".join(map(str, steps))
+        )
+    step = step or steps[-1]
+    return (
+        str(checkpoints / f"model-{step}"),
+        checkpoints_lib.read_state(checkpoints, step),
+    )
+
+
+def designed_sizes(path: str) -> Optional[Sequence[int]]:
+    """The layers' sizes that a run's training began with, before any cut.
+
+    None if nobody knows: of other files, and of runs of older versions.
+    """
+    if not checkpoints_lib.checkpoint_steps(pathlib.Path(path) / "checkpoints"):
+        return None
+    return find_checkpoint(path)[1].get("designed_sizes")
+
+
+def _restore_checkpoint(net, folder: pathlib.Path, prefix: str):
+    holder = tf.train.Checkpoint(model=tf.train.Checkpoint(net=net))
+    try:
+        saved = {
+            name[len("model/net/") :]: tuple(shape)
+            for name, shape in tf.train.list_variables(prefix)
+            if name.startswith("model/net/")
+        }
+        if len(saved) != len(net.variables):
+            raise errors.UserError(
+                f"checkpoint {prefix} holds {len(saved)} weight arrays, the "
+                f"model has {len(net.variables)}: give the flags of its "
+                f"sizes that it was trained with ({folder / 'flags.txt'})"
+            )
+        for name, shape in saved.items():
+            ours = _shape_of(net, name)
+            if ours not in (None, shape):
+                raise errors.UserError(
+                    f"checkpoint {prefix} cannot be restored: its "
+                    f"{name.partition('/.')[0]} has shape {shape}, the model "
+                    f"needs {ours}: give the data and the flags that it was "
+                    f"trained with ({folder / 'flags.txt'})"
+                )
+        holder.read(prefix).assert_existing_objects_matched().expect_partial()
+    except tf1.READ_ERRORS + (AssertionError,) as error:
+        raise errors.UserError(
+            f"checkpoint {prefix} cannot be restored: {errors.reason(error)}"
+        ) from None
+    return net
+
+
+def _check_asked(asked, known: Sequence, path) -> None:
+    """Refuses sizes that flags ask for unless they are among the known."""
+    if (
+        asked is not None
+        and known[0]
+        and list(asked) not in [list(sizes or []) for sizes in known]
+    ):
+        raise errors.UserError(
+            f"{path} has layers of {tuple(known[0])} units, but the flags "
+            f"ask for {tuple(asked)}; give its sizes, or leave them out"
+        )
+
+
+def _shape_of(net, name: str) -> Optional[tuple[int, ...]]:
+    """Shape of what a checkpoint calls `layers/0/kernel/.ATTRIBUTES/...`.
+
+    None if it is not found in that way.
+    """
+    try:
+        return tuple(
+            functools.reduce(
+                lambda node, key: (
+                    node[int(key)] if key.isdecimal() else getattr(node, key)
+                ),
+                name.partition("/.")[0].split("/"),
+                net,
+            ).shape
+        )
+    except (AttributeError, LookupError, TypeError):
+        return None
+
+
+def save_weights(net, path: pathlib.Path) -> None:
+    """Weights in the authors' names and layout, as a plain `.npz`.
+
+    Raises:
+      UserError: see `files.write`.
+    """
+    files.write(
+        path, {name: view.read() for name, view in net.tf1_views().items()}
+    )

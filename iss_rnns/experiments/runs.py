@@ -1,0 +1,135 @@
+"""The folder of a run: what stands in it, and going on from there."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+import reprlib
+import shutil
+import time
+from typing import Optional
+
+from iss_rnns import errors
+from iss_rnns import files
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+
+# Weights of the epoch that validated best, where a task asks for them.
+BEST = "best.npz"
+
+MAX_NAME_BYTES = 255  # of a folder's name, on the usual file systems
+
+
+class RunDirectory:
+    """The folder of one run: flags, checkpoints, metrics, models, report.
+
+    Args:
+      save_path: folder that holds runs.
+      name: of the run; None means the time of day.
+      resume: go on with an existing run.
+      overwrite: remove what an existing run left.
+      keep: paths that `overwrite` must not remove; None among them is none.
+
+    Raises:
+      UserError: if the name is none of a folder, if the folder is not empty
+        and neither `resume` nor `overwrite` is given, if there is nothing to
+        resume, if `overwrite` would remove what is no run or is to be kept,
+        or if it cannot be read or written. Nothing is touched then.
+    """
+
+    def __init__(
+        self,
+        save_path: str,
+        name: Optional[str] = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        keep: Sequence[Optional[str]] = (),
+    ):
+        if resume and overwrite:
+            raise errors.UserError(
+                "--resume and --overwrite exclude each other: give one of them"
+            )
+        name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
+        self.path = pathlib.Path(save_path) / _checked_name(name)
+        occupied = bool(checkpoints_lib.names_in(self.path))
+        if resume and not self.checkpoint_steps():
+            raise errors.UserError(
+                f"nothing to resume: {self.checkpoints} holds no checkpoint; "
+                "give the --save_path and --run_name of the run that was "
+                "interrupted, or start anew with --overwrite"
+            )
+        if occupied and not resume and not self.holds_run():
+            raise errors.UserError(
+                f"folder {self.path} is not empty and holds no run (neither "
+                "flags.txt nor checkpoints), so nothing in it is replaced; "
+                "choose another --run_name"
+            )
+        if occupied and not (resume or overwrite):
+            raise errors.UserError(
+                f"run directory {self.path} is not empty; continue it with "
+                "--resume, replace it with --overwrite, or choose another "
+                "--run_name"
+            )
+        for path in filter(None, keep if overwrite else ()):
+            path = pathlib.Path(path).resolve()
+            if self.path.resolve() in (path, *path.parents):
+                raise errors.UserError(
+                    f"--overwrite would remove {path}, which this run reads; "
+                    "choose another --run_name"
+                )
+        aside = self.path.with_name(f".{self.path.name}.replaced")
+        replaces = occupied and overwrite
+        try:
+            if replaces:  # Removed when all else has succeeded.
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(self.path, aside)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.write_text("")
+            probe.unlink()
+            shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            if replaces and aside.exists():
+                shutil.rmtree(self.path, ignore_errors=True)
+                os.replace(aside, self.path)
+            raise errors.UserError(
+                f"cannot write to run directory {self.path}: "
+                f"{errors.reason(error)}; choose another --save_path"
+            ) from None
+
+    def begin(self) -> None:
+        """Training begins, or goes on: where a report stands, it is over."""
+        (self.path / "report.json").unlink(missing_ok=True)
+
+    def holds_run(self) -> bool:
+        """Whether it is one that a program of this project made."""
+        return bool(
+            {"flags.txt", "checkpoints"}.intersection(
+                checkpoints_lib.names_in(self.path)
+            )
+        )
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Folder of the training checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the complete checkpoints, oldest first."""
+        return checkpoints_lib.checkpoint_steps(self.checkpoints)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        files.write_atomically(self.path / name, text)
+
+
+def _checked_name(name: str) -> str:
+    if (
+        name in (".", "..")
+        or set(name) & {"/", os.sep, "\0"}
+        or len(os.fsencode(name)) > MAX_NAME_BYTES
+    ):
+        raise errors.UserError(
+            "a run's name is that of one folder below --save_path, without "
+            f"{os.sep} and of at most {MAX_NAME_BYTES} bytes; got "
+            f"{reprlib.repr(name)}"
+        )
+    return name

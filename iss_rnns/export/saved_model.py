@@ -1,0 +1,75 @@
+"""Compressed models that load without this package."""
+
+from collections.abc import Mapping
+import json
+import pathlib
+import shutil
+
+import tensorflow as tf
+
+from iss_rnns import errors
+from iss_rnns import files as files_lib
+
+
+def variables_of(function) -> list[tf.Variable]:
+    # Those that it holds as constants count among its `variables` too.
+    captured = {id(tensor) for tensor in function.captured_inputs}
+    return [v for v in function.variables if id(v.handle) in captured]
+
+
+def write_saved_model(
+    module: tf.Module,
+    signature,
+    path: pathlib.Path,
+    files: Mapping[str, str],
+    card: Mapping,
+) -> pathlib.Path:
+    """Writes a SavedModel and the files beside it, whole or not at all.
+
+    Args:
+      module: holds the variables that the signature reads.
+      signature: concrete function, becomes `serving_default`.
+      path: of the folder; replaced whole if it exists.
+      files: name to text.
+      card: JSON values, written to `model_card.json`.
+
+    Returns:
+      `path`.
+
+    Raises:
+      UserError: if it cannot be written; an older one stays.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tf.saved_model.save(
+            module,
+            str(partial),
+            signatures=signature,
+            options=tf.saved_model.SaveOptions(
+                experimental_custom_gradients=False
+            ),
+        )
+        for name, text in files.items():
+            files_lib.write_atomically(partial / name, text)
+        files_lib.write_atomically(
+            partial / "model_card.json",
+            json.dumps(card, indent=1, ensure_ascii=False),
+        )
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+    except (OSError, tf.errors.OpError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise errors.UserError(
+            f"cannot write SavedModel {path}: {errors.reason(error)}"
+        ) from None
+    return path
+
+
+def bytes_of(path: pathlib.Path) -> int:
+    """Size of a file or of everything in a folder."""
+    path = pathlib.Path(path)
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(f.stat().st_size for f in files if f.is_file())

@@ -1,0 +1,1 @@
+"""Arithmetic that TensorFlow does in more passes."""

@@ -1,0 +1,8 @@
+"""Dead units out of a model, with proof."""
+
+from iss_rnns.shrinking.cutting import check_alive
+from iss_rnns.shrinking.cutting import cut
+from iss_rnns.shrinking.cutting import take
+from iss_rnns.shrinking.proof import shrink
+from iss_rnns.shrinking.proof import ShrinkReport
+from iss_rnns.shrinking.slots import resized_optimizer

@@ -1,0 +1,279 @@
+"""Packs a sparse net beside its SavedModel, proves it equal, measures it."""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import pathlib
+from typing import Optional, Union
+
+import numpy as np
+import tensorflow as tf
+
+from iss_rnns import cells
+from iss_rnns import counting
+from iss_rnns import errors
+
+# A net is packed if at least this fraction of some matrix is zero; with less
+# a dense product wins everywhere.
+LEAST_SPARSITY = 0.5
+BATCH_SIZES = (1, 16)  # at which products are measured
+FOLDER = "packed"
+MODEL_FILE = "language_model.npz"
+
+# Cells of this package and matrices `[in, out]`, by name.
+Packable = Mapping[str, Union[tf.keras.layers.Layer, tf.Variable]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """What packing came to, over all products of one step.
+
+    Attributes:
+      folder: of the files.
+      parts: what was packed, by name: `sparse.PackedLayer` of cells,
+        `sparse.PackedMatrix` of matrices.
+      dense_bytes: of the same weights, dense.
+      packed_bytes: of the files.
+      seconds: batch size -> (dense, as chosen), of all products one after
+        the other; chosen is the faster of packed and dense, matrix by matrix.
+      max_difference: largest difference of a packed product from the dense
+        one, relative to the largest output.
+      matrices: by name: shape, sparsity, and what was chosen.
+    """
+
+    folder: pathlib.Path
+    parts: dict[str, object]
+    dense_bytes: int
+    packed_bytes: int
+    seconds: dict[int, Sequence[float]]
+    max_difference: float
+    matrices: dict[str, str]
+
+    def table(self) -> dict[str, str]:
+        """For a section of the report."""
+        return {
+            **self.matrices,
+            "largest relative difference of a product": f"{self.max_difference:.2g}",
+        }
+
+
+def matrices(packable: Packable) -> dict[str, np.ndarray]:
+    """Every matrix by name."""
+    found = {}
+    for name, part in packable.items():
+        if isinstance(part, tf.Variable):
+            found[name] = part.numpy()
+        else:
+            found.update(
+                {
+                    f"{name}.{each}": array
+                    for each, array in cell_weights(part)[0].items()
+                }
+            )
+    return found
+
+
+def cell_weights(cell) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(matrices, biases) of a cell, by the names of its packed layer."""
+    if isinstance(cell, cells.RHNCell):
+        each = [
+            (f"{gate}_{d}", gate, d) for d in range(cell.depth) for gate in "ht"
+        ]
+        return (
+            {
+                "kernel_h": cell.kernel_h.numpy(),
+                "kernel_t": cell.kernel_t.numpy(),
+                **{
+                    f"recurrent_{name}": getattr(cell, f"recurrent_{gate}")[
+                        d
+                    ].numpy()
+                    for name, gate, d in each
+                },
+            },
+            {
+                f"bias_{name}": getattr(cell, f"bias_{gate}")[d].numpy()
+                for name, gate, d in each
+            },
+        )
+    return (
+        {
+            "kernel": cell.kernel.numpy(),
+            "recurrent_kernel": cell.recurrent_kernel.numpy(),
+        },
+        {"bias": cell.bias.numpy()},
+    )
+
+
+def pack_cell(cell, batch_sizes: Sequence[int] = BATCH_SIZES):
+    """A cell as a `sparse.PackedLayer`, proved equal.
+
+    Raises:
+      UserError: if a packed product or the layer differs from the dense one.
+    """
+    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+
+    if isinstance(cell, cells.LSTMCell):
+        return sparse.pack_lstm(
+            cell.kernel.numpy(),
+            cell.recurrent_kernel.numpy(),
+            cell.bias.numpy(),
+            cell.forget_bias,
+            batch_sizes=batch_sizes,
+        )
+    if isinstance(cell, cells.SimpleRNNCell):
+        kind = {"tanh": sparse.PackedSimpleRNN, "relu": sparse.PackedReLURNN}[
+            cell.activation
+        ]
+    else:
+        kind = {
+            cells.GRUCell: sparse.PackedGRU,
+            cells.RHNCell: sparse.PackedRHN,
+        }[type(cell)]
+    return sparse.pack_layer(kind, *cell_weights(cell), batch_sizes=batch_sizes)
+
+
+def highest_sparsity(packable: Packable) -> float:
+    """Fraction of zeros of the sparsest matrix that is not all zeros.
+
+    Of one alone: where only small matrices were pruned, their products pay
+    though most of the net's weights are left. A unit that stands for a layer
+    that died has zeros only.
+    """
+    found = (
+        counting.matrix_sparsity(matrix)["element"]
+        for matrix in matrices(packable).values()
+    )
+    return max((sparsity for sparsity in found if sparsity < 1.0), default=0.0)
+
+
+def pack(
+    packable: Packable,
+    parent: pathlib.Path,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> Optional[Packed]:
+    """Packs, proves layers and products equal, writes files, and measures.
+
+    Args:
+      packable: see `Packable`; each gets a file of its name.
+      parent: files go into `packed/` below it, in place of older ones; `load`
+        reads them.
+      batch_sizes: to measure, on one core.
+
+    Returns:
+      None if the net is not sparse enough to pay, or numba is missing (a line
+      then says so).
+
+    Raises:
+      UserError: if a packed product differs from the dense one, or a file
+        cannot be written.
+    """
+    if highest_sparsity(packable) < LEAST_SPARSITY:
+        return None
+    try:
+        # pylint: disable=import-outside-toplevel
+        from iss_rnns import sparse
+
+        _ = sparse.pack
+    except ImportError as error:
+        print(f"not packed: {error}", flush=True)
+        return None
+    folder = pathlib.Path(parent) / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.npz"):
+            old.unlink()
+    except OSError as error:
+        raise errors.UserError(
+            f"cannot write {folder}: {error.strerror}"
+        ) from None
+    parts, products = {}, {}
+    differences: list[float] = []
+    with one_blas_thread():
+        for name, part in packable.items():
+            if isinstance(part, tf.Variable):
+                packed = sparse.pack(part.numpy(), batch_sizes=batch_sizes)
+                products[name] = packed
+            else:
+                packed = pack_cell(part, batch_sizes)
+                products.update(
+                    {
+                        f"{name}.{each}": product
+                        for each, product in packed.matrices.items()
+                    }
+                )
+                differences.append(packed.max_difference)
+            packed.save(str(folder / f"{name}.npz"))
+            parts[name] = packed
+    dense = matrices(packable)
+    return Packed(
+        folder,
+        parts,
+        sum(m.nbytes for m in dense.values()),
+        bytes_in(folder),
+        {batch: _seconds(products.values(), batch) for batch in batch_sizes},
+        max([*differences, *(p.max_difference for p in products.values())]),
+        {
+            name: _describe(product, dense[name], batch_sizes)
+            for name, product in products.items()
+        },
+    )
+
+
+def load(folder: pathlib.Path) -> dict[str, object]:
+    """Reads what `pack` wrote: `PackedLayer` and `PackedMatrix` by name.
+
+    Raises:
+      UserError: if there are no such files, or one is damaged.
+    """
+    # pylint: disable=import-outside-toplevel
+    from iss_rnns.sparse import language_model as packed_model
+    from iss_rnns.sparse import matrix
+
+    paths = [
+        path
+        for path in sorted(pathlib.Path(folder).glob("*.npz"))
+        if path.name != MODEL_FILE
+    ]
+    if not paths:
+        raise errors.UserError(f"{folder} holds no packed weights")
+    makers = {**packed_model.MAKERS, "matrix": matrix.PackedMatrix.from_arrays}
+    return {path.stem: matrix.read(str(path), makers) for path in paths}
+
+
+def bytes_in(folder: pathlib.Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.npz"))
+
+
+@contextlib.contextmanager
+def one_blas_thread():
+    """Dense products on one core, too.
+
+    On a busy machine its second thread can take a thousand times as long.
+    """
+    # pylint: disable=import-outside-toplevel
+    from iss_rnns.sparse import backends
+
+    before = backends.set_numpy_threads(1)
+    try:
+        yield
+    finally:
+        if before:
+            backends.set_numpy_threads(before)
+
+
+def _seconds(products, batch: int) -> Sequence[float]:
+    dense = chosen = 0.0
+    for product in products:
+        choice = product.choice(batch)
+        dense += choice.seconds[("dense", 1)]
+        chosen += choice.seconds[(choice.name, choice.threads)]
+    return dense, chosen
+
+
+def _describe(product, matrix: np.ndarray, batch_sizes) -> str:
+    shape = "x".join(map(str, matrix.shape))
+    zeros = counting.matrix_sparsity(matrix)["element"]
+    choices = ", ".join(
+        f"{product.choice(b).name} at batch {b}" for b in batch_sizes
+    )
+    return f"{shape}, {zeros:.3f} zeros, {choices}"
