@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
 # For flags of your own: make demo ARGS="--seed=1"
 ARGS ?=
 BENCHMARKS ?= ptb_train ptb_infer rhn bidaf sparse_infer
-# Two processes for the tests; TESTS="tests/test_report.py -k table" for some.
+# Two processes for the tests; TESTS="tests/core/test_groups.py -k table" for some.
 JOBS ?= 2
 TESTS ?=
 # Another folder of recorded numbers: make test GOLDEN=/path/to/golden/open
@@ -40,10 +40,10 @@ define install
 	@touch $(1)/.stamp
 endef
 
-.venv/.stamp: requirements.txt setup.py
+.venv/.stamp: requirements.txt setup.py pyproject.toml
 	$(call install,.venv,requirements.txt)
 
-.venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py
+.venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py pyproject.toml
 	$(call install,.venv-bench,requirements.txt benchmarks/requirements.txt)
 
 demo: .venv/.stamp

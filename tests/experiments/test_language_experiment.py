@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import nets
 import numpy as np
 
 from iss_rnns import counting
@@ -14,19 +15,6 @@ from iss_rnns.experiments.language import texts as texts_lib
 from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 from ptb import train as train_lib
-
-
-def half_dead_net():
-    """Every second of 8 units has no weight."""
-    net = model_lib.WordLSTM(9, 6, [8], init_scale=0.5)
-    for group in net.iss_groups():
-        for part in group.slices:
-            index = [slice(None)] * len(part.variable.shape)
-            index[part.axis] = slice(part.start, part.start + 8, 2)
-            value = part.variable.numpy()
-            value[tuple(index)] = 0.0
-            part.variable.assign(value)
-    return net
 
 
 def new_corpus(unit="word"):
@@ -41,7 +29,7 @@ def texts(corpus):
 
 
 def test_the_card_has_sizes_scores_and_the_command():
-    net = half_dead_net()
+    net = nets.half_dead_net()
     small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
     scores = {"valid perplexity": 8.0, "test perplexity": 4.0}
     card = language_experiment.model_card(
@@ -83,7 +71,9 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
     options = small_options(shrink_every_steps=1)
     run = runs.RunDirectory(tmp_path, "run")
     assert restoring.designed_sizes(run.path) is None
-    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
+    net, _ = train_lib.train(
+        options, new_corpus(), run, False, nets.half_dead_net()
+    )
     assert net.hidden_sizes == (4,)
     assert restoring.designed_sizes(run.path) == [8]
     again = runs.RunDirectory(tmp_path, "run", resume=True)
@@ -106,8 +96,12 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     """In bfloat16 the outputs differ by more than the proof allows."""
     options = small_options(mixed_precision=True, freeze_mode="group")
     run = runs.RunDirectory(tmp_path, "run")
-    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
+    net, _ = train_lib.train(
+        options, new_corpus(), run, False, nets.half_dead_net()
+    )
     assert net.compute_dtype == "float32"
-    assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
+    assert not np.array_equal(
+        net.softmax_b.numpy(), nets.half_dead_net().softmax_b
+    )
     small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5

@@ -3,8 +3,8 @@
 import json
 import sys
 
+import nets
 import pytest
-from test_pipeline import half_dead_net
 
 from iss_rnns import shrinking
 from iss_rnns.experiments import runs
@@ -69,7 +69,7 @@ def test_one_epoch_has_no_sum():
 
 def test_sparsity_is_of_the_design_and_of_what_is_left():
     """Whether units were cut while it trained or only afterwards."""
-    net = half_dead_net()
+    net = nets.half_dead_net()
     small, _ = shrinking.shrink(net, net.iss_groups())
     table = sections.sparsity_table(small, net).as_dict()
     kernel = table["cell_0/kernel"]  # [6 + 8, 4 * 8]
@@ -97,7 +97,7 @@ def test_without_matplotlib_one_note_and_no_pictures(
     for name in [n for n in sys.modules if n.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    net = half_dead_net()
+    net = nets.half_dead_net()
     run = runs.RunDirectory(tmp_path, "run")
     assert sections.draw(run, net, net, [row(1, 60.0, 8)], each=True) == []
     printed = capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_curves_of_characters_are_in_bits():
 
 def test_each_matrix_is_drawn_before_and_after(tmp_path):
     image = pytest.importorskip("matplotlib.image")
-    net = half_dead_net()
+    net = nets.half_dead_net()
     small, _ = shrinking.shrink(net, net.iss_groups())
     run = runs.RunDirectory(tmp_path, "run")
     drawn = sections.draw(run, net, small, each=True)

@@ -9,9 +9,10 @@ import sys
 
 import killing
 import numpy as np
+import ptb_program
 import pytest
+import rhn_runs
 import tensorflow as tf
-import test_ptb_word_lm
 
 from iss_rnns import callbacks
 from iss_rnns import errors
@@ -22,11 +23,10 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import group_json
-from rhns import model as model_lib
 from rhns import rhn_train
 from rhns import train as train_lib
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 # Bad command lines, and what the one line of the error must say.
 BAD = {
@@ -162,52 +162,10 @@ def call(arguments, **options):
     )
 
 
-def new_corpus(unit="word"):
-    random = np.random.default_rng(0)
-    # Each symbol mostly follows the one before it, so there is what to learn.
-    jumps = random.random(1200) < 0.2
-    ids = np.cumsum(1 + jumps * random.integers(0, 9, 1200)) % 9
-    parts = np.split(ids.astype(np.int32), [800, 1000])
-    return corpora.Corpus(
-        "made", unit, *parts, symbols=tuple("abcdefghi"), description="made up"
-    )
-
-
-def new_options(**changes):
-    fields = {field.name for field in dataclasses.fields(model_lib.ModelConfig)}
-    config = model_lib.ModelConfig(
-        **{
-            **{
-                "depth": 2,
-                "hidden_size": 6,
-                "num_steps": 5,
-                "batch_size": 4,
-                "max_epoch": 1,
-                "lr_decay": 1.5,
-                "drop_i": 0.5,
-                "drop_o": 0.5,
-                "init_scale": 0.2,
-            },
-            **{k: v for k, v in changes.items() if k in fields},
-        }
-    )
-    return train_lib.Options(
-        config=config,
-        **{
-            "epochs": 2,
-            **{k: v for k, v in changes.items() if k not in fields},
-        },
-    )
-
-
-def weights_of(net):
-    return {name: view.read() for name, view in net.tf1_views().items()}
-
-
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
     """Bit for bit: weights, noise, carried state, learning rate, totals."""
-    corpus = new_corpus()
-    options = new_options(
+    corpus = rhn_runs.new_corpus()
+    options = rhn_runs.new_options(
         iss=True, structure_wd=0.02, zero_threshold=1e-3, epochs=3
     )
     whole = runs.RunDirectory(tmp_path, "whole")
@@ -226,8 +184,10 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
     assert f"resumed {tmp_path / 'cut'} at epoch 2, step {steps + 7}" in (
         capsys.readouterr().out
     )
-    for name, value in weights_of(expected).items():
-        np.testing.assert_array_equal(value, weights_of(net)[name], name)
+    for name, value in rhn_runs.weights_of(expected).items():
+        np.testing.assert_array_equal(
+            value, rhn_runs.weights_of(net)[name], name
+        )
     for key in ("train_perplexity", "valid_perplexity", "learning_rate"):
         assert float(metrics.rows[2][key]) == float(resumed.rows[2][key])
 
@@ -235,7 +195,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, capsys):
 def test_the_best_epochs_weights_are_kept(tmp_path):
     """As the authors do; also if a later epoch was interrupted."""
     # From the third epoch on, the rate is eight times as high.
-    options = new_options(
+    options = rhn_runs.new_options(
         epochs=4,
         drop_multi=0.0,
         learning_rate=0.5,
@@ -243,7 +203,7 @@ def test_the_best_epochs_weights_are_kept(tmp_path):
         max_epoch=2,
         max_grad_norm=1.0,
     )
-    corpus = new_corpus()
+    corpus = rhn_runs.new_corpus()
     steps = len(corpora.batches(corpus.train, 4, 5)[0])
     for stop in (2 * steps + 3, None):
         run = runs.RunDirectory(tmp_path, "run", resume=stop is None)
@@ -271,7 +231,7 @@ def test_the_best_epochs_weights_are_kept(tmp_path):
 
 
 def test_training_learns_and_counts_both_costs(tmp_path):
-    options = new_options(
+    options = rhn_runs.new_options(
         weight_decay=1e-3,
         epochs=6,
         drop_multi=0.0,
@@ -281,7 +241,9 @@ def test_training_learns_and_counts_both_costs(tmp_path):
         max_grad_norm=1.0,
     )
     run = runs.RunDirectory(tmp_path, "run")
-    net, metrics = train_lib.train(options, new_corpus("character"), run, False)
+    net, metrics = train_lib.train(
+        options, rhn_runs.new_corpus("character"), run, False
+    )
     perplexities = [row["valid_perplexity"] for row in metrics.rows]
     assert perplexities[-1] < 0.7 * perplexities[0] < 0.7 * 9.5
     for row in metrics.rows:
@@ -299,14 +261,14 @@ def test_training_learns_and_counts_both_costs(tmp_path):
 
 
 def test_resuming_with_other_options_is_refused(tmp_path):
-    corpus, run = new_corpus(), runs.RunDirectory(tmp_path, "run")
-    train_lib.train(new_options(max_train_steps=2), corpus, run, False)
+    corpus, run = rhn_runs.new_corpus(), runs.RunDirectory(tmp_path, "run")
+    train_lib.train(rhn_runs.new_options(max_train_steps=2), corpus, run, False)
     again = runs.RunDirectory(tmp_path, "run", resume=True)
     with pytest.raises(
         errors.UserError,
         match="made with config = .*'depth': 2.*now it is .*'depth': 3",
     ):
-        train_lib.train(new_options(depth=3), corpus, again, True)
+        train_lib.train(rhn_runs.new_options(depth=3), corpus, again, True)
 
 
 def group_file(hidden_size):
@@ -339,7 +301,7 @@ def group_file(hidden_size):
     ],
 )
 def test_only_the_groups_variables_are_zeroed(file, zeroed):
-    options = new_options(
+    options = rhn_runs.new_options(
         iss=file is None, zero_threshold=0.05, structure_wd=0.1
     )
     if file:
@@ -356,9 +318,9 @@ def test_only_the_groups_variables_are_zeroed(file, zeroed):
         if isinstance(c, callbacks.ThresholdZeroing)
     ][0]
     zeroing.set_model(model)
-    before = weights_of(net)
+    before = rhn_runs.weights_of(net)
     zeroing.after_update()
-    for name, value in weights_of(net).items():
+    for name, value in rhn_runs.weights_of(net).items():
         touched = name.endswith(("Matrix", "embedding")) and (
             file is None or any(part in name for part in zeroed)
         )
@@ -371,7 +333,7 @@ def test_only_the_groups_variables_are_zeroed(file, zeroed):
 
 def test_penalties_add_up():
     """Group lasso of the first group, and L2 on everything."""
-    options = new_options(
+    options = rhn_runs.new_options(
         group_file=group_file(6).first_only(),
         structure_wd=0.3,
         weight_decay=0.02,
@@ -380,7 +342,7 @@ def test_penalties_add_up():
     model = train_lib.compiled(net, options)
     for callback in train_lib.sparsity_callbacks(net, options):
         callback.set_model(model)
-    values = weights_of(net)
+    values = rhn_runs.weights_of(net)
     matrix = values["model/RHN0/h_0/Linear/Matrix"]
     expected = 0.3 * np.sqrt(np.square(matrix).sum(0) + 1e-8).sum() + 0.01 * (
         sum(np.square(value).sum() for value in values.values())
@@ -390,7 +352,7 @@ def test_penalties_add_up():
 
 def test_norm_for_clipping_counts_parts_of_the_embedding_apart():
     """As TensorFlow 1 does; its own rows, the softmax's and penalties'."""
-    options = new_options(
+    options = rhn_runs.new_options(
         iss=True, structure_wd=0.3, weight_decay=0.02, drop_multi=0.0
     )
     net = train_lib.new_net(options, 9)
@@ -442,7 +404,7 @@ def test_norm_for_clipping_counts_parts_of_the_embedding_apart():
 
 def test_dead_units_are_cut_while_it_trains(tmp_path):
     """The JSON groups follow the variables into their smaller shapes."""
-    options = new_options(
+    options = rhn_runs.new_options(
         iss=True,
         structure_wd=0.1,
         zero_threshold=2e-3,
@@ -453,7 +415,7 @@ def test_dead_units_are_cut_while_it_trains(tmp_path):
         dead_below=0.1,
         dead_checks=1,
     )
-    corpus = new_corpus()
+    corpus = rhn_runs.new_corpus()
     net = train_lib.new_net(options, 9)
     for variable in net.trainable_variables:  # half of the units are weak
         if "bias" in variable.name:
@@ -649,7 +611,7 @@ def test_the_whole_program(golden_dir, tmp_path):
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
     """`kill -9` in the middle of the second epoch, with noise and ISS."""
-    test_ptb_word_lm.write_corpus(tmp_path / "data")
+    ptb_program.write_corpus(tmp_path / "data")
     command = [
         sys.executable,
         "-m",

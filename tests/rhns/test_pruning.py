@@ -5,10 +5,8 @@ import json
 
 import numpy as np
 import pytest
+import rhn_runs
 import tensorflow as tf
-from test_rhn_train import new_corpus
-from test_rhn_train import new_options
-from test_rhn_train import weights_of
 
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
@@ -25,7 +23,7 @@ SPARSITY, START, END = 0.75, 4, 70
 
 def pruned_options(corpus, **flags):
     """Options of a run that is pruned as the program's flags say."""
-    options = new_options(epochs=3)
+    options = rhn_runs.new_options(epochs=3)
     net = train_lib.new_net(options, len(corpus.symbols))
     plan = pruning_flags.Settings.of(
         {
@@ -61,7 +59,7 @@ def pruned_options(corpus, **flags):
 def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(
     tmp_path, flags, title
 ):
-    corpus = new_corpus()
+    corpus = rhn_runs.new_corpus()
     options = pruned_options(corpus, **flags)
     assert options.method == title
     expected, _ = train_lib.train(
@@ -74,8 +72,10 @@ def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(
             runs.RunDirectory(tmp_path, "cut", resume=stop is None),
             stop is None,
         )
-    for name, value in weights_of(expected).items():
-        np.testing.assert_array_equal(value, weights_of(net)[name], name)
+    for name, value in rhn_runs.weights_of(expected).items():
+        np.testing.assert_array_equal(
+            value, rhn_runs.weights_of(net)[name], name
+        )
     types = net.layer_types()
     for variable in (*types["input"], *types["recurrent"]):
         assert np.mean(variable.numpy() == 0) == pytest.approx(
@@ -91,7 +91,7 @@ def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(
 
 def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     pytest.importorskip("numba")
-    corpus = new_corpus()
+    corpus = rhn_runs.new_corpus()
     options = pruned_options(corpus, pruning="gradual")
     run = runs.RunDirectory(tmp_path, "run")
     net, metrics = train_lib.train(options, corpus, run, False)

@@ -1,8 +1,8 @@
 """Pruning of BiDAF: masks, averages, resuming in mid-schedule."""
 
+import bidaf_questions
 import numpy as np
 import pytest
-from test_bidaf_cli import read_questions
 
 from bidaf import loading
 from bidaf import model as model_lib
@@ -68,7 +68,7 @@ def train(questions, folder, resume=False):
 
 
 def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(tmp_path):
-    questions = read_questions(tmp_path)
+    questions = bidaf_questions.read_questions(tmp_path)
     whole, _ = train(questions, tmp_path)
     # As if it had been killed before its newer checkpoints were written.
     for path in (tmp_path / "run" / "checkpoints").glob("state-*.json"):

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 
+import bidaf_questions
 import killing
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from bidaf import run as run_lib
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
-from bidaf.data import read_data
 from bidaf.data import sources
 from bidaf.data import squad
 from bidaf.net import groups as groups_lib
@@ -32,7 +32,7 @@ from iss_rnns.experiments import checkpoints
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 SIZES = [
     "--hidden_size=4",
     "--char_emb_size=2",
@@ -293,7 +293,7 @@ def fixture_inputs(tmp_path_factory):
     (folder / "bad.npz").write_bytes(b"PK\x03\x04 not a whole archive")
     (folder / "broken.json").write_text("{")
     (folder / "vars.json").write_text('{"var_names": ["main/g9/x"]}')
-    questions = read_questions(folder)
+    questions = bidaf_questions.read_questions(folder)
     questions.vocabulary.save(folder / "shared.json")
     net = dead_net(questions)
     for name, more in (("base", 0), ("wide", 1)):
@@ -316,17 +316,6 @@ def fixture_inputs(tmp_path_factory):
     other.mkdir(parents=True)
     (other / "state-3.json").write_text('{"epoch": 1, "sizes": [4, 4]}')
     return folder
-
-
-def read_questions(folder):
-    """Those that the program makes up, too."""
-    store = sources.open_store("synthetic", folder, 60, 16, 2)
-    return sources.for_training(
-        store,
-        read_data.DataConfig(
-            len_opt=True, word_count_th=1, char_count_th=2, batch_size=6
-        ),
-    )
 
 
 def dead_net(questions):
@@ -640,7 +629,7 @@ def test_cut_in_training_killed_and_resumed(outcomes):
 def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
     """Smaller, and with the net's own scores."""
     ended(outcomes, "exported")
-    questions = read_questions(inputs)
+    questions = bidaf_questions.read_questions(inputs)
     net = dead_net(questions)
     _, batch = next(sources.judged_batches(questions, 5))
     expected = scoring.net_function(net, questions.vectors)(batch)
@@ -686,7 +675,7 @@ def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
     with np.load(outcomes["runs"] / "shrunk" / "compressed.npz") as file:
         sizes = model_lib.sizes_of({name: file[name] for name in file.files})
     assert sizes["OutBwd"] == 1 and sizes["PreFwd"] == 4
-    questions = read_questions(inputs)
+    questions = bidaf_questions.read_questions(inputs)
     scores = scoring.score(
         scoring.net_function(dead_net(questions), questions.vectors),
         questions,

@@ -11,7 +11,7 @@ import pytest
 from iss_rnns import errors
 from iss_rnns.experiments.reports import compare
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def write_run(folder, method, test, **measures):

@@ -3,7 +3,6 @@
 TensorFlow takes seconds to start, so one process tries all mistakes.
 """
 
-import hashlib
 import json
 import pathlib
 import re
@@ -12,76 +11,11 @@ import sys
 
 import killing
 import numpy as np
+import ptb_program
 import pytest
 
-PTB = pathlib.Path(__file__).parents[1] / "ptb"
-MODULE = "ptb.ptb_word_lm"
+PTB = pathlib.Path(__file__).parents[2] / "ptb"
 CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/weights"
-
-# Reads cases from stdin: name -> {flags, copy, damage, file_limit}; writes,
-# for each, how it ended and whether the folder `precious` stayed as it was.
-DRIVER = """
-import contextlib, glob, io, json, logging, pathlib, resource, shutil, sys
-import traceback
-sys.path.insert(0, {tests!r})
-from absl import flags
-from iss_rnns import errors
-from ptb import ptb_word_lm
-from test_ptb_word_lm import digest
-
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
-ptb_word_lm.define_flags()
-outcomes = {{}}
-for name, case in json.load(sys.stdin).items():
-    for flag in flags.FLAGS:
-        flags.FLAGS[flag].unparse()
-    if "copy" in case:
-        shutil.copytree(*case["copy"])
-    for file in glob.glob(case.get("damage", "")):
-        pathlib.Path(file).write_bytes(b"damaged")
-    before = digest(case["precious"])
-    sys.argv = ["ptb_word_lm.py", *case["flags"]]
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE,
-                       (case.get("file_limit", limits[0]), limits[1]))
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        try:
-            ptb_word_lm.main(flags.FLAGS(sys.argv))
-            ending = ["ended", ""]
-        except errors.UserError as error:
-            ending = ["UserError", str(error)]
-        except Exception:
-            ending = ["bug", traceback.format_exc()]
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    outcomes[name] = dict(
-        ending=ending, printed=printed.getvalue(),
-        untouched=digest(case["precious"]) == before)
-print(json.dumps(outcomes))
-"""
-
-
-def digest(folder):
-    """Names and contents of all files below a folder."""
-    return {
-        str(p): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(pathlib.Path(folder).rglob("*"))
-        if p.is_file()
-    }
-
-
-def write_corpus(folder, tokens=8000, words=30):
-    """Three texts in which each word tells something of the next."""
-    rng = np.random.default_rng(0)
-    folder.mkdir()
-    for part, length in (("train", tokens), ("valid", 300), ("test", 150)):
-        chain = [0]
-        for _ in range(length):
-            chain.append(int((chain[-1] * 7 + rng.integers(0, 3)) % words))
-        lines = [
-            " " + " ".join(f"w{i}" for i in chain[start : start + 12]) + " \n"
-            for start in range(0, length, 12)
-        ]
-        (folder / f"ptb.{part}.txt").write_text("".join(lines))
 
 
 def structure(decay=0.003, second="weights"):
@@ -269,7 +203,7 @@ SMALL = [
 def fixture_inputs(tmp_path_factory):
     """Good and bad files that the flags point to."""
     folder = tmp_path_factory.mktemp("inputs")
-    write_corpus(folder / "data")
+    ptb_program.write_corpus(folder / "data")
     for name, damage in (
         ("emptied", {"ptb.valid.txt": b""}),
         ("latin", {"ptb.train.txt": "caf\xe9 \n".encode("latin-1")}),
@@ -283,10 +217,10 @@ def fixture_inputs(tmp_path_factory):
             },
         ),
     ):
-        write_corpus(folder / name)
+        ptb_program.write_corpus(folder / name)
         for file, content in damage.items():
             (folder / name / file).write_bytes(content)
-    write_corpus(folder / "other", words=20)
+    ptb_program.write_corpus(folder / "other", words=20)
     (folder / "empty").mkdir()
     for name, content in (
         ("good", structure()),
@@ -390,7 +324,9 @@ def fixture_outcomes(inputs, tmp_path_factory):
         [
             sys.executable,
             "-c",
-            DRIVER.format(tests=str(pathlib.Path(__file__).parent)),
+            ptb_program.DRIVER.format(
+                tests=str(pathlib.Path(ptb_program.__file__).parent)
+            ),
         ],
         input=json.dumps(cases),
         capture_output=True,
@@ -520,7 +456,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(inputs, outcomes):
     command = [
         sys.executable,
         "-m",
-        MODULE,
+        ptb_program.MODULE,
         *SMALL,
         f"--save_path={runs}",
         f"--data_path={inputs}/data",

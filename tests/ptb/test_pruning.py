@@ -8,15 +8,13 @@ import sys
 
 import killing
 import numpy as np
+import ptb_program
 import pytest
-from test_ptb_word_lm import DRIVER
-from test_ptb_word_lm import MODULE
-from test_ptb_word_lm import write_corpus
 
 from iss_rnns import schedules
 from iss_rnns.sparse import nets
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(ptb_program.__file__).parent
 SMALL = [
     "--model=small",
     "--hidden_sizes=12,8",
@@ -70,8 +68,8 @@ MISTAKES = {
 @pytest.fixture(name="folder", scope="module")
 def fixture_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pruning")
-    write_corpus(folder / "data", tokens=3000)
-    write_corpus(folder / "other", tokens=3000)
+    ptb_program.write_corpus(folder / "data", tokens=3000)
+    ptb_program.write_corpus(folder / "other", tokens=3000)
     for file in (folder / "other").iterdir():
         file.write_text("one more\n" + file.read_text())
     (folder / "precious").mkdir()
@@ -131,7 +129,7 @@ def fixture_outcomes(folder):
         case["precious"] = str(folder / "precious")
     write_weights(folder)
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER.format(tests=str(HERE))],
+        [sys.executable, "-c", ptb_program.DRIVER.format(tests=str(HERE))],
         input=json.dumps(cases),
         capture_output=True,
         text=True,
@@ -302,7 +300,7 @@ def test_killed_in_mid_schedule_it_ends_with_the_same_weights(outcomes, folder):
     command = [
         sys.executable,
         "-m",
-        MODULE,
+        ptb_program.MODULE,
         *common(folder),
         *GRADUAL,
         "--run_name=killed",
