@@ -40,6 +40,7 @@ _PUBLIC = {
     "schedules": None,
     "shrink": "shrinking",
     "sparse": None,
+    "testing": None,
     "whole": "groups",
 }
 __all__ = [*sorted(_PUBLIC), "__version__"]
