@@ -17,7 +17,7 @@ TESTS ?=
 # Another folder of recorded numbers: make test GOLDEN=/path/to/golden/open
 GOLDEN ?=
 
-.PHONY: help demo demo-rhn demo-bidaf test bench clean
+.PHONY: help demo demo-rhn demo-bidaf test check docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo "make demo-rhn    the same for Recurrent Highway Networks"
 	@echo "make demo-bidaf  the same for question answering"
 	@echo "make test        install and run all tests"
+	@echo "make check       lint, types and documentation, in .venv-check"
+	@echo "make docs        the documentation site, into build/site"
 	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
 	@echo "make clean       remove the environments and caches; runs/ stays"
 
@@ -42,6 +44,14 @@ endef
 
 .venv/.stamp: requirements.txt setup.py pyproject.toml
 	$(call install,.venv,requirements.txt)
+
+# Without TensorFlow and without the package: ready in seconds.
+.venv-check/.stamp: requirements-dev.txt
+	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
+	 its venv module found (tried '$(PYTHON)')" >&2; exit 2; }
+	@"$(PYTHON)" -m venv .venv-check
+	@.venv-check/bin/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
 
 .venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py pyproject.toml
 	$(call install,.venv-bench,requirements.txt benchmarks/requirements.txt)
@@ -62,10 +72,18 @@ test: .venv/.stamp
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS) \
 	$(if $(GOLDEN),--golden_dir=$(GOLDEN))
 
+check: .venv-check/.stamp docs
+	.venv-check/bin/ruff format --check .
+	.venv-check/bin/ruff check .
+	.venv-check/bin/mypy
+
+docs: .venv-check/.stamp
+	.venv-check/bin/mkdocs build --quiet --strict
+
 bench: .venv-bench/.stamp
 	set -e; for name in $(BENCHMARKS); do \
 	.venv-bench/bin/python -m benchmarks.$$name $(ARGS); done
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache
+	rm -rf .venv .venv-bench .venv-check build dist *.egg-info .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
