@@ -78,7 +78,7 @@ check: .venv-check/.stamp docs
 	.venv-check/bin/mypy
 
 docs: .venv-check/.stamp
-	.venv-check/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 .venv-check/bin/mkdocs build --quiet --strict
 
 bench: .venv-bench/.stamp
 	set -e; for name in $(BENCHMARKS); do \

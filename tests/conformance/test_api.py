@@ -1,0 +1,107 @@
+"""The public surface: what is promised exists, and what is shown runs."""
+
+import ast
+import doctest
+import importlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import iss_rnns
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# Of version 1.0.0: importable for ever.
+OF_1_0_0 = """
+    BlockGrid BlockLasso BlockPruning Evaluator FreezeZeros GRUCell
+    GradualPruning Group GroupLasso LSTMCell LanguageModel RHNCell Recurrent
+    Served ShrinkWhileTraining SimpleRNNCell Slice SparsityLogger
+    ThresholdZeroing UserError WeightPenalty iss_group save_compressed
+""".split()
+SINCE = "RNN export schedules shrink sparse testing whole __version__".split()
+
+# What blocks in READMEs use without making it.
+SHOWN = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if "```python" in path.read_text(encoding="utf-8")
+)
+
+
+def test_all_names_are_there():
+    assert sorted(iss_rnns.__all__) == sorted(OF_1_0_0 + SINCE)
+    for name in iss_rnns.__all__:
+        assert getattr(iss_rnns, name) is not None, name
+    assert set(iss_rnns.__all__) <= set(dir(iss_rnns))
+    assert callable(iss_rnns.shrink)
+    with pytest.raises(AttributeError, match="no attribute 'srink'"):
+        _ = iss_rnns.srink
+
+
+def test_star_import():
+    names = {}
+    exec("from iss_rnns import *", names)  # pylint: disable=exec-used
+    assert set(iss_rnns.__all__) <= set(names)
+
+
+def test_importing_changes_nothing():
+    code = (
+        "import json, os, sys\n"
+        "before = dict(os.environ)\n"
+        "import iss_rnns, iss_rnns.cli, iss_rnns.experiments.main\n"
+        "heavy = [m for m in ('tensorflow', 'numpy') if m in sys.modules]\n"
+        "print(json.dumps([dict(os.environ) == before, heavy]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert json.loads(done.stdout) == [True, []]
+    assert done.stderr == ""
+
+
+def blocks(text):
+    """The Python blocks of a Markdown text, also indented ones."""
+    for indent, block in re.findall(
+        r"^( *)```python\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL
+    ):
+        yield re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", SHOWN)
+def test_code_that_is_shown_runs(path, tmp_path, monkeypatch):
+    """All blocks of a page, one after the other, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "shown"}
+    for block in blocks((ROOT / path).read_text(encoding="utf-8")):
+        exec(compile(block, path, "exec"), names)  # pylint: disable=exec-used
+
+
+def with_examples():
+    for top in ("iss_rnns", "ptb", "rhns", "bidaf"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            texts = (
+                ast.get_docstring(node) or ""
+                for node in ast.walk(tree)
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            )
+            if any(">>>" in text for text in texts):
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                yield ".".join(p for p in parts if p != "__init__")
+
+
+@pytest.mark.parametrize("name", with_examples())
+def test_examples_in_docstrings(name):
+    result = doctest.testmod(
+        importlib.import_module(name),
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    assert result.attempted and not result.failed
