@@ -1,6 +1,6 @@
 """Question answering that the project makes up itself, in SQuAD v1.1 format.
 
-    python -m bidaf.synthetic --out data/synthetic --num_train 3000
+    python -m bidaf.data.synthetic --out data/synthetic --num_train 3000
 
 Paragraphs tell facts of two or three people, buildings, companies or events.
 Each relation that is asked for is told of every subject in the paragraph, and

@@ -1,4 +1,4 @@
-"""Tests of `bidaf.synthetic`: right, varied, and not solved by tricks."""
+"""Tests of `bidaf.data.synthetic`: right, varied, and not solved by tricks."""
 
 import collections
 import json
@@ -314,7 +314,7 @@ def test_command(tmp_path):
         [
             sys.executable,
             "-m",
-            "bidaf.synthetic",
+            "bidaf.data.synthetic",
             f"--out={tmp_path}",
             "--num_train=9",
             "--num_dev=5",

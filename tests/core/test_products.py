@@ -31,7 +31,9 @@ def test_a_product_rounds_its_operands_and_its_result():
         found = products.product(x, products.operand(w))
     assert found.dtype == tf.float32
     expected = rounded(x).numpy() @ rounded(w).numpy()
-    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
+    # CPUs that only emulate bfloat16 round sums inside the product, too.
+    rtol = 2**-8 if machine.cpu_has_bfloat16() else 2**-6
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-5)
     np.testing.assert_array_equal(found, rounded(found))
 
 
