@@ -30,7 +30,7 @@ OUTPUTS = {"rtol": 0, "atol": 1e-6}
 MEASURED = {"seconds", "words_per_second", "questions_per_second"}
 
 WORDS, HIGHWAY = "ptb.ptb_word_lm", "rhns.rhn_train"
-ANSWERS, COMPARE = "bidaf.cli", "iss_rnns.compare"
+ANSWERS, COMPARE = "bidaf.cli", "iss_rnns"
 LANGUAGE_RUNS = ("dense", "cut", "pruned", "highway")
 BESIDE = "--compare_with=" + ",".join(f"runs/{name}" for name in LANGUAGE_RUNS)
 # What was interrupted: its program, and finished runs to show beside it.
@@ -102,7 +102,7 @@ def fixture_folder(tmp_path_factory):
         [
             "compared",
             COMPARE,
-            [f"{name}=runs/{name}" for name in LANGUAGE_RUNS],
+            ["compare", *(f"{name}=runs/{name}" for name in LANGUAGE_RUNS)],
             None,
         ],
     ]
