@@ -45,7 +45,7 @@ class KerasLM(tf.keras.Model):
             [tf.zeros([1, n]) for n in net.state_sizes],
         )
         self.embedding.set_weights([net.embedding.numpy()])
-        for lstm, cell in zip(self.lstms, net.lstm_cells):
+        for lstm, cell in zip(self.lstms, net.cells):
             lstm.set_weights(
                 [
                     cell.kernel.numpy(),
@@ -105,7 +105,7 @@ def torch_lm(net):
     with torch.no_grad():
         embedding.weight.copy_(copied(net.embedding))
         places = [(lstm, k) for lstm in lstms for k in range(lstm.num_layers)]
-        for (lstm, k), cell in zip(places, net.lstm_cells):
+        for (lstm, k), cell in zip(places, net.cells):
             for name, value in (
                 ("weight_ih", cell.kernel.numpy().T),
                 ("weight_hh", cell.recurrent_kernel.numpy().T),
@@ -200,7 +200,7 @@ def onnx_model(net) -> bytes:
         )
     )
     x = "x_0"
-    for k, cell in enumerate(net.lstm_cells):
+    for k, cell in enumerate(net.cells):
         bias = gates(cell.effective_bias().numpy())
         states = net.state_names[2 * k : 2 * k + 2]
         for name in states:

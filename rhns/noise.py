@@ -29,6 +29,8 @@ class Rates:
 class Noise(NamedTuple):
     """Masks of one batch: 0, or 1 / (probability of keeping).
 
+    See `iss_rnns.experiments.language.net.Noise` for its methods.
+
     Attributes:
       words: `[B, T]`, or `[B, 1]` for the same in all time steps.
       layers: per layer the masks of its input `[B, in]` and its state
@@ -39,6 +41,22 @@ class Noise(NamedTuple):
     words: Mask
     layers: Sequence[tuple[Mask, Mask]]
     outputs: Mask
+
+    def on_embedding(self, x: tf.Tensor) -> tf.Tensor:
+        """`[T, B, E]`: whole words are dropped."""
+        if self.words is None:
+            return x
+        return x * tf.cast(tf.transpose(self.words), x.dtype)[..., None]
+
+    def constants(self, layer: int) -> tuple[Mask, Mask]:
+        """The masks that an `RHNCell` reads."""
+        return self.layers[layer]
+
+    def on_output(self, x: tf.Tensor, layer: int) -> tf.Tensor:
+        """`[T, B, n]`: of the last layer only."""
+        if self.outputs is None or layer + 1 < len(self.layers):
+            return x
+        return x * tf.cast(self.outputs, x.dtype)
 
 
 def draw(

@@ -111,6 +111,10 @@ class KernelCell(tf.keras.layers.Layer):
         """
         return [tf.transpose(weights[0]), *weights[1:]]
 
+    def input_slices(self) -> list[groups.Slice]:
+        """What reads a unit of the layer's input: its row."""
+        return [groups.whole(self.kernel, 0)]
+
     def unit_slices(self) -> list[groups.Slice]:
         """The cell's own weights of its units: gate columns, state row."""
         return (

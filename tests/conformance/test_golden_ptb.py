@@ -364,12 +364,12 @@ def test_dropout_masks(dropout_file):
     ]
     used = []
 
-    def drop(x, index, training, seed):
-        del training, seed
-        used.append(index)
-        return x * masks[index] / net.keep_prob
+    class Recorded(model_lib.Dropout):
+        def _drop(self, x, place):
+            used.append(place)
+            return x * masks[place] / self.keep_prob
 
-    net.drop = drop
+    net.draw_noise = lambda ids, seed: Recorded(net.keep_prob, seed)
     x, y = golden["x"], golden["y"]
     states = our_states(np.zeros_like(golden["final_state"]))
     logits, finals = net(x, states, training=True)

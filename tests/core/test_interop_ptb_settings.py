@@ -222,7 +222,7 @@ def test_unequal_widths_use_the_true_border():
     model = net((4, 5))
     first, second = built(structure("weights"), model)
     assert (first.size, second.size) == (4, 5)
-    variable = model.lstm_cells[1].kernel
+    variable = model.cells[1].kernel
     rows = [s for s in first.slices if s.variable is variable]
     assert [(s.axis, s.start, s.stop) for s in rows] == [(0, 0, 4)]
 

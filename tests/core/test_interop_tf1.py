@@ -100,7 +100,7 @@ def test_views_read_what_they_assigned():
 def test_gather_puts_gradients_in_their_layout():
     net = new_net()
     view = net.tf1_views()[CELL.format(1, "kernel")]
-    cell = net.lstm_cells[1]
+    cell = net.cells[1]
     gathered = view.gather(
         {
             cell.kernel.ref(): 2 * cell.kernel.numpy(),

@@ -16,7 +16,7 @@ def new_net():
     net = model_lib.WordLSTM(
         VOCABULARY, EMBEDDING, SIZES, init_scale=0.8, seed=3
     )
-    for cell in net.lstm_cells:  # biases of dead units must not matter
+    for cell in net.cells:  # biases of dead units must not matter
         cell.bias.assign(
             tf.random.stateless_uniform(cell.bias.shape, [1, 2], -0.5, 0.5)
         )
@@ -65,22 +65,22 @@ def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
             np.testing.assert_allclose(ours, theirs.numpy()[:, kept], atol=1e-5)
     kept = [1, 2, 3, 5]
     columns = np.concatenate([np.array(kept) + 6 * gate for gate in range(4)])
-    first, second = net.lstm_cells[0], net.lstm_cells[1]
+    first, second = net.cells[0], net.cells[1]
     np.testing.assert_array_equal(
-        small.lstm_cells[0].kernel, first.kernel.numpy()[:, columns]
+        small.cells[0].kernel, first.kernel.numpy()[:, columns]
     )
     np.testing.assert_array_equal(
-        small.lstm_cells[0].recurrent_kernel,
+        small.cells[0].recurrent_kernel,
         first.recurrent_kernel.numpy()[np.ix_(kept, columns)],
     )
     np.testing.assert_array_equal(
-        small.lstm_cells[0].bias, first.bias.numpy()[columns]
+        small.cells[0].bias, first.bias.numpy()[columns]
     )
     second_columns = np.concatenate(
         [np.array([0, 1, 3, 4]) + 5 * gate for gate in range(4)]
     )
     np.testing.assert_array_equal(
-        small.lstm_cells[1].kernel,
+        small.cells[1].kernel,
         second.kernel.numpy()[np.ix_(kept, second_columns)],
     )
     np.testing.assert_array_equal(
@@ -166,7 +166,7 @@ def test_cut_tells_where_each_variable_went():
     group = net.iss_groups()[0]
     norms = group.squared_norms().numpy()
     group.rebind(cuts)
-    assert group.variables[0] is small.lstm_cells[0].kernel
+    assert group.variables[0] is small.cells[0].kernel
     np.testing.assert_allclose(
         group.squared_norms(), norms[norms > 0], rtol=1e-5
     )

@@ -303,7 +303,7 @@ def test_a_packed_model_that_differs_is_refused(tmp_path, monkeypatch):
         net,
         "packable",
         lambda: {
-            **{cell.name: cell for cell in net.lstm_cells},
+            **{cell.name: cell for cell in net.cells},
             "softmax_w": tf.Variable(2 * net.softmax_w),
         },
     )

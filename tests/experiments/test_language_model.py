@@ -146,12 +146,17 @@ def test_dropout_depends_on_seed_and_step_only():
 
 def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
     net = new_net(keep_prob=0.8)
+    noise = net.draw_noise(None, tf.constant([3, 4]))
     ones = tf.ones([50, 20, 6])
-    dropped = net.drop(ones, 1, True, tf.constant([3, 4])).numpy()
+    dropped = noise.on_output(ones, 0).numpy()
     np.testing.assert_allclose(np.unique(dropped), [0.0, 1.25], rtol=1e-4)
     assert abs(dropped.mean() - 1.0) < 0.02
     assert len({dropped[t].tobytes() for t in range(50)}) == 50
-    assert net.drop(ones, 1, False, None) is ones
+    others = noise.on_embedding(ones), noise.on_output(ones, 1)
+    assert len({np.asarray(x).tobytes() for x in (dropped, *others)}) == 3
+    x = ids(BATCH, TIME)
+    np.testing.assert_array_equal(net(x)[0], new_net(keep_prob=1.0)(x)[0])
+    assert new_net(keep_prob=1.0).draw_noise(None, None) is None
 
 
 @pytest.mark.parametrize("stretch", [1, 7, 10_000])

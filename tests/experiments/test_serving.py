@@ -122,7 +122,7 @@ def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
 @pytest.mark.parametrize("cell", sorted(model_lib.CELLS))
 def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
     net = model_lib.WordLSTM(30, 24, [5], seed=2, cell=cell)
-    for made in net.lstm_cells:  # biases start at 0
+    for made in net.cells:  # biases start at 0
         made.bias.assign(tf.random.stateless_normal(made.bias.shape, [1, 2]))
     path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     names = [
@@ -140,7 +140,7 @@ def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
         )
         for name in names
     )
-    columns = net.lstm_cells[0].kernel.shape[1]
+    columns = net.cells[0].kernel.shape[1]
     assert (30, columns) in shapes
     assert (30, 24) not in shapes and (24, columns) not in shapes
     tokens = np.array([[1, 2, 3]], np.int32)
@@ -207,7 +207,7 @@ def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
 
 def test_forget_bias_is_part_of_the_export(tmp_path):
     net = model_lib.WordLSTM(30, 6, [5], seed=2)
-    net.lstm_cells[0].forget_bias = 1.0
+    net.cells[0].forget_bias = 1.0
     path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     tokens = np.array([[1, 2, 3]], np.int32)
     served = serving.Served(path)

@@ -60,7 +60,7 @@ def numpy_logits(net, ids):
     rows = []
     for column in ids.T:
         x = net.embedding.numpy()[column]
-        for i, cell in enumerate(net.lstm_cells):
+        for i, cell in enumerate(net.cells):
             h, c = states[2 * i : 2 * i + 2]
             z = (
                 x @ cell.kernel.numpy()
@@ -97,8 +97,8 @@ def test_weights_start_as_the_authors():
         else:
             assert -0.5 <= value.min() < value.max() <= 0.5
             assert abs(value).mean() > 0.15
-    kernels = [c.kernel.numpy()[:4, :4] for c in net.lstm_cells] + [
-        c.recurrent_kernel.numpy()[:4, :4] for c in net.lstm_cells
+    kernels = [c.kernel.numpy()[:4, :4] for c in net.cells] + [
+        c.recurrent_kernel.numpy()[:4, :4] for c in net.cells
     ]
     assert len({k.tobytes() for k in kernels}) == 4
     again, other = (
@@ -113,7 +113,7 @@ def test_groups_and_names():
     net = new_net()
     first, second = net.iss_groups()
     assert (first.size, second.size) == (5, 3)
-    assert net.lstm_cells[1].kernel.ref() in [v.ref() for v in first.variables]
+    assert net.cells[1].kernel.ref() in [v.ref() for v in first.variables]
     assert net.softmax_w.ref() in [v.ref() for v in second.variables]
     assert net.state_groups == ["lstm_0", "lstm_0", "lstm_1", "lstm_1"]
     assert {name: view.shape for name, view in net.tf1_views().items()} == {
