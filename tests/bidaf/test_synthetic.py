@@ -1,4 +1,4 @@
-"""Tests of `bidaf.synthetic`: right, varied, and not solved by tricks."""
+"""Tests of `bidaf.data.synthetic`: right, varied, and not solved by tricks."""
 
 import collections
 import json
@@ -305,7 +305,7 @@ def test_wrong_numbers(tmp_path, numbers, message):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot write to .*file: "):
+    with pytest.raises(UserError, match="cannot write .*file: "):
         synthetic.write(tmp_path / "file", 5, 5)
 
 
@@ -314,7 +314,7 @@ def test_command(tmp_path):
         [
             sys.executable,
             "-m",
-            "bidaf.synthetic",
+            "bidaf.data.synthetic",
             f"--out={tmp_path}",
             "--num_train=9",
             "--num_dev=5",

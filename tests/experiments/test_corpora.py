@@ -125,7 +125,7 @@ def test_text_without_words(tmp_path, arguments, message):
 def test_not_utf8_names_file_offset_and_line(tmp_path):
     write_words(tmp_path, valid=" b \n a \n caf\xe9 \n".encode("latin-1"))
     message = (
-        r"ptb\.valid\.txt is not UTF-8: byte 0xe9 at offset 12, "
+        r"ptb\.valid\.txt: it is not UTF-8: byte 0xe9 at offset 12, "
         "line 3; save it as UTF-8$"
     )
     with pytest.raises(UserError, match=message) as error:

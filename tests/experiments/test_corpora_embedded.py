@@ -82,7 +82,7 @@ def test_prose_is_taken_and_code_is_left_out():
 def test_two_interpreters_extract_the_same(texts):
     own = hashlib.sha256(repr(texts).encode()).hexdigest()
     program = (
-        "import hashlib; from iss_rnns import corpora_embedded as e; "
+        "import hashlib; from iss_rnns.experiments.language import corpora_embedded as e; "
         "print(hashlib.sha256(repr(e.extract()).encode()).hexdigest())"
     )
     other = subprocess.run(
