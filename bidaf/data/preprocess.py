@@ -2,9 +2,9 @@
 
 import collections
 from collections.abc import Iterable
-import math
 import os
 import pathlib
+import reprlib
 import time
 from typing import Optional, Union
 
@@ -15,6 +15,7 @@ from bidaf.data import squad
 from bidaf.data import store
 from bidaf.data import words as words_lib
 from iss_rnns import errors
+from iss_rnns import files
 
 PathLike = Union[str, os.PathLike]
 
@@ -52,7 +53,7 @@ def preprocess(
     path = pathlib.Path(out) / store.FILE
     if path.exists() and not overwrite:
         raise errors.UserError(
-            f"{path} is there already; give another --out, or --overwrite to "
+            f"{files.shown(path)} is there already; give another --out, or --overwrite to "
             "replace it"
         )
     # What would be in vain after minutes of work is told now.
@@ -306,9 +307,11 @@ def read_glove(
     with progress, open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             progress.update(len(line))
-            if line.isspace():
+            if number == 1:
+                line = line.removeprefix(files.BYTE_ORDER_MARK)
+            if not line or line.isspace():
                 continue
-            where = f"{path}, line {number}"
+            where = f"{files.shown(path)}, line {number}"
             word, numbers = _glove_line(line, dim, where)
             if wanted.isdisjoint(words_lib.variants(word)):
                 continue
@@ -321,14 +324,17 @@ def _check_glove(path: PathLike, dim: Optional[int]) -> int:
     """How many numbers a line has; fails early on a wrong file."""
     try:
         with open(path, "rb") as file:
-            line = file.readline()
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot read word vectors {path}: {error.strerror}; give a GloVe "
-            "text file such as glove.6B.100d.txt (in glove.6B.zip of "
-            "nlp.stanford.edu/projects/glove)"
-        ) from error
+            line = file.readline().removeprefix(files.BYTE_ORDER_MARK)
+    except (OSError, ValueError) as error:
+        raise files.unreadable(
+            path,
+            "word vectors",
+            f"{errors.reason(error)}; give a GloVe text file such as "
+            "glove.6B.100d.txt (in glove.6B.zip of "
+            "nlp.stanford.edu/projects/glove)",
+        ) from None
     columns = line.split()
+    path = files.shown(path)
     if len(columns) == 2 and all(column.isdigit() for column in columns):
         raise errors.UserError(
             f"{path}, line 1: it is a header of counts, as word2vec writes; "
@@ -375,10 +381,16 @@ def _is_number(column: bytes) -> bool:
 
 
 def _numbers(columns: list[bytes], where: str) -> np.ndarray:
-    for column in columns:
-        if not _is_number(column) or not math.isfinite(float(column)):
-            raise errors.UserError(
-                f"{where}: '{column.decode(errors='replace')}' is no finite "
-                f"number; expected a word and {len(columns)} numbers"
-            )
-    return np.array(columns, np.float64)
+    """The numbers of a line, `[len(columns)]` float32, all finite."""
+    with np.errstate(over="ignore"):
+        numbers = np.array(
+            [float(c) if _is_number(c) else np.nan for c in columns]
+        ).astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        column = columns[wrong[0]].decode(errors="replace")
+        raise errors.UserError(
+            f"{where}: {reprlib.repr(column)} is no finite number of float32; "
+            f"expected a word and {len(columns)} numbers"
+        )
+    return numbers
