@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from bidaf.data import squad
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments import main as main_lib
 
 VERSION = "1.1"
@@ -75,7 +76,7 @@ def score(
             has no right answer.
     """
     if not truths:
-        raise UserError("there are no questions to score answers of")
+        raise errors.UserError("there are no questions to score answers of")
     total_exact, total_f1 = 0, 0.0
     for id_, right in truths.items():
         if id_ not in predictions:
@@ -85,12 +86,12 @@ def score(
             )
             continue
         if not isinstance(predictions[id_], str):
-            raise UserError(
+            raise errors.UserError(
                 f"the answer to question '{id_}' is {predictions[id_]!r}, "
                 "expected a text"
             )
         if not right:
-            raise UserError(
+            raise errors.UserError(
                 f"question '{id_}' has no right answer to compare with; the "
                 "SQuAD v1.1 metric needs at least one"
             )
@@ -204,10 +205,10 @@ def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
     Raises:
         UserError: unreadable, or not of that form.
     """
-    answers = squad.load_json(path, "answers")
+    answers = files.read_json(path, "answers")
     if not isinstance(answers, dict):
-        raise UserError(
-            f"answers {path} are no JSON object; expected question ids with "
+        raise errors.UserError(
+            f"answers {files.shown(path)} are no JSON object; expected question ids with "
             'an answer each, {"id": "text", ...}'
         )
     return answers
@@ -216,7 +217,7 @@ def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
 def main(argv: list[str]) -> None:
     """Prints the metric of the files that the command line names."""
     if len(argv) != 3:
-        raise UserError(
+        raise errors.UserError(
             f"got {len(argv) - 1} files, expected two: python -m "
             "bidaf.evaluate DEV.json ANSWERS.json"
         )

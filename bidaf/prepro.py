@@ -13,7 +13,7 @@ from absl import flags
 
 from bidaf.data import preprocess
 from bidaf.data import words as words_lib
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 from iss_rnns.experiments import main as main_lib
 
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     """Runs `preprocess` on the command line's files."""
     options = flags.FLAGS
     if len(argv) > 1:
-        raise UserError(
+        raise errors.UserError(
             f"argument '{argv[1]}' has no flag before it; give "
             "files as --train, --dev, --glove"
         )

@@ -15,7 +15,6 @@ from bidaf import trainer as trainer_lib
 from bidaf.data import feed
 from bidaf.data import sources
 from iss_rnns import callbacks
-from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.callbacks import shrinking
 from iss_rnns.experiments import checkpoints as checkpoints_lib
@@ -322,13 +321,8 @@ def dump(
         path = pathlib.Path(folder) / place / f"{name}.json"
         if place == ANSWERS and answer_path:
             path = pathlib.Path(answer_path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise errors.UserError(
-                f"cannot write {path}: {error.strerror}"
-            ) from None
-        files.write_atomically(path, json.dumps(content))
+        files.make_folder(path.parent)
+        files.write_json(path, content)
         written.append(path)
     return written
 

@@ -12,7 +12,6 @@ import tqdm
 from bidaf import evaluate
 from bidaf import penalties
 from bidaf.data import sources
-from iss_rnns import errors
 from iss_rnns import files
 
 NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
@@ -206,12 +205,6 @@ def write_probabilities(
                     for index, row in zip(indices, np.asarray(outputs[name]))
                 }
             )
-    path = path.with_name(path.name + ".npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write {path}: {error.strerror}"
-        ) from None
-    files.write(path, arrays)
+    path = files.make_folder(path.parent) / f"{path.name}.npz"
+    files.write_arrays(path, arrays)
     return path

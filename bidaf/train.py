@@ -13,11 +13,11 @@ from bidaf import trainer as trainer_lib
 from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns import groups
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.interop import group_json
-from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
 
 ISS, AUTHORS = "iss", "authors"  # groups of the net itself
@@ -105,7 +105,7 @@ def load_finetuning(path: str) -> tuple[str, ...]:
     Raises:
       UserError: naming the file and what is wrong.
     """
-    data = json_files.read(path, "finetuning settings")
+    data = files.read_json(path, "finetuning settings", unique_keys=True)
     names = data.get("var_names") if isinstance(data, dict) else None
     if (
         not isinstance(names, list)
@@ -113,7 +113,7 @@ def load_finetuning(path: str) -> tuple[str, ...]:
         or not all(isinstance(name, str) for name in names)
     ):
         raise errors.UserError(
-            f'{path}: expected {{"var_names": ["main/logits1/first/weights", '
+            f'{files.shown(path)}: expected {{"var_names": ["main/logits1/first/weights", '
             "...]}, with at least one name"
         )
     return tuple(names)

@@ -7,7 +7,11 @@ class UserError(Exception):
     """A mistake that the user can mend.
 
     The message is one line: what is wrong, where, and what would be right.
+    Line ends within it, such as of a name that a file gives, are escaped.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__("\\n".join(str(message).splitlines()))
 
 
 def reason(error: BaseException) -> str:

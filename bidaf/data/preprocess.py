@@ -2,9 +2,9 @@
 
 import collections
 from collections.abc import Iterable
-import math
 import os
 import pathlib
+import reprlib
 import time
 from typing import Optional, Union
 
@@ -14,7 +14,8 @@ import tqdm
 from bidaf.data import squad
 from bidaf.data import store
 from bidaf.data import words as words_lib
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 
 PathLike = Union[str, os.PathLike]
 
@@ -51,8 +52,8 @@ def preprocess(
     began = time.time()
     path = pathlib.Path(out) / store.FILE
     if path.exists() and not overwrite:
-        raise UserError(
-            f"{path} is there already; give another --out, or --overwrite to "
+        raise errors.UserError(
+            f"{files.shown(path)} is there already; give another --out, or --overwrite to "
             "replace it"
         )
     # What would be in vain after minutes of work is told now.
@@ -68,7 +69,7 @@ def preprocess(
     vocabulary = list(word_ids)
     glove_words, vectors = read_glove(glove, set(vocabulary), glove_dim)
     if not glove_words:
-        raise UserError(
+        raise errors.UserError(
             f"{glove} has a vector for none of the {len(vocabulary):,} words "
             f"of {', '.join(map(str, sources.values()))}; give word vectors "
             "of the same language"
@@ -173,7 +174,7 @@ def _add_paragraph(
     sentences = [tokenizer.words(text) for text in texts]
     words = [word for sentence in sentences for word in sentence]
     if not words:
-        raise UserError(f"{paragraph.where}: its context has no words")
+        raise errors.UserError(f"{paragraph.where}: its context has no words")
     starts = _starts(words, context, paragraph.where)
     places = _Places(sentences, words, starts)
     ids = word_ids.of(words)
@@ -181,7 +182,7 @@ def _add_paragraph(
     for question in paragraph.questions:
         question_ids = word_ids.of(tokenizer.words(question.text))
         if not question_ids:
-            raise UserError(f"{question.where}: it has no words")
+            raise errors.UserError(f"{question.where}: it has no words")
         seen.update(dict.fromkeys(question_ids))
         columns["question_tokens"] += question_ids
         columns["question_paragraphs"].append(len(columns["contexts"]))
@@ -212,7 +213,7 @@ def _starts(words: list[str], context: str, where: str) -> list[int]:
     for word in words:
         start = context.find(word, position) if word else position
         if start < 0:
-            raise UserError(
+            raise errors.UserError(
                 f"{where}: the word {word!r} that the tokenizer found is not "
                 f"in the context after character {position}"
             )
@@ -237,7 +238,7 @@ class _Places:
         """Word span and place within the words of characters start:stop."""
         under = np.flatnonzero((self.starts < stop) & (self.ends > start))
         if not len(under):  # Such as the second half of ''.
-            raise UserError(
+            raise errors.UserError(
                 f"{where}: no word of the context lies at characters "
                 f"{start} to {stop}; an answer has to cover one"
             )
@@ -306,9 +307,11 @@ def read_glove(
     with progress, open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             progress.update(len(line))
-            if line.isspace():
+            if number == 1:
+                line = line.removeprefix(files.BYTE_ORDER_MARK)
+            if not line or line.isspace():
                 continue
-            where = f"{path}, line {number}"
+            where = f"{files.shown(path)}, line {number}"
             word, numbers = _glove_line(line, dim, where)
             if wanted.isdisjoint(words_lib.variants(word)):
                 continue
@@ -321,26 +324,29 @@ def _check_glove(path: PathLike, dim: Optional[int]) -> int:
     """How many numbers a line has; fails early on a wrong file."""
     try:
         with open(path, "rb") as file:
-            line = file.readline()
-    except OSError as error:
-        raise UserError(
-            f"cannot read word vectors {path}: {error.strerror}; give a GloVe "
-            "text file such as glove.6B.100d.txt (in glove.6B.zip of "
-            "nlp.stanford.edu/projects/glove)"
-        ) from error
+            line = file.readline().removeprefix(files.BYTE_ORDER_MARK)
+    except (OSError, ValueError) as error:
+        raise files.unreadable(
+            path,
+            "word vectors",
+            f"{errors.reason(error)}; give a GloVe text file such as "
+            "glove.6B.100d.txt (in glove.6B.zip of "
+            "nlp.stanford.edu/projects/glove)",
+        ) from None
     columns = line.split()
+    path = files.shown(path)
     if len(columns) == 2 and all(column.isdigit() for column in columns):
-        raise UserError(
+        raise errors.UserError(
             f"{path}, line 1: it is a header of counts, as word2vec writes; "
             "take the line away, a GloVe file begins with the first word"
         )
     if len(columns) < 2:
-        raise UserError(
+        raise errors.UserError(
             f"{path}, line 1: expected a word and its numbers between blanks, "
             f"got {line[:40]!r}"
         )
     if dim and len(columns) != dim + 1:
-        raise UserError(
+        raise errors.UserError(
             f"{path} has {len(columns) - 1} numbers per word, --glove_dim "
             f"asks for {dim}"
         )
@@ -353,14 +359,14 @@ def _glove_line(line: bytes, dim: int, where: str) -> tuple[str, list[bytes]]:
     surplus = len(columns) - dim - 1
     # GloVe 840B has a few words with blanks in them, such as ". . .".
     if surplus < 0 or any(map(_is_number, columns[1 : surplus + 1])):
-        raise UserError(
+        raise errors.UserError(
             f"{where}: it has {len(columns)} columns, expected {dim + 1}: a "
             f"word and {dim} numbers"
         )
     try:
         return b" ".join(columns[: surplus + 1]).decode(), columns[-dim:]
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise errors.UserError(
             f"{where}: its word is not UTF-8 (byte "
             f"0x{error.object[error.start]:02x}); save the file as UTF-8"
         ) from error
@@ -375,10 +381,16 @@ def _is_number(column: bytes) -> bool:
 
 
 def _numbers(columns: list[bytes], where: str) -> np.ndarray:
-    for column in columns:
-        if not _is_number(column) or not math.isfinite(float(column)):
-            raise UserError(
-                f"{where}: '{column.decode(errors='replace')}' is no finite "
-                f"number; expected a word and {len(columns)} numbers"
-            )
-    return np.array(columns, np.float64)
+    """The numbers of a line, `[len(columns)]` float32, all finite."""
+    with np.errstate(over="ignore"):
+        numbers = np.array(
+            [float(c) if _is_number(c) else np.nan for c in columns]
+        ).astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        column = columns[wrong[0]].decode(errors="replace")
+        raise errors.UserError(
+            f"{where}: {reprlib.repr(column)} is no finite number of float32; "
+            f"expected a word and {len(columns)} numbers"
+        )
+    return numbers

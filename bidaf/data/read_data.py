@@ -18,7 +18,7 @@ import numpy as np
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary as vocabulary_lib
 from bidaf.data.vocabulary import Vocabulary
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 FILTERS = ("max", "valid", "semi")
 PathLike = Union[str, os.PathLike]
@@ -54,18 +54,18 @@ class DataConfig:
             value = getattr(self, field.name)
             least = 0 if field.name.endswith("count_th") else 1
             if field.type is int and value < least:
-                raise UserError(
+                raise errors.UserError(
                     f"{field.name} must be at least {least}, got {value}"
                 )
         if self.data_filter not in FILTERS:
-            raise UserError(
+            raise errors.UserError(
                 f"data_filter '{self.data_filter}' is unknown; it "
                 f"is one of {', '.join(FILTERS)}"
             )
         if not (
             self.finetune or self.known_if_glove and self.use_glove_for_unk
         ):
-            raise UserError(
+            raise errors.UserError(
                 "without --finetune words with a vector get their ids from "
                 "the vectors; leave --known_if_glove and --use_glove_for_unk "
                 "on, or set --finetune"
@@ -171,7 +171,7 @@ class DataSet:
         self.valid_idxs: list[int] = np.flatnonzero(passed).tolist()
         self.num_examples = len(self.valid_idxs)
         if not self.valid_idxs:
-            raise UserError(
+            raise errors.UserError(
                 f"none of the {len(passed):,} questions of '{name}' in "
                 f"{store.path} is left by the filters; raise ques_size_th, "
                 "sent_size_th, num_sents_th or para_size_th"

@@ -1,14 +1,14 @@
 """SQuAD v1.1 JSON: reading, with mistakes told by article and question."""
 
 import dataclasses
-import json
 import os
-import pathlib
-from typing import Any, Union
+from typing import Any, Optional, Union
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 
 PathLike = Union[str, os.PathLike]
+_WHAT = "SQuAD file"
 _SHAPE = (
     "expected SQuAD v1.1: data > paragraphs > context, qas > id, "
     "question, answers > text, answer_start"
@@ -85,75 +85,42 @@ def read(path: PathLike, spans: bool = True) -> Squad:
     """
     content, damage = _parse(path)
     try:
-        articles = _list(content, "data", str(path))
+        articles = _list(content, "data", files.shown(path))
         reader = _Reader(spans)
         read_articles = tuple(
-            reader.article(article, f"{path}: article {number}")
+            reader.article(article, f"{files.shown(path)}: article {number}")
             for number, article in enumerate(articles, 1)
         )
     except _Shape as error:
-        raise UserError(f"{error}; {_SHAPE}") from None
+        raise errors.UserError(f"{error}; {_SHAPE}") from None
     if damage:
-        raise UserError(damage)
+        raise damage
     if not reader.ids:
-        raise UserError(f"{path} has no questions; {_SHAPE}")
+        raise errors.UserError(
+            f"{files.shown(path)} has no questions; {_SHAPE}"
+        )
     return Squad(content.get("version"), read_articles)
-
-
-def load_json(path: PathLike, what: str) -> Any:
-    """Reads any JSON file.
-
-    Raises:
-        UserError: unreadable, not UTF-8, or no JSON; `what` names the file's
-            part in the task.
-    """
-    content, damage = _parse(path, what)
-    if damage:
-        raise UserError(damage)
-    return content
 
 
 class _Shape(Exception):
     """The JSON has not the fields of SQuAD."""
 
 
-def _parse(path: PathLike, what: str = "SQuAD file") -> tuple[Any, str]:
+def _parse(path: PathLike) -> tuple[Any, Optional[errors.UserError]]:
     """The JSON content, and what is to be said of its encoding at the end.
 
     Bytes that are not UTF-8 become lone surrogates, so that the text they
     stand in can be named.
     """
-    damage = ""
+    data, damage = files.read_bytes(path, _WHAT), None
     try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {what} {path}: {error.strerror}"
-        ) from error
+        text = files.decode(data, path, _WHAT)
+    except errors.UserError as error:
+        damage, text = error, data.decode("utf-8-sig", "surrogateescape")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        damage = (
-            f"{what} {path} is not UTF-8: byte "
-            f"0x{data[error.start]:02x} at offset {error.start}, line "
-            f"{line}; save it as UTF-8"
-        )
-        text = data.decode("utf-8-sig", "surrogateescape")
-    try:
-        return json.loads(text), damage
-    except json.JSONDecodeError as error:
-        raise UserError(
-            damage
-            or (
-                f"{what} {path} is no JSON: {error.msg} at line {error.lineno}, "
-                f"column {error.colno}"
-            )
-        ) from error
-    except RecursionError as error:
-        raise UserError(
-            f"{what} {path} is nested too deeply; {_SHAPE}"
-        ) from error
+        return files.parse_json(text, path, _WHAT), damage
+    except errors.UserError as error:
+        raise damage or error from None
 
 
 class _Reader:
@@ -193,7 +160,7 @@ class _Reader:
         id_ = _get(question, "id", str, where)
         where += f" '{id_}'"
         if self.ids.setdefault(id_, where) != where:
-            raise UserError(
+            raise errors.UserError(
                 f"{where}: its id was given before, to {self.ids[id_]}; "
                 "every question needs an id of its own"
             )
@@ -216,12 +183,12 @@ class _Reader:
             return Answer(text, 0)
         start = _get(answer, "answer_start", int, where)
         if not text.strip():
-            raise UserError(
+            raise errors.UserError(
                 f"{where}: its text is empty; expected a passage of the context"
             )
         found = context[start : start + len(text)] if start >= 0 else ""
         if found != text:
-            raise UserError(
+            raise errors.UserError(
                 f"{where}: its text {_short(text)} is not at answer_start "
                 f"{start}, where the context has {_short(found)}; "
                 f"{_occurrences(text, context)}"
@@ -281,7 +248,7 @@ def _check_text(text: str, name: str, where: str) -> None:
             if 0xDC80 <= code <= 0xDCFF
             else f"lone surrogate \\u{code:04x}"
         )
-        raise UserError(
+        raise errors.UserError(
             f"{where}: field '{name}' is not UTF-8: {sign} after "
             f"{_short(text[max(error.start - 20, 0) : error.start])}; "
             "save the file as UTF-8"

@@ -12,22 +12,21 @@ import functools
 import json
 import os
 import pathlib
+import reprlib
 import tempfile
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
+from iss_rnns import errors
 from iss_rnns import files
-from iss_rnns.errors import reason
-from iss_rnns.errors import UserError
 
 FILE = "store.npz"
 FORMAT = 1  # To be raised with any change of the arrays.
 PathLike = Union[str, os.PathLike]
 
-# A lone array is no archive (a TypeError, before Python 3.11 AttributeError);
-# JSON and UTF-8 raise ValueErrors.
-_DAMAGED = (*files.DAMAGED, TypeError, AttributeError)
+_WHAT = "preprocessed data"
+_AXES = {"answer_spans": (2, 2), "answer_characters": (2,)}  # beyond the first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,18 +100,31 @@ class Store:
         path = pathlib.Path(path)
         self.path = path / FILE if path.is_dir() else path
         if not self.path.exists():
-            raise UserError(
-                f"no preprocessed data at {self.path}; make it with `python "
-                "-m bidaf.prepro --train FILE --dev FILE --glove FILE --out "
-                f"{path}`"
+            raise errors.UserError(
+                f"no preprocessed data at {files.shown(self.path)}; make it "
+                "with `python -m bidaf.prepro --train FILE --dev FILE --glove "
+                f"FILE --out {files.shown(path)}`"
             )
-        with self._reading("meta"):
-            self.meta = dict(json.loads(self._array("meta").tobytes()))
-        if self.meta.get("format") != FORMAT:
-            raise UserError(
-                f"{self.path} has format {self.meta.get('format')}, this "
-                f"version reads format {FORMAT}; preprocess it anew"
+        self._parts: dict[str, Part] = {}
+        with self._reading():
+            self._stored = files.stored_arrays(self.path, _WHAT)
+        try:
+            self.meta = json.loads(self._array("meta").tobytes())
+        except (ValueError, RecursionError):
+            raise self._damaged("'meta' is no JSON") from None
+        if not isinstance(self.meta, dict) or "format" not in self.meta:
+            raise self._damaged("'meta' does not say what is in it")
+        if self.meta["format"] != FORMAT:
+            raise errors.UserError(
+                f"{files.shown(self.path)} has format "
+                f"{reprlib.repr(self.meta['format'])}, this version reads "
+                f"format {FORMAT}; preprocess it anew"
             )
+        names = self.meta.get("parts")
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) for name in names
+        ):
+            raise self._damaged("'meta' does not name its parts")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -132,46 +144,169 @@ class Store:
     @functools.cached_property
     def glove_vectors(self) -> np.ndarray:
         """`[len(glove_words), vector size]` float32."""
-        return self._array("glove_vectors")
+        vectors = self._array("glove_vectors")
+        if (
+            vectors.dtype != np.float32
+            or vectors.ndim != 2
+            or len(vectors) != len(self.glove_words)
+            or not vectors.shape[1]
+            or not np.isfinite(vectors).all()
+        ):
+            raise self._damaged(
+                f"'glove_vectors' are no finite numbers for each of its "
+                f"{len(self.glove_words):,} 'glove_words'"
+            )
+        return vectors
 
     def part(self, name: str) -> Part:
-        """Reads a part.
+        """A part, which is read once.
 
         Raises:
-            UserError: the store has no such part.
+            UserError: the store has no such part, or its arrays do not fit
+                each other.
         """
         if name not in self.parts:
-            raise UserError(
-                f"{self.path} has no part '{name}'; it has "
+            raise errors.UserError(
+                f"{files.shown(self.path)} has no part '{name}'; it has "
                 f"{', '.join(self.parts)}"
             )
-        fields = {}
-        for field in dataclasses.fields(Part):
-            read = self._texts if field.type == list[str] else self._array
-            fields[field.name] = read(f"{name}/{field.name}")
-        return Part(**fields)
+        if name not in self._parts:
+            part = Part(
+                **{
+                    field.name: (
+                        self._texts if field.type == list[str] else self._array
+                    )(f"{name}/{field.name}")
+                    for field in dataclasses.fields(Part)
+                }
+            )
+            wrong = misfit(part, self.words)
+            if wrong:
+                raise self._damaged(f"'{name}/{wrong}' does not fit the rest")
+            self._parts[name] = part
+        return self._parts[name]
 
     @contextlib.contextmanager
-    def _reading(self, name: str) -> Iterator[None]:
+    def _reading(self) -> Iterator[None]:
         try:
             yield
-        except _DAMAGED as error:
-            raise UserError(
-                f"{self.path} is damaged or no preprocessed data (reading "
-                f"'{name}': {reason(error)}); preprocess it anew"
-            ) from error
+        except errors.UserError as error:
+            raise errors.UserError(f"{error}; preprocess it anew") from None
+
+    def _damaged(self, why: str) -> errors.UserError:
+        return files.unreadable(self.path, _WHAT, f"{why}; preprocess it anew")
 
     def _array(self, name: str) -> np.ndarray:
-        with self._reading(name), np.load(self.path) as arrays:
-            return arrays[name]
+        if name not in self._stored:
+            raise self._damaged(f"it has no array '{name}'")
+        with self._reading():
+            return np.asarray(self._stored[name])
 
     def _texts(self, name: str) -> list[str]:
-        data = self._array(name).tobytes()
-        ends = np.cumsum(self._array(f"{name}/sizes"), dtype=np.int64).tolist()
-        with self._reading(name):
+        data, sizes = self._array(name), self._array(f"{name}/sizes")
+        if (
+            data.dtype != np.uint8
+            or sizes.ndim != 1
+            or sizes.dtype.kind not in "iu"
+            or sizes.min(initial=0) < 0
+            or sizes.sum() != data.size
+        ):
+            raise self._damaged(f"'{name}' does not fit '{name}/sizes'")
+        ends = np.cumsum(sizes, dtype=np.int64).tolist()
+        text = data.tobytes()
+        try:
             return [
-                data[start:end].decode() for start, end in zip([0] + ends, ends)
+                text[start:end].decode() for start, end in zip([0] + ends, ends)
             ]
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"'{name}': {error}") from None
+
+
+def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
+    """The first field of a part that does not fit the others, or None.
+
+    What is compared are lengths and bounds: all that `read_data` and `feed`
+    look up without asking.
+
+    Args:
+        part: to check.
+        words: of its store.
+    """
+    for field in dataclasses.fields(Part):
+        if field.type == list[str]:
+            continue
+        array = getattr(part, field.name)
+        axes = _AXES.get(field.name, ())
+        if (
+            array.dtype.kind not in "iu"
+            or not array.ndim
+            or array.shape[1:] != axes
+        ):
+            return field.name
+    numbers = {
+        field.name: np.asarray(getattr(part, field.name), np.int64)
+        for field in dataclasses.fields(Part)
+        if field.type != list[str]
+    }
+    sentences = len(numbers["sentence_offsets"]) - 1
+    paragraphs, questions = len(part.contexts), part.num_questions
+    answers = len(part.answer_texts)
+    for name, count, numbered, least in (
+        ("sentence_offsets", sentences, len(numbers["tokens"]), 0),
+        ("paragraph_offsets", paragraphs, sentences, 1),
+        ("question_offsets", questions, len(numbers["question_tokens"]), 1),
+        ("answer_offsets", questions, answers, 0),
+    ):
+        offsets = numbers[name]
+        if (
+            len(offsets) != count + 1
+            or offsets[0] != 0
+            or offsets[-1] != numbered
+            or np.diff(offsets).min(initial=least) < least
+        ):
+            return name
+    for name, length, limit in (
+        ("tokens", len(numbers["token_starts"]), len(words)),
+        ("question_tokens", len(numbers["question_tokens"]), len(words)),
+        ("counted_words", len(numbers["word_counts"]), len(words)),
+        ("paragraph_articles", paragraphs, len(part.titles)),
+        ("question_paragraphs", questions, paragraphs),
+        ("answer_spans", answers, None),
+        ("answer_characters", answers, None),
+    ):
+        values = numbers[name]
+        if len(values) != length:
+            return name
+        if limit is not None and (
+            values.min(initial=0) < 0 or values.max(initial=-1) >= limit
+        ):
+            return name
+    # Every word lies in its context.
+    sizes = np.diff(numbers["sentence_offsets"])
+    first = numbers["paragraph_offsets"]
+    lengths = np.array([len(word) for word in words], np.int64)
+    ends = numbers["token_starts"] + lengths[numbers["tokens"]]
+    limits = np.repeat(
+        [len(context) for context in part.contexts],
+        np.diff(numbers["sentence_offsets"][first]),
+    )
+    if numbers["token_starts"].min(initial=0) < 0 or (ends > limits).any():
+        return "token_starts"
+    # Every answer begins and ends at a word of its context, in this order.
+    asked = np.repeat(
+        numbers["question_paragraphs"], np.diff(numbers["answer_offsets"])
+    )
+    (start, word), (stop, last) = np.moveaxis(numbers["answer_spans"], 0, -1)
+    if (
+        (start < 0) | (start > stop) | (stop >= np.diff(first)[asked])
+    ).any() or (
+        (word < 0)
+        | (word >= sizes[first[asked] + start])
+        | (last < 1)
+        | (last > sizes[first[asked] + stop])
+        | ((start == stop) & (word >= last))
+    ).any():
+        return "answer_spans"
+    return None
 
 
 def write(
@@ -210,12 +345,8 @@ def write(
                 _add_texts(arrays, f"{name}/{field.name}", value)
             else:
                 arrays[f"{name}/{field.name}"] = value
-    path = pathlib.Path(folder) / FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    files.write(path, arrays)
+    path = files.make_folder(folder) / FILE
+    files.write_arrays(path, arrays)
     return path
 
 
@@ -231,7 +362,9 @@ def check_writable(folder: PathLike) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise errors.UserError(
+            f"cannot write {path}: {error.strerror}"
+        ) from error
 
 
 def _bytes(data: bytes) -> np.ndarray:

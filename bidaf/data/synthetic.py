@@ -16,11 +16,9 @@ too: words of one kind, and words of one relation, are alike.
 from collections.abc import Iterator, Sequence
 import itertools
 import json
-import os
 import pathlib
 import random
 import re
-import tempfile
 from typing import Any, NamedTuple
 import zlib
 
@@ -30,7 +28,8 @@ import numpy as np
 from bidaf.data import squad
 from bidaf.data import synthetic_facts as facts
 from bidaf.data import words as words_lib
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments import main as main_lib
 
 QUESTIONS_PER_PARAGRAPH = 4
@@ -70,7 +69,7 @@ def make(
     """
     for name, number in ("num_train", num_train), ("num_dev", num_dev):
         if number < 1:
-            raise UserError(f"{name} must be at least 1, got {number}")
+            raise errors.UserError(f"{name} must be at least 1, got {number}")
     source = random.Random(seed)
     known = set()
     return {
@@ -102,30 +101,21 @@ def write(
         UserError: a number out of range, or a file cannot be written.
     """
     parts = make(num_train, num_dev, seed)
-    files = {
+    texts = {
         part: (f"{part}-v1.1.json", json.dumps(content, indent=1))
         for part, content in parts.items()
     }
-    files["glove"] = (
+    texts["glove"] = (
         f"synthetic.{vector_size}d.txt",
         "".join(
             f"{word} {' '.join(f'{number:.4f}' for number in vector)}\n"
             for word, vector in word_vectors(vector_size, seed).items()
         ),
     )
-    folder = pathlib.Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
-            for name, text in files.values():
-                pathlib.Path(new, name).write_text(text, encoding="utf-8")
-            for name, _ in files.values():
-                os.replace(pathlib.Path(new, name), folder / name)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}"
-        ) from error
-    return {part: folder / name for part, (name, _) in files.items()}
+    folder = files.make_folder(folder)
+    for name, text in texts.values():
+        files.write_text(folder / name, text)
+    return {part: folder / name for part, (name, _) in texts.items()}
 
 
 def word_vectors(size: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
@@ -146,7 +136,7 @@ def word_vectors(size: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
         UserError: `size` is below 1.
     """
     if size < 1:
-        raise UserError(f"vector_size must be at least 1, got {size}")
+        raise errors.UserError(f"vector_size must be at least 1, got {size}")
 
     def noise(name):
         key = zlib.crc32(f"{seed} {name}".encode())
@@ -459,7 +449,7 @@ def _define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Runs `write` with the command line's numbers."""
     if len(argv) > 1:
-        raise UserError(
+        raise errors.UserError(
             f"argument '{argv[1]}' has no flag before it; give "
             "the folder as --out"
         )

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 import dataclasses
-import json
 import os
-import pathlib
-import tempfile
 from typing import Union
 
-from bidaf.data import squad
 from bidaf.data import store
 from bidaf.data import words as words_lib
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 
 NULL, UNKNOWN = "-NULL-", "-UNK-"
 PathLike = Union[str, os.PathLike]
@@ -46,16 +43,12 @@ class Vocabulary:
         )
 
     def save(self, path: PathLike) -> None:
-        """Writes the authors' `shared.json`, in one step."""
-        path = pathlib.Path(path)
-        with tempfile.TemporaryDirectory(
-            prefix=".new-", dir=path.parent
-        ) as scratch:
-            new = pathlib.Path(scratch, path.name)
-            new.write_text(
-                json.dumps(dataclasses.asdict(self)), encoding="utf-8"
-            )
-            os.replace(new, path)
+        """Writes the authors' `shared.json`, in one step.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: PathLike) -> "Vocabulary":
@@ -64,15 +57,15 @@ class Vocabulary:
         Raises:
             UserError: unreadable file, or no such content.
         """
-        content = squad.load_json(path, "vocabulary")
+        content = files.read_json(path, "vocabulary")
         try:
             loaded = cls(content["word2idx"], content["char2idx"])
             for ids in (loaded.word2idx, loaded.char2idx):
                 if sorted(ids.values()) != list(range(len(ids))):
                     raise ValueError("ids are not 0, 1, 2, ...")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is no vocabulary ({error}); expected JSON with "
+            raise errors.UserError(
+                f"{files.shown(path)} is no vocabulary ({errors.reason(error)}); expected JSON with "
                 "word2idx and char2idx, as training writes it"
             ) from error
         return loaded

@@ -12,7 +12,7 @@ only the sentence splitter `punkt` needs NLTK at all.
 import re
 from typing import Callable
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 SPLITTERS = ("punkt", "simple", "none")
 _INSTEAD = "or choose --sentence_splitter simple"
@@ -107,7 +107,7 @@ class Tokenizer:
 
     def __init__(self, splitter: str = "punkt"):
         if splitter not in SPLITTERS:
-            raise UserError(
+            raise errors.UserError(
                 f"sentence splitter '{splitter}' is unknown; "
                 f"it is one of {', '.join(SPLITTERS)}"
             )
@@ -139,17 +139,17 @@ def _punkt() -> Callable[[str], list[str]]:
 
         return punkt.PunktTokenizer("english").tokenize
     except ImportError as error:
-        raise UserError(
+        raise errors.UserError(
             "NLTK, which finds the ends of sentences, is not installed; run "
             f"`pip install nltk` (extra `bidaf`), {_INSTEAD}"
         ) from error
     except AttributeError as error:
-        raise UserError(
+        raise errors.UserError(
             "the installed NLTK is older than 3.9 and cannot read punkt_tab; "
             f"run `pip install --upgrade nltk`, {_INSTEAD}"
         ) from error
     except LookupError as error:
-        raise UserError(
+        raise errors.UserError(
             "NLTK's resource punkt_tab, which finds the ends of sentences, is "
             "missing; run `python -m nltk.downloader punkt_tab` or set "
             "NLTK_DATA to a folder with tokenizers/punkt_tab/english, "

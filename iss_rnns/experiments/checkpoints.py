@@ -1,6 +1,6 @@
 """Checkpoints of a run."""
 
-import json
+import contextlib
 import os
 import pathlib
 import re
@@ -43,12 +43,10 @@ def read_state(folder: pathlib.Path, step: int) -> dict:
       UserError: if it is damaged.
     """
     path = pathlib.Path(folder) / f"state-{step}.json"
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(errors.UserError):
+        state = files.read_json(path, "checkpoint state")
         if isinstance(state, dict) and "epoch" in state:
             return state
-    except (OSError, ValueError):
-        pass
     raise errors.UserError(
         f"checkpoint state {path} is damaged; remove it to go on from the "
         "checkpoint before it"
@@ -100,9 +98,7 @@ class Checkpoints:
                 f"cannot write checkpoint {prefix}: {errors.reason(error)}; "
                 f"{self.kept()}"
             ) from None
-        files.write_atomically(
-            self.folder / f"state-{step}.json", json.dumps(state)
-        )
+        files.write_json(self.folder / f"state-{step}.json", state)
         for old in self.steps()[: -self.keep]:
             (self.folder / f"state-{old}.json").unlink()
             for file in self.folder.glob(f"model-{old}.*"):

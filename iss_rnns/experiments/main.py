@@ -1,7 +1,6 @@
 """How every program ends."""
 
 import logging as stdlib_logging
-import math
 import os
 import sys
 from typing import Callable
@@ -11,6 +10,9 @@ from absl import flags
 from absl import logging
 
 from iss_rnns import errors
+from iss_rnns.experiments import flagfiles
+
+LARGEST = 3.4e38  # about where float32 ends, which all flags end up in
 
 
 def run_main(main: Callable) -> None:
@@ -58,29 +60,38 @@ def run_main(main: Callable) -> None:
 
     def parse(argv):
         try:
+            argv = flagfiles.expand(argv)
+            for argument in argv[1:]:
+                # TensorFlow could not open them, hours later.
+                if argument.startswith("-") and not _is_text(argument):
+                    raise flags.Error(
+                        f"{ascii(argument)} is not UTF-8; rename the file or "
+                        "folder"
+                    )
             rest = flags.FLAGS(argv)
             # Comparisons with bounds let a NaN through.
             for name, value in flags.FLAGS.flag_values_dict().items():
-                if isinstance(value, float) and not math.isfinite(value):
+                if isinstance(value, float) and not abs(value) <= LARGEST:
                     raise flags.Error(
                         f"--{name} must be a finite number, got {value}"
                     )
             return rest
-        except flags.Error as error:
+        except (flags.Error, errors.UserError) as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             sys.exit(2)
-        except UnicodeDecodeError as error:
-            file = next(
-                (part for part in argv if "flagfile" in part), "--flagfile"
-            )
-            print(
-                f"error: {file} is not UTF-8 (byte {error.start}); expected"
-                " text with a flag on each line",
-                file=sys.stderr,
-            )
-            sys.exit(2)
 
+    # Names of files may hold what the terminal's encoding has not.
+    sys.stdout.reconfigure(errors="backslashreplace")
     # TensorFlow tells of every file that it writes.
     logging.set_verbosity(logging.ERROR)
     stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.ERROR)
     app.run(guarded, flags_parser=parse)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it was UTF-8 on the command line."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

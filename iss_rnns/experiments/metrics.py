@@ -1,6 +1,7 @@
 """`metrics.csv`: a row for each epoch."""
 
 import csv
+import io
 import pathlib
 
 from iss_rnns import errors
@@ -33,11 +34,11 @@ class Metrics:
           UserError: if it is damaged.
         """
         try:
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+            text = files.read_text(path, "metrics")
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
             if all(row.get("epoch", "").isdecimal() for row in rows):
                 return rows
-        except (OSError, ValueError, csv.Error):
+        except (errors.UserError, csv.Error):
             pass
         raise errors.UserError(
             f"metrics {path} are damaged; expected the rows that training "
@@ -51,6 +52,6 @@ class Metrics:
         lines = [columns] + [
             [str(r.get(c, "")) for c in columns] for r in self.rows
         ]
-        files.write_atomically(
+        files.write_text(
             self.path, "".join(",".join(line) + "\n" for line in lines)
         )

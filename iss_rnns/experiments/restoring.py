@@ -75,7 +75,7 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
         return tf1.read_checkpoint(path)
     return {
         tf1.canonical(name): array
-        for name, array in files.read(path, "weights").items()
+        for name, array in files.read_arrays(path, "weights").items()
     }
 
 
@@ -188,8 +188,8 @@ def save_weights(net, path: pathlib.Path) -> None:
     """Weights in the authors' names and layout, as a plain `.npz`.
 
     Raises:
-      UserError: see `files.write`.
+      UserError: see `files.write_arrays`.
     """
-    files.write(
+    files.write_arrays(
         path, {name: view.read() for name, view in net.tf1_views().items()}
     )

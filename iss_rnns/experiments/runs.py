@@ -118,7 +118,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""
-        files.write_atomically(self.path / name, text)
+        files.write_text(self.path / name, text)
 
 
 def _checked_name(name: str) -> str:

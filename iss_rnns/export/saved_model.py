@@ -1,9 +1,7 @@
 """Compressed models that load without this package."""
 
 from collections.abc import Mapping
-import json
 import pathlib
-import shutil
 
 import tensorflow as tf
 
@@ -39,29 +37,22 @@ def write_saved_model(
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(
-            module,
-            str(partial),
-            signatures=signature,
-            options=tf.saved_model.SaveOptions(
-                experimental_custom_gradients=False
-            ),
-        )
-        for name, text in files.items():
-            files_lib.write_atomically(partial / name, text)
-        files_lib.write_atomically(
-            partial / "model_card.json",
-            json.dumps(card, indent=1, ensure_ascii=False),
-        )
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-    except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        with files_lib.new_folder(path) as folder:
+            tf.saved_model.save(
+                module,
+                str(folder),
+                signatures=signature,
+                options=tf.saved_model.SaveOptions(
+                    experimental_custom_gradients=False
+                ),
+            )
+            for name, text in files.items():
+                files_lib.write_text(folder / name, text)
+            files_lib.write_json(
+                folder / "model_card.json", card, indent=1, ensure_ascii=False
+            )
+    except tf.errors.OpError as error:
         raise errors.UserError(
             f"cannot write SavedModel {path}: {errors.reason(error)}"
         ) from None

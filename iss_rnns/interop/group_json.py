@@ -13,11 +13,13 @@ units; each entry adds rows or columns of a TensorFlow 1 variable to them:
 from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
+import reprlib
 from typing import Any
 
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns import groups
 from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
@@ -69,7 +71,9 @@ def load(path: str) -> GroupFile:
     Raises:
       UserError: naming the file, the entry and what would be right.
     """
-    return parse(json_files.read(path, "groups"), path)
+    return parse(
+        files.read_json(path, "groups", unique_keys=True), files.shown(path)
+    )
 
 
 def parse(data: Any, source: str) -> GroupFile:
@@ -89,7 +93,7 @@ def parse(data: Any, source: str) -> GroupFile:
         if not isinstance(group, list) or not group:
             raise errors.UserError(
                 f"{source}: groups[{i}] must be a list "
-                f"with at least one entry, got {group!r}"
+                f"with at least one entry, got {reprlib.repr(group)}"
             )
         parsed.append(
             [
@@ -155,7 +159,7 @@ def _entry(data: Any, source: str, where: str) -> Entry:
     if not isinstance(data, dict):
         raise errors.UserError(
             f"{source}: {where} must be an object with {', '.join(_KEYS)}, "
-            f"got {data!r}"
+            f"got {reprlib.repr(data)}"
         )
     json_files.check_keys(data, _KEYS, source, where)
     for key in _KEYS:
@@ -164,24 +168,24 @@ def _entry(data: Any, source: str, where: str) -> Entry:
     if not isinstance(data["var_name"], str):
         raise errors.UserError(
             f"{source}: {where} 'var_name' must be text, "
-            f"got {data['var_name']!r}"
+            f"got {reprlib.repr(data['var_name'])}"
         )
     json_files.number(data["multi"], source, f"{where} multi")
     for key in ("axis", "start", "end"):
         if type(data[key]) is not int:  # pylint: disable=unidiomatic-typecheck
             raise errors.UserError(
                 f"{source}: {where} '{key}' must be a "
-                f"whole number, got {data[key]!r}"
+                f"whole number, got {reprlib.repr(data[key])}"
             )
     if data["axis"] not in (0, 1):
         raise errors.UserError(
             f"{source}: {where} 'axis' must be 0 (columns are the units) or "
-            f"1 (rows are), got {data['axis']}"
+            f"1 (rows are), got {reprlib.repr(data['axis'])}"
         )
     if not 0 <= data["start"] < data["end"]:
         raise errors.UserError(
             f"{source}: {where} needs 0 <= start < end, got "
-            f"{data['start']} and {data['end']}"
+            f"{reprlib.repr(data['start'])} and {reprlib.repr(data['end'])}"
         )
     return Entry(**data, where=where)
 
@@ -190,12 +194,12 @@ def _view(entry: Entry, views: Mapping[str, tf1.View], source: str) -> tf1.View:
     view = views.get(tf1.canonical(entry.var_name))
     if view is None:
         raise errors.UserError(
-            f"{source}: {entry.where} names '{entry.var_name}', which the "
+            f"{source}: {entry.where} names {entry.var_name!r}, which the "
             f"model lacks; it has: {', '.join(views)}"
         )
     if len(view.shape) != 2:
         raise errors.UserError(
-            f"{source}: {entry.where} names '{entry.var_name}' of shape "
+            f"{source}: {entry.where} names {entry.var_name!r} of shape "
             f"{view.shape}; groups are made of matrices"
         )
     return view
@@ -210,12 +214,12 @@ def _slices(
         raise errors.UserError(
             f"{source}: {entry.where} asks for "
             f"{'rows' if axis == 0 else 'columns'} {entry.start}:{entry.end} "
-            f"of '{entry.var_name}', which has shape {view.shape}; groups "
+            f"of {entry.var_name!r}, which has shape {view.shape}; groups "
             "and model must have the same sizes"
         )
     try:
         return view.unit_slices(axis, entry.start, entry.end, entry.multi)
     except errors.UserError as error:
         raise errors.UserError(
-            f"{source}: {entry.where}, '{entry.var_name}': {error}"
+            f"{source}: {entry.where}, {entry.var_name!r}: {error}"
         ) from None

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 import dataclasses
+import reprlib
 
 from iss_rnns import cells
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns import groups
 from iss_rnns.interop import json_files
 from iss_rnns.interop import tf1
@@ -57,7 +59,9 @@ def load(path: str) -> Settings:
     Raises:
       UserError: naming the file, the key and what would be right.
     """
-    return parse(json_files.read(path, "settings"), path)
+    return parse(
+        files.read_json(path, "settings", unique_keys=True), files.shown(path)
+    )
 
 
 def parse(data: dict, source: str) -> Settings:
@@ -89,7 +93,7 @@ def parse(data: dict, source: str) -> Settings:
     save_path = data.get("save_path")
     if save_path is not None and not isinstance(save_path, str):
         raise errors.UserError(
-            f"{source}: 'save_path' must be text, got {save_path!r}"
+            f"{source}: 'save_path' must be text, got {reprlib.repr(save_path)}"
         )
     if lasso and "global_decay" not in lasso:
         raise errors.UserError(f"{source}: 'grouplasso' lacks 'global_decay'")
@@ -139,14 +143,14 @@ def _check_entry(entry, source, where) -> None:
     for key, values in zip(_LISTS, lists):
         if not isinstance(values, list):
             raise errors.UserError(
-                f"{source}: '{where}/{key}' must be a list, got {values!r}"
+                f"{source}: '{where}/{key}' must be a list, got {reprlib.repr(values)}"
             )
         for value in values:
             json_files.number(value, source, f"{where}/{key}")
             if key != _LISTS[0] and not (isinstance(value, int) and value):
                 raise errors.UserError(
                     f"{source}: '{where}/{key}' must hold whole numbers >= "
-                    f"1, got {value}"
+                    f"1, got {reprlib.repr(value)}"
                 )
     if len(set(map(len, lists))) > 1:
         raise errors.UserError(
@@ -166,7 +170,7 @@ def _check_entry(entry, source, where) -> None:
         ):
             raise errors.UserError(
                 f"{source}: '{where}/couple_split_num' must be 1 (all "
-                f"rows) or 2 (input rows), got {split!r}"
+                f"rows) or 2 (input rows), got {reprlib.repr(split)}"
             )
 
 

@@ -7,20 +7,21 @@ here and nowhere else.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import os
 import re
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns import groups
+from iss_rnns.interop import checkpoint_files
 
 _NUMBER = re.compile(r"\d+")
 _GATES = (0, 2, 1, 3)  # our gate blocks in TF1's order; its own inverse
 
-# What TensorFlow raises on a damaged checkpoint; a short file is an IndexError.
-READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+# What TensorFlow raises on a damaged checkpoint.
+READ_ERRORS = checkpoint_files.READ_ERRORS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,32 +273,20 @@ def canonical(name: str) -> str:
     return name
 
 
-def read_checkpoint(path: str) -> dict[str, np.ndarray]:
+def read_checkpoint(path: files.PathLike) -> dict[str, np.ndarray]:
     """All arrays of a TF1 checkpoint, by canonical name.
 
     Args:
-      path: the prefix (`.../model.ckpt-13`) or the folder.
+      path: the prefix (`.../model.ckpt-13`), one of its files, or the folder;
+        see `checkpoint_files.find`.
 
     Raises:
       UserError: if there is none or it is damaged.
     """
-    prefix = _prefix(path)
-    if prefix is None:
-        raise errors.UserError(
-            f"no checkpoint at {path}: expected a folder with a 'checkpoint' "
-            "file, or a prefix such as .../model.ckpt-13 beside its .index "
-            "and .data files"
-        )
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        return {
-            canonical(name): reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-        }
-    except READ_ERRORS as error:
-        raise errors.UserError(
-            f"checkpoint {prefix} is damaged: {errors.reason(error)}"
-        ) from None
+    return {
+        canonical(name): array
+        for name, array in checkpoint_files.read(path).items()
+    }
 
 
 def assign(
@@ -360,26 +349,3 @@ def _float32(array: np.ndarray, what: str) -> np.ndarray:
             "before training broke"
         )
     return array
-
-
-def _prefix(path: str):
-    if os.path.exists(path + ".index"):
-        return path
-    if os.path.isdir(path):
-        state = os.path.join(path, "checkpoint")
-        # Written elsewhere, the state file may name an absolute path.
-        try:
-            latest = tf.train.latest_checkpoint(path)
-            known = tf.train.get_checkpoint_state(path)
-        except READ_ERRORS as error:
-            raise errors.UserError(
-                f"checkpoint state {state} is damaged: {errors.reason(error)}; give "
-                "the prefix, such as .../model.ckpt-13"
-            ) from None
-        if latest is None and known:
-            latest = os.path.join(
-                path, os.path.basename(known.model_checkpoint_path)
-            )
-        if latest and os.path.exists(latest + ".index"):
-            return latest
-    return None

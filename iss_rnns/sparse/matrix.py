@@ -306,7 +306,7 @@ def write_arrays(path: str, kind: str, arrays: dict[str, np.ndarray]) -> None:
 
     Compressed: panels wide enough to run fast hold zeros too.
     """
-    files.write(
+    files.write_arrays(
         path, {"format": np.array(FORMAT), "kind": np.array(kind), **arrays}
     )
 
@@ -321,7 +321,7 @@ def read(path: str, makers: Mapping[str, Callable]):
     Raises:
       UserError: no such file, damaged, or of another kind.
     """
-    arrays = files.read(path, "packed weights")
+    arrays = files.read_arrays(path, "packed weights")
     found, kind = str(arrays.pop("format", "")), str(arrays.pop("kind", ""))
     if found != FORMAT or kind not in makers:
         raise errors.UserError(

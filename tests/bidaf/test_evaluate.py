@@ -252,7 +252,7 @@ def test_program_tells_of_another_version(tmp_path):
         ),
         ({}, ("dev.json", "no.json"), "cannot read answers .*no.json: No such"),
         ("[]", ("dev.json", "answers.json"), "answers .* are no JSON object"),
-        ("{", ("dev.json", "answers.json"), "answers .* is no JSON: "),
+        ("{", ("dev.json", "answers.json"), "read answers .*: it is no JSON: "),
         ({"é": 3}, ("dev.json", "answers.json"), "'é' is 3, expected a text"),
     ],
 )

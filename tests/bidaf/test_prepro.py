@@ -282,6 +282,17 @@ def test_read_glove_forms_and_repeats(tmp_path):
     assert found == [] and vectors.shape == (0, 1)
 
 
+def test_a_byte_order_mark_costs_no_vector(files):
+    """B5: it is no part of the first word, "the"."""
+    expected = run(files)
+    for name in ("train", "dev", "glove"):
+        files[name].write_bytes(b"\xef\xbb\xbf" + files[name].read_bytes())
+    found = run(files, overwrite=True)
+    assert found.glove_words == ["the", "mill", "ANNA", "?"]
+    np.testing.assert_array_equal(found.glove_vectors, expected.glove_vectors)
+    assert found.words == expected.words
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -292,9 +303,13 @@ def test_read_glove_forms_and_repeats(tmp_path):
         ("the 1 2\nmill 3 4 5\n", "line 2: it has 4 columns, expected 3"),
         (
             "the 1 2\nmill 3 x\n",
-            "line 2: 'x' is no finite number; expected a word and 2 numbers$",
+            "line 2: 'x' is no finite number of float32; expected a word and 2 "
+            "numbers$",
         ),
         ("the 1 2\nmill 3 nan\n", "line 2: 'nan' is no finite number"),
+        ("the 1 2\nmill 3 -1e39\n", "line 2: '-1e39' is no finite number of"),
+        ("the 1 " + "9" * 5000, "line 1: '99.*99' is no finite number of floa"),
+        ("\ufeff", "line 1: expected a word and its numbers betw"),
         ("400000 100\nthe 1 2\n", "line 1: it is a header of counts"),
         ("", "line 1: expected a word and its numbers between blanks, got b''"),
         ("the\n", "line 1: expected a word and its numbers"),

@@ -225,7 +225,9 @@ def test_bad_utf8_elsewhere(tmp_path):
     data = json.dumps(DATA, indent=0).encode().replace(b'"1.1"', b'"\xe9"')
     with pytest.raises(
         UserError,
-        match=(r"file\.json is not UTF-8: byte 0xe9 at offset \d+, line 2; "),
+        match=(
+            r"file\.json: it is not UTF-8: byte 0xe9 at offset \d+, line 2; "
+        ),
     ):
         squad.read(write(tmp_path, data))
 
@@ -240,7 +242,9 @@ def test_no_json(tmp_path):
     path = write(tmp_path, b'{"data": [\n  {"title" "x"}]}')
     with pytest.raises(
         UserError,
-        match=(r"SQuAD file .*file\.json is no JSON: .* at line 2, column 12"),
+        match=(
+            r"SQuAD file .*file\.json: it is no JSON: .* at line 2, column 12"
+        ),
     ):
         squad.read(path)
 

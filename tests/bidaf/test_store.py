@@ -14,14 +14,56 @@ WORDS = ["", "a", "über", "日本", "\x00"]
 VECTORS = np.array([[0.5, -1.25], [3.0, 4.0]], np.float32)
 
 
+# Two contexts of two and one sentences, and three questions: the first has
+# two answers, the last has none.
+FIELDS = {
+    "tokens": [1, 0, 2, 1, 3],
+    "token_starts": [0, 1, 2, 7, 0],
+    "sentence_offsets": [0, 2, 4, 5],
+    "paragraph_offsets": [0, 2, 3],
+    "paragraph_articles": [0, 0],
+    "titles": ["x"],
+    "contexts": ["a über a", "日本"],
+    "question_tokens": [1, 2, 3, 1],
+    "question_offsets": [0, 2, 3, 4],
+    "question_paragraphs": [0, 1, 0],
+    "ids": ["1", "é 2", "3"],
+    "answer_offsets": [0, 2, 3, 3],
+    "answer_spans": [
+        [[0, 0], [0, 2]],
+        [[0, 1], [1, 1]],
+        [[0, 0], [0, 1]],
+    ],
+    "answer_characters": [[0, 0], [0, 3], [0, 1]],
+    "answer_texts": ["a", "über", "日本"],
+    "counted_words": [1, 0, 2, 3],
+    "word_counts": [3, 2, 1, 1],
+}
+
+
 def part(**changes):
-    fields = {
-        field.name: ["x", "é y"]
-        if field.type == list[str]
-        else np.arange(4, dtype=np.int32)
-        for field in dataclasses.fields(store.Part)
-    }
-    return store.Part(**{**fields, **changes})
+    values = {**FIELDS, **changes}
+    return store.Part(
+        **{
+            field.name: values[field.name]
+            if field.type == list[str]
+            else np.asarray(values[field.name], np.int32)
+            for field in dataclasses.fields(store.Part)
+        }
+    )
+
+
+def no_questions():
+    return part(
+        question_tokens=[],
+        question_offsets=[0],
+        question_paragraphs=[],
+        ids=[],
+        answer_offsets=[0],
+        answer_spans=np.zeros((0, 2, 2)),
+        answer_characters=np.zeros((0, 2)),
+        answer_texts=[],
+    )
 
 
 def write(folder, words=WORDS, **parts):
@@ -31,7 +73,7 @@ def write(folder, words=WORDS, **parts):
         words,
         ["b", "ü"],
         VECTORS,
-        parts or {"train": part(), "dev": part(ids=[])},
+        parts or {"train": part(), "dev": no_questions()},
     )
 
 
@@ -46,9 +88,9 @@ def test_everything_comes_back(tmp_path):
         assert read.glove_words == ["b", "ü"]
         np.testing.assert_array_equal(read.glove_vectors, VECTORS)
     train, dev = map(read.part, read.parts)
-    assert train.contexts == ["x", "é y"]
-    assert (train.num_questions, dev.num_questions) == (2, 0)
-    np.testing.assert_array_equal(dev.tokens, np.arange(4))
+    assert train.contexts == ["a über a", "日本"]
+    assert (train.num_questions, dev.num_questions) == (3, 0)
+    np.testing.assert_array_equal(dev.tokens, FIELDS["tokens"])
     assert dev.tokens.dtype == np.int32
 
 
@@ -75,8 +117,8 @@ def test_damaged_store(tmp_path, keep):
     with pytest.raises(
         UserError,
         match=(
-            r"store\.npz is damaged or no preprocessed data \(reading 'meta'"
-            r".*\); preprocess it anew$"
+            r"cannot read preprocessed data .*store\.npz: .*; preprocess it "
+            "anew$"
         ),
     ):
         store.Store(path)
@@ -88,7 +130,7 @@ def test_a_damaged_array(tmp_path):
     place = data.index(b"words.npy") + 60
     data[place : place + 30] = bytes(30)
     path.write_bytes(data)
-    with pytest.raises(UserError, match="is damaged .*reading 'words'"):
+    with pytest.raises(UserError, match=r"store\.npz: .*words.*; preprocess"):
         _ = store.Store(path).words
 
 
@@ -127,7 +169,7 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(
         UserError,
-        match=re.escape(f"cannot write {tmp_path / 'file' / 'store.npz'}: "),
+        match=re.escape(f"cannot write {tmp_path / 'file'}: "),
     ):
         write(tmp_path / "file")
 
@@ -147,14 +189,16 @@ def save(path, **arrays):
         np.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("meta", [b"{", b"\xff", b"[1]", b"3", b"null"])
+@pytest.mark.parametrize(
+    "meta", [b"{", b"\xff", b"[1]", b"3", b"null", b"{}", b"1" * 5000]
+)
 def test_archive_with_other_content(tmp_path, meta):
     save(tmp_path / store.FILE, meta=np.frombuffer(meta, np.uint8))
     with pytest.raises(
         UserError,
         match=(
-            r"is damaged or no preprocessed data \(reading 'meta': [^\n]*\); "
-            "preprocess it anew$"
+            r"^cannot read preprocessed data .*store\.npz: .*; preprocess it "
+            "anew$"
         ),
     ):
         store.Store(tmp_path)
@@ -163,7 +207,7 @@ def test_archive_with_other_content(tmp_path, meta):
 def test_a_lone_array(tmp_path):
     with open(tmp_path / store.FILE, "wb") as file:
         np.save(file, np.arange(3))
-    with pytest.raises(UserError, match="reading 'meta'"):
+    with pytest.raises(UserError, match="it holds one array"):
         store.Store(tmp_path)
 
 
@@ -175,5 +219,107 @@ def test_texts_that_are_not_utf8(tmp_path):
         path,
         **{**arrays, "words": np.full(arrays["words"].shape, 0xFF, np.uint8)},
     )
-    with pytest.raises(UserError, match="reading 'words': 'utf-8' codec"):
+    with pytest.raises(UserError, match="'words': 'utf-8' codec"):
         _ = store.Store(path).words
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokens": [1, 0, 2, 1, 5]},
+        {"tokens": [1, 0, 2, -1, 3]},
+        {"tokens": np.zeros((5, 1))},
+        {"token_starts": [0, 1, 2, 7]},
+        {"token_starts": [0, 1, 2, 8, 0]},
+        {"sentence_offsets": [0, 2, 4, 6]},
+        {"sentence_offsets": [0, 3, 2, 5]},
+        {"paragraph_offsets": [0, 3]},
+        {"paragraph_offsets": [0, 0, 3]},
+        {"paragraph_articles": [0, 1]},
+        {"contexts": ["a über a", "日"]},
+        {"contexts": ["a über a"]},
+        {"question_tokens": [1, 2, 3]},
+        {"question_offsets": [1, 2, 3, 4]},
+        {"question_paragraphs": [0, 2, 0]},
+        {"ids": ["1"]},
+        {"answer_offsets": [0, 2, 3, 4]},
+        {"answer_texts": ["a"]},
+        {"answer_characters": [[0, 0]]},
+        {"answer_spans": [[0, 0]]},
+        {
+            "answer_spans": [
+                [[0, 0], [0, 3]],  # beyond the sentence
+                [[0, 1], [1, 1]],
+                [[0, 0], [0, 1]],
+            ]
+        },
+        {
+            "answer_spans": [
+                [[0, 0], [0, 2]],
+                [[1, 1], [0, 1]],  # backwards
+                [[0, 0], [0, 1]],
+            ]
+        },
+        {
+            "answer_spans": [
+                [[0, 0], [0, 2]],
+                [[0, 1], [1, 1]],
+                [[0, 0], [1, 1]],  # beyond the paragraph
+            ]
+        },
+        {"counted_words": [1, 0, 2, 9]},
+        {"word_counts": [3, 2, 1]},
+    ],
+    ids=str,
+)
+def test_parts_that_disagree_are_refused(tmp_path, changes):
+    """B25: reading them would give other words, or an IndexError."""
+    path = write(tmp_path, train=part(**changes))
+    with pytest.raises(
+        UserError,
+        match=(
+            r"cannot read preprocessed data .*store\.npz: 'train/\w+' does not "
+            "fit the rest; preprocess it anew$"
+        ),
+    ):
+        store.Store(path).part("train")
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        VECTORS[:1],
+        VECTORS.astype(np.float64),
+        VECTORS[0],
+        np.full((2, 2), np.inf, np.float32),
+    ],
+)
+def test_vectors_that_do_not_fit_their_words(tmp_path, vectors):
+    path = write(tmp_path)
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    save(path, **{**arrays, "glove_vectors": vectors})
+    with pytest.raises(
+        UserError, match="'glove_vectors' are no finite numbers for each"
+    ):
+        _ = store.Store(path).glove_vectors
+
+
+@pytest.mark.parametrize("sizes", [[1, 2], [-1, 99], [[0, 1, 5, 6, 1]], [0.5]])
+def test_texts_that_do_not_fit_their_sizes(tmp_path, sizes):
+    path = write(tmp_path)
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    save(path, **{**arrays, "words/sizes": np.array(sizes)})
+    with pytest.raises(UserError, match="'words' does not fit 'words/sizes'"):
+        _ = store.Store(path).words
+
+
+def test_a_missing_array_is_named(tmp_path):
+    path = write(tmp_path)
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    del arrays["train/tokens"]
+    save(path, **arrays)
+    with pytest.raises(UserError, match="it has no array 'train/tokens'"):
+        store.Store(path).part("train")

@@ -305,7 +305,7 @@ def test_wrong_numbers(tmp_path, numbers, message):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="cannot write to .*file: "):
+    with pytest.raises(UserError, match="cannot write .*file: "):
         synthetic.write(tmp_path / "file", 5, 5)
 
 

@@ -133,8 +133,14 @@ def test_comments_and_old_names_are_read(tmp_path):
             r"\(4, 3\)",
         ),
         ({"multi": "1"}, "'groups.0..1. multi' must be a number, got '1'"),
-        ({"multi": -1.0}, "multi' must be >= 0 and finite, got -1.0"),
-        ({"multi": float("nan")}, "multi' must be >= 0 and finite, got nan"),
+        (
+            {"multi": -1.0},
+            "multi' must be >= 0 and finite in float32, got -1.0",
+        ),
+        (
+            {"multi": float("nan")},
+            "multi' must be >= 0 and finite in float32, got nan",
+        ),
         (
             {"weight": 1},
             "unknown key 'weight' in 'groups.0..1.'; known: "
@@ -203,8 +209,8 @@ def test_a_group_across_blocks_is_refused():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"{", "are not JSON: line 1, column 2"),
-        (b"\xff", "are not UTF-8"),
+        (b"{", "it is no JSON: .* at line 1, column 2"),
+        (b"\xff", "it is not UTF-8"),
         (None, "cannot read groups .*: No such file"),
     ],
 )

@@ -1,5 +1,8 @@
 """TensorFlow 1's names, layouts and checkpoints."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -204,6 +207,141 @@ def test_a_state_file_that_is_no_text(tmp_path):
         match="checkpoint state .*checkpoint is damaged: .*; give the ",
     ):
         tf1.read_checkpoint(str(tmp_path))
+
+
+class TestFolders:
+    """B1: what counts is the folder given, not what its state file recorded."""
+
+    STATE = 'model_checkpoint_path: "{}"\nall_model_checkpoint_paths: "{}"\n'
+
+    def write(self, folder, value, step=5, version=2, sharded=False):
+        """A checkpoint of one number; returns what the Saver calls it."""
+        folder.mkdir(exist_ok=True)
+        v1 = tf.compat.v1
+        with tf.Graph().as_default(), v1.Session() as session:
+            v1.get_variable(
+                "v", initializer=np.float32(value), use_resource=False
+            )
+            session.run(v1.global_variables_initializer())
+            return v1.train.Saver(write_version=version, sharded=sharded).save(
+                session, str(folder / "model.ckpt"), global_step=step
+            )
+
+    def read(self, path):
+        return float(tf1.read_checkpoint(path)["v"])
+
+    def test_a_copy_is_read_though_the_original_trained_on(self, tmp_path):
+        self.write(tmp_path / "work", 1.0)
+        state = tmp_path / "work" / "checkpoint"
+        state.write_text(
+            self.STATE.format(*[tmp_path / "work/model.ckpt-5"] * 2)
+        )
+        shutil.copytree(tmp_path / "work", tmp_path / "copy")
+        self.write(tmp_path / "work", 2.0)
+        assert self.read(tmp_path / "copy") == 1.0
+        assert self.read(str(tmp_path / "work")) == 2.0
+
+    def test_a_copy_of_one_folder_up(self, tmp_path):
+        self.write(tmp_path / "work", 1.0)
+        state = tmp_path / "work" / "checkpoint"
+        state.write_text(
+            self.STATE.format(*[tmp_path / "work/model.ckpt-5"] * 2)
+        )
+        for file in (tmp_path / "work").iterdir():
+            shutil.copy(file, tmp_path)
+        self.write(tmp_path / "work", 2.0)
+        assert self.read(tmp_path) == 1.0
+
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    @pytest.mark.parametrize(
+        "recorded",
+        ["C:\\\\runs\\\\model.ckpt-5", "/gone/model.ckpt-5", "model.ckpt-5"],
+    )
+    def test_paths_of_other_machines(self, tmp_path, recorded, mark):
+        self.write(tmp_path, 1.0)
+        (tmp_path / "checkpoint").write_text(
+            mark + self.STATE.format(recorded, recorded)
+        )
+        assert self.read(tmp_path) == 1.0
+
+    def test_a_recorded_path_counts_within_the_folder(self, tmp_path):
+        self.write(tmp_path / "inner", 1.0)
+        for recorded in "inner/model.ckpt-5", tmp_path / "inner/model.ckpt-5":
+            (tmp_path / "checkpoint").write_text(
+                self.STATE.format(recorded, recorded)
+            )
+            assert self.read(tmp_path) == 1.0
+
+    @pytest.mark.parametrize("left", [[], [".index"]])
+    def test_of_the_older_ones_the_newest_is_taken(self, tmp_path, left):
+        for step in (3, 5, 9):
+            self.write(tmp_path, step, step)
+        (tmp_path / "checkpoint").write_text(
+            self.STATE.format("model.ckpt-9", "model.ckpt-3")
+            + 'all_model_checkpoint_paths: "model.ckpt-5"\n'
+        )
+        for file in tmp_path.glob("model.ckpt-9.*"):
+            if file.suffix not in left:
+                file.unlink()
+        with pytest.warns(
+            UserWarning,
+            match=r"names 'model\.ckpt-9', which is not there; reading "
+            r".*model\.ckpt-5 instead",
+        ):
+            assert self.read(tmp_path) == 5.0
+
+    def test_without_a_state_file(self, tmp_path, recwarn):
+        self.write(tmp_path, 5.0)
+        (tmp_path / "checkpoint").unlink()
+        assert self.read(tmp_path) == 5.0
+        assert not recwarn.list
+        self.write(tmp_path, 12.0, 12)
+        (tmp_path / "checkpoint").unlink()
+        with pytest.raises(
+            errors.UserError,
+            match=r"holds several checkpoints and no 'checkpoint' file that "
+            r"names one of them; give the prefix, such as .*ckpt-12$",
+        ):
+            self.read(tmp_path)
+
+    @pytest.mark.parametrize("sharded", [False, True])
+    def test_the_first_format(self, tmp_path, sharded):
+        name = self.write(tmp_path / "[1]", 7.0, 5, 1, sharded)
+        moved = (tmp_path / "[1]").rename(tmp_path / "[2]")
+        names = [moved, moved / "model.ckpt-5", moved / "model.ckpt-5.meta"]
+        for path in [*names, moved / os.path.basename(name)]:
+            assert self.read(path) == 7.0
+        (moved / "checkpoint").unlink()
+        assert self.read(moved) == 7.0
+
+    @pytest.mark.parametrize(
+        "ending", [".index", ".meta", ".data-00000-of-00001"]
+    )
+    def test_inner_files(self, tmp_path, ending):
+        assert self.read(self.write(tmp_path, 4.0) + ending) == 4.0
+
+    def test_a_path_that_is_not_utf8(self, tmp_path):
+        """B26."""
+        self.write(tmp_path / "plain", 4.0)
+        odd = os.path.join(os.fsencode(tmp_path), b"\xff\n")
+        os.rename(tmp_path / "plain", odd)
+        assert self.read(os.fsdecode(odd)) == 4.0
+        os.remove(os.path.join(odd, b"model.ckpt-5.index"))
+        with pytest.raises(
+            errors.UserError, match=r"no checkpoint at '.*udcff.n': expected"
+        ) as caught:
+            self.read(os.fsdecode(odd))
+        assert str(caught.value).isprintable()
+
+    def test_arrays_larger_than_their_files(self, tmp_path):
+        """B25: TensorFlow would ask for the memory first."""
+        prefix = self.write(tmp_path, 4.0)
+        data = tmp_path / "model.ckpt-5.data-00000-of-00001"
+        data.write_bytes(b"")
+        with pytest.raises(
+            errors.UserError, match="arrays take 4 bytes, but its files hold 0"
+        ):
+            self.read(prefix)
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "file.txt"])

@@ -131,9 +131,13 @@ def test_a_report_that_is_no_text_is_named(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, "cannot read speedups from .*No such file"),
-        ("[1]", "cannot read speedups from"),
-        ("{", "cannot read speedups from"),
+        (None, "cannot read speedups .*: No such file"),
+        ("[1]", "holds no speedups"),
+        (
+            '{"threads_1/sweep/9x8/ISS/batch16/0.9/chosen_ratio": "6"}',
+            "cannot read speedups .*: .*chosen_ratio' is no number above 0",
+        ),
+        ("{", "cannot read speedups .*: it is no JSON"),
         ('{"a/b": 1}', "holds no speedups against sparsity; make it with"),
     ],
 )

@@ -1,6 +1,7 @@
 """Tests of `iss_rnns.corpora`: readers, their errors, batches."""
 
 import collections
+import os
 import re
 
 import numpy as np
@@ -125,12 +126,52 @@ def test_text_without_words(tmp_path, arguments, message):
 def test_not_utf8_names_file_offset_and_line(tmp_path):
     write_words(tmp_path, valid=" b \n a \n caf\xe9 \n".encode("latin-1"))
     message = (
-        r"ptb\.valid\.txt is not UTF-8: byte 0xe9 at offset 12, "
+        r"ptb\.valid\.txt: it is not UTF-8: byte 0xe9 at offset 12, "
         "line 3; save it as UTF-8$"
     )
     with pytest.raises(UserError, match=message) as error:
         corpora.read_words(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_word_and_no_character(tmp_path):
+    """B5."""
+    expected = corpora.read_words(write_words(tmp_path))
+    mark = "\ufeff"
+    write_words(tmp_path, mark + TRAIN, mark + " b a \n", mark + " a b \n")
+    found = corpora.read_words(tmp_path)
+    assert found.symbols == expected.symbols
+    assert found.fingerprint == expected.fingerprint
+    (tmp_path / "plain").write_bytes(b"abcabcabc")
+    (tmp_path / "marked").write_bytes(mark.encode() + b"abcabcabc")
+    plain, marked = (
+        corpora.read_characters(tmp_path / name, 2)
+        for name in ("plain", "marked")
+    )
+    assert marked.symbols == plain.symbols == ("a", "b", "c")
+    assert marked.fingerprint == plain.fingerprint
+    for text in mark, mark * 2:
+        write_words(tmp_path, valid=text)
+        with pytest.raises(UserError, match=r"is empty|has no word of ptb"):
+            corpora.read_words(tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"two\nlines"])
+def test_paths_that_are_not_utf8_or_have_line_ends(tmp_path, name):
+    """B26: they work, and can be printed on one line."""
+    folder = tmp_path / os.fsdecode(name)
+    corpus = corpora.read_words(write_words(folder))
+    for text in corpus.name, corpus.description:
+        assert text.isprintable()
+    (folder / os.fsdecode(name)).write_bytes(b"abcabc")
+    corpus = corpora.read_characters(folder / os.fsdecode(name), 2)
+    for text in corpus.name, corpus.description:
+        assert text.isprintable()
+    (folder / "ptb.test.txt").unlink()
+    for path in folder, folder / "gone", folder / "ptb.train.txt":
+        with pytest.raises(UserError) as caught:
+            corpora.read_words(path)
+        assert str(caught.value).isprintable()
 
 
 def test_characters_are_byte_classes(tmp_path):

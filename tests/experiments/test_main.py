@@ -1,5 +1,6 @@
 """How a program ends: one line for a user's mistake, a traceback for ours."""
 
+import os
 import re
 import subprocess
 import sys
@@ -63,10 +64,37 @@ def test_a_flagfile_that_is_no_text(tmp_path):
     done = run("pass", f"--flagfile={tmp_path}/x.flags")
     assert done.returncode == 2
     assert re.fullmatch(
-        r"error: --flagfile=.*/x.flags is not UTF-8 \(byte "
-        r"9\); expected .*\n",
+        r"error: cannot read flags .*/x.flags: it is not UTF-8: byte 0xff at "
+        r"offset 9, line 2; save it as UTF-8\n",
         done.stderr,
     )
+
+
+def test_a_byte_order_mark_before_flags(tmp_path):
+    """B5."""
+    for begin in "--size=2", "# comment\n--size=2", "\n--size=2":
+        (tmp_path / "x.flags").write_bytes(b"\xef\xbb\xbf" + begin.encode())
+        done = run(
+            "print(flags.FLAGS.size, argv[1:])",
+            f"--flagfile={tmp_path}/x.flags",
+        )
+        assert (done.stdout, done.stderr) == ("2 []\n", "")
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\xc3"])
+def test_flags_that_are_not_utf8(name):
+    """B26: TensorFlow could not open such paths; what is no flag may be so."""
+    odd = os.fsdecode(name)
+    done = run("pass", "--size=1", f"--alsologtostderr={odd}")
+    assert done.returncode == 2 and not done.stdout
+    assert re.fullmatch(
+        r"error: '--alsologtostderr=.*\\udc.*' is not UTF-8; rename the file "
+        r"or folder\n",
+        done.stderr,
+    )
+    done = run("print(argv[1])", odd)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"a?\\udc..\n", done.stdout)
 
 
 def test_a_bug_keeps_its_traceback():

@@ -242,7 +242,7 @@ def test_a_failed_write_leaves_the_old_model(
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(
         errors.UserError,
-        match="^cannot write SavedModel .*: No space left[^{[]*$",
+        match="^cannot write .*: No space left[^{[]*$",
     ):
         serving.save_compressed(net, saved, SYMBOLS, {})
     with pytest.raises(

@@ -52,7 +52,7 @@ MISTAKES = {
     ),
     "latin-1": (
         ["--data_path={0}/latin"],
-        "ptb.train.txt is not UTF-8: byte 0xe9 at offset",
+        "ptb.train.txt: it is not UTF-8: byte 0xe9 at offset",
     ),
     "batch too large": (
         ["--batch_size=100", "--data_path={0}/data"],
@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "broken settings": (
         ["--config_file={0}/broken.json"],
-        "settings {0}/broken.json are not JSON: line 1",
+        "settings {0}/broken.json: it is no JSON: ",
     ),
     "unknown key": (
         ["--config_file={0}/key.json"],
@@ -133,7 +133,7 @@ MISTAKES = {
     ),
     "key twice": (
         ["--config_file={0}/twice.json"],
-        "settings {0}/twice.json have the key 'weight_decay' twice",
+        "settings {0}/twice.json: it has the key 'weight_decay' twice",
     ),
     "nothing to evaluate": (
         ["--mode=eval"],

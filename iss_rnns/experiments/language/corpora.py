@@ -16,7 +16,8 @@ from typing import Optional, Union
 
 import numpy as np
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments.language import corpora_embedded
 
 EMPTY_PATH = (
@@ -25,6 +26,7 @@ EMPTY_PATH = (
 )
 PARTS = ("train", "valid", "test")
 PathLike = Union[str, os.PathLike]
+_WHAT = "text file"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,14 +87,18 @@ def read_words(folder: PathLike) -> Corpus:
     expected = f"expected a folder with {', '.join(names)}"
     if not os.path.isdir(folder):
         what = "is no folder" if os.path.exists(folder) else "does not exist"
-        raise UserError(f"text folder {folder} {what}; {expected}")
+        raise errors.UserError(
+            f"text folder {files.shown(folder)} {what}; {expected}"
+        )
     missing = [name for name in names if not os.path.exists(folder / name)]
     if missing:
-        raise UserError(
-            f"text folder {folder} has no {', '.join(missing)}; {expected}"
+        raise errors.UserError(
+            f"text folder {files.shown(folder)} has no {', '.join(missing)}; "
+            f"{expected}"
         )
     texts = [_read_text(folder / name) for name in names]
-    return _word_corpus(folder.resolve().name, f"words of {folder}", texts)
+    name, shown = files.shown(folder.resolve().name), files.shown(folder)
+    return _word_corpus(name, f"words of {shown}", texts)
 
 
 def read_characters(
@@ -122,9 +128,9 @@ def read_characters(
     if name and path.is_dir():
         path = path / name
     return _character_corpus(
-        name or path.name,
-        f"bytes of {path}",
-        _read_bytes(path),
+        name or files.shown(path.name),
+        f"bytes of {files.shown(path)}",
+        _read_bytes(path).removeprefix(files.BYTE_ORDER_MARK),
         num_test_symbols,
     )
 
@@ -148,7 +154,7 @@ def embedded(
         UserError: unknown unit, or this Python carries no documentation.
     """
     if unit not in ("word", "character"):
-        raise UserError(
+        raise errors.UserError(
             f"unit '{unit}' of the embedded text is unknown; "
             "it is 'word' or 'character'"
         )
@@ -191,11 +197,11 @@ def batches(
     ids = np.asarray(ids, np.int32)
     for name, size in ("batch_size", batch_size), ("num_steps", num_steps):
         if size < 1:
-            raise UserError(f"{name} must be at least 1, got {size}")
+            raise errors.UserError(f"{name} must be at least 1, got {size}")
     length = len(ids) // batch_size
     count = (length - 1) // num_steps
     if count < 1:
-        raise UserError(
+        raise errors.UserError(
             f"batch too large for the {what}: batch_size {batch_size} x "
             f"num_steps {num_steps} needs {batch_size * (num_steps + 1):,} "
             f"tokens, the {what} has {len(ids):,}; "
@@ -221,27 +227,16 @@ def _what_fits(tokens: int, batch_size: int, num_steps: int) -> str:
 
 
 def _read_bytes(path: pathlib.Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read text file {path}: {error.strerror}"
-        ) from error
-    if not data:
-        raise UserError(f"text file {path} is empty; expected text")
+    data = files.read_bytes(path, _WHAT)
+    if not data.removeprefix(files.BYTE_ORDER_MARK):
+        raise errors.UserError(
+            f"{_WHAT} {files.shown(path)} is empty; expected text"
+        )
     return data
 
 
 def _read_text(path: pathlib.Path) -> str:
-    data = _read_bytes(path)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"text file {path} is not UTF-8: byte 0x{data[error.start]:02x} "
-            f"at offset {error.start}, line {line}; save it as UTF-8"
-        ) from error
+    return files.decode(_read_bytes(path), path, _WHAT)
 
 
 def _word_corpus(name: str, source: str, texts: list) -> Corpus:
@@ -259,7 +254,7 @@ def _word_corpus(name: str, source: str, texts: list) -> Corpus:
     for part, part_words in zip(PARTS, words):
         if not (word_to_id.keys() - {"<eos>"}) & set(part_words):
             of = "" if part == "train" else " of ptb.train.txt"
-            raise UserError(
+            raise errors.UserError(
                 f"ptb.{part}.txt has no word{of} ({source}); "
                 "expected sentences in words, one per line"
             )
@@ -280,7 +275,7 @@ def _character_corpus(
             if most
             else "a longer file"
         )
-        raise UserError(
+        raise errors.UserError(
             f"num_test_symbols {num_test_symbols:,} does not suit the "
             f"{len(data):,} {source}: the valid and the test text take that "
             f"many each and leave nothing to train on; give {right}"

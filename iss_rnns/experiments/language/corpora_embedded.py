@@ -13,18 +13,19 @@ that `corpora.read_words` reads like any other corpus.
 import ast
 import collections
 from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
 import platform
 import random
 import re
 import sysconfig
-import tempfile
 import textwrap
 from typing import Optional, Union
 import warnings
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
+from iss_rnns import files
 
 CACHE_FORMAT = 1  # To be raised with any change of the texts.
 PASSAGE_WORDS = 200
@@ -129,18 +130,10 @@ def load(cache_dir: Optional[Union[str, os.PathLike]] = None) -> dict[str, str]:
 
 def _keep(texts: dict, folder: pathlib.Path) -> None:
     """Writes the texts into the cache in one step, or not at all."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            new = pathlib.Path(scratch, "new")
-            new.mkdir()
-            for name, file in _FILES.items():
-                (new / file).write_bytes(texts[name].encode("ascii"))
-            if folder.exists():
-                folder.rename(new.with_name("damaged"))
-            new.rename(folder)
-    except OSError:
-        pass  # Without a cache the next run extracts again.
+    # Without a cache the next run extracts again.
+    with contextlib.suppress(errors.UserError), files.new_folder(folder) as new:
+        for name, file in _FILES.items():
+            (new / file).write_bytes(texts[name].encode("ascii"))
 
 
 def extract() -> dict[str, str]:
@@ -160,7 +153,7 @@ def extract() -> dict[str, str]:
     """
     passages = list(_passages())
     if sum(map(len, passages)) < _MIN_SENTENCES:
-        raise UserError(
+        raise errors.UserError(
             "this Python has no documentation to learn from: neither "
             f"pydoc_data nor sources in {sysconfig.get_path('stdlib')}; "
             "give a folder with ptb.{train,valid,test}.txt"
@@ -226,9 +219,9 @@ def _sources() -> Iterator[Iterator[str]]:
     else:
         for _, text in sorted(topics.topics.items()):
             yield iter(re.split(r"\n\s*\n", text))
-    for folder, folders, files in os.walk(sysconfig.get_path("stdlib")):
+    for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
         folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
-        for name in sorted(files):
+        for name in sorted(names):
             if name.endswith(".py"):
                 yield _docstrings(os.path.join(folder, name))
 

@@ -10,8 +10,8 @@ place of perplexities.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
+import re
 from typing import Any, Optional
 
 from absl import flags
@@ -26,6 +26,10 @@ from iss_rnns.sparse import nets
 
 FLAGS = flags.FLAGS
 Points = list[tuple[float, float]]  # (sparsity, measure)
+_SWEEP = re.compile(
+    r"(?P<threads>[^/]+)/sweep/(?P<shape>[^/]+)/(?P<pattern>[^/]+)"
+    r"/(?P<batch>[^/]+)/(?P<sparsity>[01](?:\.[0-9]+)?)/chosen_ratio"
+)
 DENSE = "dense"
 MEASURES = {
     "lambda": "g",
@@ -89,24 +93,24 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
     name, separator, folder = path.partition("=")
     if not separator or pathlib.Path(path).is_dir():
         name, folder = "", path
-    file = pathlib.Path(folder) / "report.json"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        small = data["table"][tables_lib.SHRUNK]
-        large = data["table"].get(tables_lib.TRAINED, {})
-        test = float(small["test perplexity"])
-        units = tuple(small.get("units") or ())
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        data = tables_lib.read_report(folder)
+    except errors.UserError as error:
+        raise errors.UserError(f"cannot compare {folder}: {error}") from None
+    small = data["table"].get(tables_lib.SHRUNK, {})
+    large = data["table"].get(tables_lib.TRAINED, {})
+    test, units = small.get("test perplexity"), small.get("units") or []
+    if not tables_lib.is_number(test) or not isinstance(units, list):
         raise errors.UserError(
-            f"cannot compare {folder}: {file} is no finished report of a "
-            f"language model ({type(error).__name__}: {error})"
-        ) from None
+            f"cannot compare {folder}: its {tables_lib.REPORT} is no finished "
+            f"report of a language model; expected a column "
+            f"'{tables_lib.SHRUNK}' with its 'test perplexity'"
+        )
     values = {measure: small.get(measure) for measure in MEASURES}
     values.update(
         {
-            "units": units,
-            "test perplexity": test,
-            "sparsity": small.get("sparsity"),
+            "units": tuple(units),
+            "sparsity": _number(small.get("sparsity")),
             "speedup, whole model": small.get("speedup"),
         }
     )
@@ -116,11 +120,18 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
                 small, large or data["table"].get(tables_lib.DESIGNED, {})
             )
         )
-    return name or data.get("method") or pathlib.Path(folder).name, values
+    method = str(data.get("method") or "")
+    return name or method or pathlib.Path(folder).name, values
+
+
+def _number(value: Any) -> Optional[float]:
+    return value if tables_lib.is_number(value) else None
 
 
 def _by_weights(small: Mapping, large: Mapping) -> dict[str, Any]:
-    weights, whole = small.get("weights (M)"), large.get("weights (M)")
+    weights, whole = (
+        _number(column.get("weights (M)")) for column in (small, large)
+    )
     if not (weights and whole):
         return {}
     return {"nonzero weights (M)": weights, "sparsity": 1.0 - weights / whole}
@@ -167,32 +178,25 @@ def speedups(path: str) -> dict[str, dict[str, Points]]:
     Raises:
       UserError: if the file is none of a sweep.
     """
-    try:
-        numbers = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        found: dict[str, dict[str, Points]] = {}
-        for key, value in numbers.items():
-            parts = key.split("/")
-            if parts[1] == "sweep" and parts[-1] == "chosen_ratio":
-                threads, _, shape, pattern, batch, sparsity, _ = parts
-                product = f"{shape}, {batch}"
-                if threads != "threads_1":
-                    product += f", {threads}"
-                found.setdefault(product, {}).setdefault(pattern, []).append(
-                    (float(sparsity), float(value))
-                )
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        IndexError,
-    ) as error:
-        raise errors.UserError(
-            f"cannot read speedups from {path}: {error}"
-        ) from None
+    numbers = files.read_json(path, "speedups")
+    found: dict[str, dict[str, Points]] = {}
+    for key, value in numbers.items() if isinstance(numbers, dict) else ():
+        parts = _SWEEP.fullmatch(key)
+        if not parts:
+            continue
+        if not tables_lib.is_number(value) or value <= 0:
+            raise files.unreadable(
+                path, "speedups", f"{key!r} is no number above 0"
+            )
+        product = f"{parts['shape']}, {parts['batch']}"
+        if parts["threads"] != "threads_1":
+            product += f", {parts['threads']}"
+        found.setdefault(product, {}).setdefault(parts["pattern"], []).append(
+            (float(parts["sparsity"]), float(value))
+        )
     if not found:
         raise errors.UserError(
-            f"{path} holds no speedups against sparsity; make it with "
+            f"{files.shown(path)} holds no speedups against sparsity; make it with "
             "python -m benchmarks.sparse_infer --sweep --json=FILE"
         )
     return found
@@ -209,13 +213,7 @@ def draw(
       UserError: see `speedups` and `plots.against_sparsity`.
     """
     products = speedups(sparse_json) if sparse_json else {}
-    target = pathlib.Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write {folder}: {error.strerror}"
-        ) from None
+    target = files.make_folder(folder)
     base = dense_perplexity(runs)
     points: dict[str, Points] = {}
     for name, values in runs:
@@ -299,7 +297,7 @@ def main(argv):
         for path in draw(FLAGS.out, runs, FLAGS.sparse_json):
             print(f"wrote {path}")
         path = pathlib.Path(FLAGS.out) / "comparison.md"
-        files.write_atomically(
+        files.write_text(
             path,
             "\n\n".join(
                 f"## {table.title}\n\n{table.markdown()}" for table in tables

@@ -1,7 +1,6 @@
 """What the reports of all tasks are made of: tables, sections, pictures."""
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
 import re
 from typing import Optional
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from iss_rnns import counting
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
@@ -144,7 +144,7 @@ def _matrix_shapes(net) -> dict[str, tuple[int, int]]:
 def cuts_section(run: runs.RunDirectory) -> dict:
     """A report's section on the cuts of a training; nothing without any."""
     path = run.path / "cuts.json"
-    cuts = json.loads(path.read_text()) if path.exists() else []
+    cuts = files.read_json(path, "cuts") if path.exists() else []
     if not cuts:
         return {}
     names = [f"step {cut['step']}" for cut in cuts]
@@ -307,22 +307,19 @@ def other_run(folder: str) -> tuple[str, dict]:
     Raises:
       UserError: if the folder holds no finished report.
     """
-    path = pathlib.Path(folder) / "report.json"
     try:
-        columns = json.loads(path.read_text(encoding="utf-8"))["table"]
-        # A run that was shrunk while it trained has no trained dense model.
-        values = dict(columns.get(tables.TRAINED) or columns[tables.SHRUNK])
-        if isinstance(values.get("units"), list):
-            values["units"] = tuple(values["units"])
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
+        columns = tables.read_report(folder)["table"]
+    except errors.UserError as error:
         raise errors.UserError(
-            f"cannot compare with {folder}: {path} is no finished report "
-            f"({error})"
+            f"cannot compare with {folder}: {error}"
         ) from None
+    # A run that was shrunk while it trained has no trained dense model.
+    values = columns.get(tables.TRAINED) or columns.get(tables.SHRUNK)
+    if not values:
+        raise errors.UserError(
+            f"cannot compare with {folder}: its {tables.REPORT} has neither a "
+            f"column '{tables.TRAINED}' nor '{tables.SHRUNK}'"
+        )
+    if isinstance(values.get("units"), list):
+        values = {**values, "units": tuple(values["units"])}
     return pathlib.Path(folder).name, values

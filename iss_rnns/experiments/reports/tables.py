@@ -17,6 +17,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments.reports import results
 
@@ -26,6 +27,9 @@ MISSING = "-"
 TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
 SHRUNK = "shrunk (reloaded)"
 
+
+REPORT = "report.json"
+_TOO_LARGE = 1e300  # no measure of a run
 
 # How reports call the speedup of a packed model over the dense one.
 PACKED_SPEEDUP = "whole model packed: speedup"
@@ -272,8 +276,57 @@ def write_report(
         errors.UserError: where the folder cannot be written.
     """
     run_dir = pathlib.Path(run_dir)
-    files.write_atomically(run_dir / "report.md", _markdown(data))
-    path = run_dir / "report.json"
+    files.write_text(run_dir / "report.md", _markdown(data))
+    path = run_dir / REPORT
     document = json.dumps(plain(data), indent=1, ensure_ascii=False)
-    files.write_atomically(path, document + "\n")
+    files.write_text(path, document + "\n")
     return path
+
+
+def read_report(run_dir: Union[str, os.PathLike]) -> dict[str, Any]:
+    """What `write_report` wrote.
+
+    Args:
+        run_dir: the folder of a finished run.
+
+    Returns:
+        Its facts and sections by name; `table` is a dict of columns, each a
+        dict of values by measure.
+
+    Raises:
+        errors.UserError: where there is no report, or a damaged one.
+    """
+    path = pathlib.Path(run_dir) / REPORT
+    try:
+        data = files.read_json(path, "report")
+    except errors.UserError as error:
+        raise errors.UserError(
+            f"{files.shown(path)} is no finished report ({error})"
+        ) from None
+    table = data.get("table") if isinstance(data, dict) else None
+    if not isinstance(table, dict) or not all(
+        isinstance(column, dict) and all(map(_is_cell, column.values()))
+        for column in table.values()
+    ):
+        raise errors.UserError(
+            f"{files.shown(path)} is no finished report (expected a 'table' "
+            "of columns, each with its values by measure)"
+        )
+    return data
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a report can be computed with."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < _TOO_LARGE
+    )
+
+
+def _is_cell(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(is_number, value))
+    if isinstance(value, Mapping):  # a published `Figure`
+        return set(value) == {"value", "mark"}
+    return value is None or isinstance(value, (str, bool)) or is_number(value)
