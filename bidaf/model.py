@@ -441,6 +441,30 @@ class BiDAF(tf.keras.Model):
             "main/g2": self.output_lstm,
         }
 
+    def weights_by_name(self) -> dict[str, tf.Variable]:
+        """The weights, as reports name them: in the order of the data's way.
+
+        Those of LSTM directions by the paper's names (`DIRECTIONS`), e.g.
+        `ModFwd1/kernel`.
+        """
+        named = {}
+        if self.config.use_char_emb:
+            named["char_embedding"] = self.char_embedding
+        if self.config.use_word_emb:
+            named["word_embedding"] = self.word_embedding
+        two_way = self.two_way_layers().values()
+        for layer in [
+            *self.cnns.values(),
+            *self.highway,
+            *(cell for each in two_way for cell in each.cells),
+            *([] if self.similarity is None else [self.similarity]),
+            *self.answers,
+        ]:
+            named.update(counting.layer_weights(layer))
+        if self.na_bias is not None:
+            named["na_bias"] = self.na_bias
+        return named
+
     def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables by name, in the order they make them."""
         views = {}

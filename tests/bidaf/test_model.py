@@ -651,6 +651,32 @@ def test_names_are_the_authors():
     assert names[-1] == "main/logits2/first/biases"
 
 
+@pytest.mark.parametrize(
+    "name", [*SWITCHES, "dynamic attention", "equal filters"]
+)
+def test_every_weight_has_a_name_for_reports(name):
+    changes = {
+        "dynamic attention": {"dynamic_att": True},
+        "equal filters": {"out_channel_dims": "2,2", "filter_heights": "3,3"},
+    }
+    net = model_lib.BiDAF(
+        dataclasses.replace(CONFIG, **{**changes, **SWITCHES}[name])
+    )
+    found = net.weights_by_name()
+    assert {v.ref() for v in found.values()} == {
+        v.ref() for v in net.trainable_variables
+    }
+    assert len(found) == len(net.trainable_variables)
+    assert found["OutBwd/kernel"] is net.output_lstm.cells[1].kernel
+    if name == "dynamic attention":
+        assert "ModFwd1/controller" in found
+        assert "ModFwd1/recurrent_kernel" in found
+    if name == "two question LSTMs":
+        assert "PreFwd_context/bias" in found
+    if name == "equal filters":
+        assert "char_cnn_xx/filter_3 (2)" in found
+
+
 def test_resized_keeps_the_other_sizes():
     net = model_lib.BiDAF(CONFIG, SIZES)
     small = net.resized({"OutFwd": 1})

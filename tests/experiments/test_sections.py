@@ -4,7 +4,9 @@ import json
 import sys
 
 import nets
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from iss_rnns import shrinking
 from iss_rnns.experiments import runs
@@ -72,23 +74,50 @@ def test_sparsity_is_of_the_design_and_of_what_is_left():
     net = nets.half_dead_net()
     small, _ = shrinking.shrink(net, net.iss_groups())
     table = sections.sparsity_table(small, net).as_dict()
-    kernel = table["cell_0/kernel"]  # [6 + 8, 4 * 8]
-    assert kernel == pytest.approx(
-        {
-            "element": 1 - 10 * 16 / (14 * 32),
-            "row": 4 / 14,
-            "column": 0.5,
-            "element, rest": 0.0,
-            "row, rest": 0.0,
-            "column, rest": 0.0,
-        }
-    )
-    assert table["softmax_w"]["row"] == 0.5
-    assert table["embedding"]["element"] == 0.0
+    half_dead = {
+        "embedding": (0.0, 0.0, 0.0),
+        "lstm_0/kernel": (0.5, 0.0, 0.5),
+        "lstm_0/recurrent_kernel": (0.75, 0.5, 0.5),
+        "softmax/kernel": (0.5, 0.5, 0.0),
+    }
+    kinds = ("element", "row", "column")
+    for kind, wanted in zip(kinds, zip(*half_dead.values())):
+        assert table[kind] == dict(zip(half_dead, wanted))
+        assert table[f"{kind}, rest"] == dict.fromkeys(half_dead, 0.0)
     whole = sections.sparsity_table(net, net).as_dict()
-    assert whole["cell_0/kernel"] == pytest.approx(
-        {key: kernel[key] for key in ("element", "row", "column")}
+    assert whole == {kind: table[kind] for kind in kinds}
+
+
+def test_any_keras_model_is_reported(tmp_path):
+    pytest.importorskip("matplotlib")
+    model = tf.keras.Sequential(
+        [
+            tf.keras.layers.Conv1D(4, 3, name="conv"),
+            tf.keras.layers.Bidirectional(
+                tf.keras.layers.GRU(5, name="gru"), name="two_way"
+            ),
+            tf.keras.layers.Dense(2, name="dense"),
+        ]
     )
+    model.build([None, 7, 3])
+    kernel = model.layers[2].kernel
+    kernel.assign(kernel * np.arange(10)[:, None] // 4 * 4.0)
+    zeros = float(np.mean(kernel.numpy() == 0.0))
+    table = sections.sparsity_table(model, model).as_dict()
+    assert list(table["element"]) == [
+        "conv/kernel",
+        "two_way/forward_gru/gru_cell/kernel",
+        "two_way/forward_gru/gru_cell/recurrent_kernel",
+        "two_way/backward_gru/gru_cell/kernel",
+        "two_way/backward_gru/gru_cell/recurrent_kernel",
+        "dense/kernel",
+    ]
+    assert table["element"]["dense/kernel"] == pytest.approx(zeros)
+    assert table["row"]["conv/kernel"] is None
+    run = runs.RunDirectory(tmp_path, "run")
+    sections.draw(run, model, model, each=True)
+    pictures = {p.name for p in (run.path / "plots" / "weights").iterdir()}
+    assert len(pictures) == 10 and "dense-kernel_after.png" in pictures
 
 
 def test_without_matplotlib_one_note_and_no_pictures(
@@ -123,7 +152,7 @@ def test_each_matrix_is_drawn_before_and_after(tmp_path):
     drawn = sections.draw(run, net, small, each=True)
     assert drawn == ["plots/weights.png"]
     folder = run.path / "plots" / "weights"
-    assert len(list(folder.iterdir())) == 6
-    for when, shape in (("before", (14, 32)), ("after", (10, 16))):
-        picture = image.imread(folder / f"cell_0-kernel_{when}.png")
+    assert len(list(folder.iterdir())) == 8
+    for when, shape in (("before", (8, 32)), ("after", (4, 16))):
+        picture = image.imread(folder / f"lstm_0-recurrent_kernel_{when}.png")
         assert picture.shape[:2] == shape

@@ -127,6 +127,21 @@ def test_groups_and_names():
     }
 
 
+def test_weights_by_name():
+    found = new_net(cell="gru").weights_by_name()
+    assert {name: tuple(v.shape) for name, v in found.items()} == {
+        "embedding": (11, 4),
+        "gru_0/kernel": (4, 15),
+        "gru_0/recurrent_kernel": (5, 15),
+        "gru_0/bias": (2, 15),
+        "gru_1/kernel": (5, 9),
+        "gru_1/recurrent_kernel": (3, 9),
+        "gru_1/bias": (2, 9),
+        "softmax/kernel": (3, 11),
+        "softmax/bias": (11,),
+    }
+
+
 @pytest.mark.parametrize("shape", [(3,), (9, 0), (9, 6), ()])
 def test_sizes_of_no_matrix(shape):
     with pytest.raises(

@@ -314,6 +314,24 @@ def test_dead_units_can_be_cut(shape):
     ]
 
 
+@pytest.mark.parametrize("shape", ["tied", "two_layers_untied"])
+def test_every_weight_has_a_name(shape):
+    net = new_net(shape)
+    found = net.weights_by_name()
+    names = ["embedding"]
+    for i in range(len(net.cells)):
+        names += [f"rhn_{i}/kernel_{gate}" for gate in "ht"]
+        for part in ("recurrent_h", "recurrent_t", "bias_h", "bias_t"):
+            names += [f"rhn_{i}/{part}_{d}" for d in range(net.depth)]
+    names += (
+        ["softmax/bias"] if net.tied else ["softmax/kernel", "softmax/bias"]
+    )
+    assert list(found) == names
+    assert {v.ref() for v in found.values()} == {
+        v.ref() for v in net.trainable_variables
+    }
+
+
 def test_cutting_a_living_unit_is_refused():
     net = new_net("tied")
     alive = np.ones(6, bool)

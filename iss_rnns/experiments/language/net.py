@@ -11,6 +11,7 @@ from typing import Callable, Optional, Protocol, Union
 import tensorflow as tf
 
 from iss_rnns import cells as cells_lib
+from iss_rnns import counting
 from iss_rnns import groups
 from iss_rnns import recurrent
 from iss_rnns.ops import products
@@ -20,7 +21,6 @@ from iss_rnns.ops import products
 LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
 PRUNED_TYPES = LAYER_TYPES[:3]
 
-Cell = tf.keras.layers.Layer  # of `iss_rnns.cells`
 NewInitializer = Callable[[], tf.keras.initializers.Initializer]
 
 
@@ -67,7 +67,7 @@ class LanguageNet(tf.keras.Model):
         vocab_size: int,
         embedding_size: int,
         hidden_sizes: Sequence[int],
-        new_cell: Callable[[int, int, NewInitializer], Cell],
+        new_cell: Callable[[int, int, NewInitializer], tf.keras.layers.Layer],
         init_scale: float,
         seed: int,
         tied: bool = False,
@@ -116,7 +116,7 @@ class LanguageNet(tf.keras.Model):
         self.built = True
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[tf.keras.layers.Layer]:
         """The layers' cells, first layer first."""
         return [layer.cell for layer in self.layers_]
 
@@ -289,6 +289,15 @@ class LanguageNet(tf.keras.Model):
             for cell, slices in zip(self.cells, readers)
         ]
 
+    def weights_by_name(self) -> dict[str, tf.Variable]:
+        """The weights, as reports name them: in the order of the data's way."""
+        named = {"embedding": self.embedding}
+        for cell in self.cells:
+            named.update(counting.layer_weights(cell))
+        if not self.tied:
+            named["softmax/kernel"] = self.softmax_w
+        return {**named, "softmax/bias": self.softmax_b}
+
     def layer_types(self) -> dict[str, list[tf.Variable]]:
         """The matrices, by the types of `LAYER_TYPES`."""
         return {
@@ -306,7 +315,7 @@ class LanguageNet(tf.keras.Model):
             "embedding": [self.embedding],
         }
 
-    def packable(self) -> dict[str, Union[Cell, tf.Variable]]:
+    def packable(self) -> dict[str, Union[tf.keras.layers.Layer, tf.Variable]]:
         """What sparse inference multiplies by, first layer first."""
         found = {cell.name: cell for cell in self.cells}
         return found if self.tied else {**found, "softmax_w": self.softmax_w}

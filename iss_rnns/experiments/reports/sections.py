@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import pathlib
-import re
 from typing import Optional
 
 import numpy as np
@@ -15,12 +14,6 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 from iss_rnns.sparse import nets
-
-# What is the same in every name and would only widen tables.
-_SCOPES = re.compile(
-    "[Mm]odel/|RNN/multi_rnn_cell/|basic_(lstm|rnn)_cell/|gru_cell/|"
-    "/Linear/Matrix$"
-)
 
 # What the table of epochs shows: titles, and names in `metrics.csv`.
 SCORES = {
@@ -99,45 +92,48 @@ def sparsity_table(small, designed) -> tables.Table:
     """Fractions of zeros of every matrix: elements, rows, columns.
 
     Of the matrix as designed, where what was cut counts as zeros; and, if
-    anything was cut, of what is left of it.
+    anything was cut, of what is left of it. A row of the table for each
+    matrix: of a recurrent layer apart for what reads its inputs and for what
+    reads its state, which are pruned to targets of their own, and whose rows
+    die for different reasons.
 
     Args:
-      small: net without its dead units.
-      designed: net of the sizes before anything was cut.
+      small: any Keras model, without its dead units.
+      designed: the same of the sizes before anything was cut.
     """
-    columns, cut = [], False
-    shapes = _matrix_shapes(designed)
-    for name, view in small.tf1_views().items():
-        if len(view.shape) != 2:
-            continue
-        array, name = view.read(), _SCOPES.sub("", name)
+    of_design: dict[str, dict] = {}
+    of_rest: dict[str, dict] = {}
+    cut, shapes = False, _shapes(designed)
+    for name, variable in counting.matrices_by_name(small).items():
+        array = variable.numpy()
         cut = cut or array.shape != shapes[name]
-        columns.append(
+        of_design[name] = counting.matrix_sparsity(array, shapes[name])
+        of_rest[name] = counting.matrix_sparsity(array)
+
+    def columns(fractions, suffix=""):
+        return [
             tables.Column(
-                name,
-                {
-                    **counting.matrix_sparsity(array, shapes[name]),
-                    **{
-                        f"{kind}, rest": value
-                        for kind, value in counting.matrix_sparsity(
-                            array
-                        ).items()
-                    },
-                },
+                kind + suffix, {name: f[kind] for name, f in fractions.items()}
             )
-        )
-    kinds, title = ["element", "row", "column"], "fractions of zeros"
-    if cut:
-        kinds += [f"{kind}, rest" for kind in kinds]
-        title += " as designed, and of the rest once dead units are cut out"
-    return tables.Table(columns, dict.fromkeys(kinds, ".3f"), title)
+            for kind in ("element", "row", "column")
+        ]
+
+    return tables.Table(
+        columns(of_design) + (columns(of_rest, ", rest") if cut else []),
+        dict.fromkeys(of_design, ".3f"),
+        "fractions of zeros"
+        + (
+            " as designed, and of the rest once dead units are cut out"
+            if cut
+            else ""
+        ),
+    )
 
 
-def _matrix_shapes(net) -> dict[str, tuple[int, int]]:
+def _shapes(net) -> dict[str, tuple[int, ...]]:
     return {
-        _SCOPES.sub("", name): tuple(view.shape)
-        for name, view in net.tf1_views().items()
-        if len(view.shape) == 2
+        name: tuple(variable.shape)
+        for name, variable in counting.matrices_by_name(net).items()
     }
 
 
@@ -243,9 +239,11 @@ def draw(
 
     Args:
       run: its directory; the pictures go below `plots/`.
-      before: net; after: net with the same TF1 names.
+      before: any Keras model.
+      after: the same, of other sizes.
       rows: of `metrics.csv`, for the curves.
-      designed: net of the sizes before anything was cut, if not `before`.
+      designed: the same of the sizes before anything was cut, if that is
+        not `before`.
       each: draw every matrix by itself, too, below `plots/weights/`.
       **curves: further arguments of `plots.training_curves`.
     """
@@ -260,15 +258,14 @@ def draw(
 
 def _draw(folder, before, after, rows, designed, each, curves) -> list[str]:
     folder.mkdir(exist_ok=True)
+    others = counting.matrices_by_name(after)
     pairs = [
-        (_SCOPES.sub("", name), one.read(), other.read())
-        for (name, one), other in zip(
-            before.tf1_views().items(), after.tf1_views().values()
-        )
-        if len(one.shape) == 2
+        (name, variable.numpy(), others[name].numpy())
+        for name, variable in counting.matrices_by_name(before).items()
+        if len(variable.shape) == 2  # a picture has no more
     ]
     plots.weight_pattern(
-        folder / "weights.png", pairs, _matrix_shapes(designed or before)
+        folder / "weights.png", pairs, _shapes(designed or before)
     )
     drawn = ["plots/weights.png"]
     if each:
