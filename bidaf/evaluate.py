@@ -6,9 +6,10 @@ prints what the official script prints: exact match and F1 in percent.
 """
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import re
+import reprlib
 import string
 import sys
 from typing import Any
@@ -58,15 +59,17 @@ def f1(prediction: str, truth: str) -> float:
 
 
 def score(
-    predictions: Mapping[str, str], truths: Mapping[str, list[str]]
+    predictions: Mapping[str, str],
+    truths: Sequence[tuple[str, Sequence[str]]],
 ) -> dict[str, float]:
     """The official metric.
 
     Args:
         predictions: question id to answer. Other ids are ignored; a question
             without a prediction gets 0, which is told on stderr.
-        truths: question id to its right answers, of which the best one
-            counts.
+        truths: of each question its id and its right answers, of which the
+            best one counts. A question of an id that was there before is one
+            more question, as in the official script.
 
     Returns:
         `exact_match` and `f1`, in percent of all questions of `truths`.
@@ -78,7 +81,7 @@ def score(
     if not truths:
         raise errors.UserError("there are no questions to score answers of")
     total_exact, total_f1 = 0, 0.0
-    for id_, right in truths.items():
+    for id_, right in truths:
         if id_ not in predictions:
             print(
                 f"Unanswered question {id_} will receive score 0.",
@@ -87,12 +90,13 @@ def score(
             continue
         if not isinstance(predictions[id_], str):
             raise errors.UserError(
-                f"the answer to question '{id_}' is {predictions[id_]!r}, "
+                f"the answer to question {id_!r} is "
+                f"{reprlib.repr(predictions[id_])}, "
                 "expected a text"
             )
         if not right:
             raise errors.UserError(
-                f"question '{id_}' has no right answer to compare with; the "
+                f"question {id_!r} has no right answer to compare with; the "
                 "SQuAD v1.1 metric needs at least one"
             )
         total_exact += max(exact_match(predictions[id_], t) for t in right)
@@ -221,14 +225,14 @@ def main(argv: list[str]) -> None:
             f"got {len(argv) - 1} files, expected two: python -m "
             "bidaf.evaluate DEV.json ANSWERS.json"
         )
-    data = squad.read(argv[1], spans=False)
+    data = squad.right_answers(argv[1])
     if data.version != VERSION:
         print(
             f"Evaluation expects v-{VERSION}, but got dataset with "
             f"v-{data.version}",
             file=sys.stderr,
         )
-    print(json.dumps(score(load_answers(argv[2]), data.answer_texts())))
+    print(json.dumps(score(load_answers(argv[2]), data.questions)))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def score(
     """
     data_set = questions.judged
     total = -(-data_set.num_examples // batch_size)
-    answers, truths, details, costs = {}, {}, [], []
+    answers, truths, details, costs = {}, [], [], []
     batches = sources.judged_batches(questions, batch_size, num_batches)
     with tqdm.tqdm(
         batches,
@@ -136,12 +136,12 @@ def score(
                 answers[id_] = data_set.phrase(
                     index, span, int(sentences[row]), rules.blank_last_word
                 )
-                truths[id_] = data_set.answer_texts(index)
+                if data_set.answer_texts(index):
+                    truths.append((id_, data_set.answer_texts(index)))
                 details.append({"id": id_, "span": span, "score": value})
                 if "na_prob" in outputs:
                     details[-1]["na"] = float(outputs["na_prob"][row])
-    # Those without a right answer (not in SQuAD 1.1) cannot be scored.
-    truths = {id_: texts for id_, texts in truths.items() if texts}
+    # Those without a right answer, as in SQuAD 2.0, the metric does not know.
     result = (
         evaluate.score(answers, truths)
         if truths

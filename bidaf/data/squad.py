@@ -1,4 +1,7 @@
-"""SQuAD v1.1 JSON: reading, with mistakes told by article and question."""
+"""SQuAD JSON: reading, with mistakes told by article and question.
+
+Version 1.1 and, as far as it is the same, 2.0: a question may have no answer.
+"""
 
 import dataclasses
 import os
@@ -52,28 +55,29 @@ class Article:
 
 @dataclasses.dataclass(frozen=True)
 class Squad:
-    """The content of one file."""
+    """The content of one file, to train on or to answer."""
 
     version: Any
     articles: tuple[Article, ...]
 
-    def answer_texts(self) -> dict[str, list[str]]:
-        """Right answers of each question, by its id, in the file's order."""
-        return {
-            question.id: [answer.text for answer in question.answers]
-            for article in self.articles
-            for paragraph in article.paragraphs
-            for question in paragraph.questions
-        }
+
+@dataclasses.dataclass(frozen=True)
+class RightAnswers:
+    """What the metric needs of a file: of each question id and answers.
+
+    In the file's order; an id may come more than once, and then counts as
+    often.
+    """
+
+    version: Any
+    questions: tuple[tuple[str, list[str]], ...]
 
 
-def read(path: PathLike, spans: bool = True) -> Squad:
+def read(path: PathLike) -> Squad:
     """Reads and checks a file in the format of SQuAD v1.1.
 
     Args:
         path: the JSON file.
-        spans: whether the answers' places in the context are needed. Without
-            them `answer_start` may be missing or wrong, and is 0.
 
     Returns:
         Its articles. A question without an answer has none in `answers`.
@@ -86,7 +90,7 @@ def read(path: PathLike, spans: bool = True) -> Squad:
     content, damage = _parse(path)
     try:
         articles = _list(content, "data", files.shown(path))
-        reader = _Reader(spans)
+        reader = _Reader()
         read_articles = tuple(
             reader.article(article, f"{files.shown(path)}: article {number}")
             for number, article in enumerate(articles, 1)
@@ -100,6 +104,45 @@ def read(path: PathLike, spans: bool = True) -> Squad:
             f"{files.shown(path)} has no questions; {_SHAPE}"
         )
     return Squad(content.get("version"), read_articles)
+
+
+def right_answers(path: PathLike) -> RightAnswers:
+    """Reads what the metric needs, and looks at nothing else.
+
+    Whatever the official script scores is read: ids that come twice, answers
+    that are not in their context, contexts and questions that are missing,
+    and texts with halves of surrogate pairs.
+
+    Args:
+        path: the JSON file.
+
+    Raises:
+        UserError: unreadable file, no JSON, or a missing or wrong field of
+            those that count.
+    """
+    content, found = files.read_json(path, _WHAT), []
+    try:
+        articles = _list(content, "data", files.shown(path))
+        for a, article in enumerate(articles, 1):
+            where = f"{files.shown(path)}: article {a}"
+            for p, paragraph in enumerate(_list(article, "paragraphs", where)):
+                place = f"{where}, paragraph {p + 1}"
+                for q, question in enumerate(_list(paragraph, "qas", place)):
+                    found.append(_right(question, f"{place}, question {q + 1}"))
+    except _Shape as error:
+        raise errors.UserError(f"{error}; {_SHAPE}") from None
+    return RightAnswers(content.get("version"), tuple(found))
+
+
+def _right(question: Any, where: str) -> tuple[str, list[str]]:
+    id_ = _get(question, "id", str, where, encodable=False)
+    where += f" {id_!r}"
+    return id_, [
+        _get(answer, "text", str, f"{where}, answer {number}", encodable=False)
+        for number, answer in enumerate(
+            _get(question, "answers", list, where, default=[]), 1
+        )
+    ]
 
 
 class _Shape(Exception):
@@ -126,8 +169,7 @@ def _parse(path: PathLike) -> tuple[Any, Optional[errors.UserError]]:
 class _Reader:
     """Turns parsed JSON into the classes above."""
 
-    def __init__(self, spans: bool):
-        self.spans = spans
+    def __init__(self):
         self.ids = {}
 
     def article(self, article: Any, where: str) -> Article:
@@ -179,8 +221,6 @@ class _Reader:
 
     def answer(self, answer: Any, context: str, where: str) -> Answer:
         text = _get(answer, "text", str, where)
-        if not self.spans:
-            return Answer(text, 0)
         start = _get(answer, "answer_start", int, where)
         if not text.strip():
             raise errors.UserError(
@@ -190,7 +230,7 @@ class _Reader:
         if found != text:
             raise errors.UserError(
                 f"{where}: its text {_short(text)} is not at answer_start "
-                f"{start}, where the context has {_short(found)}; "
+                f"{_short(start)}, where the context has {_short(found)}; "
                 f"{_occurrences(text, context)}"
             )
         return Answer(text, start)
@@ -214,9 +254,14 @@ _KINDS = {str: "a text", int: "a whole number", list: "a list"}
 
 
 def _get(
-    mapping: Any, name: str, kind: type, where: str, default: Any = None
+    mapping: Any,
+    name: str,
+    kind: type,
+    where: str,
+    default: Any = None,
+    encodable: bool = True,
 ) -> Any:
-    """A field of a JSON object, checked."""
+    """A field of a JSON object, checked; text by default for UTF-8, too."""
     if not isinstance(mapping, dict):
         raise _Shape(f"{where} is no object with fields")
     if name not in mapping:
@@ -229,7 +274,7 @@ def _get(
             f"{where}: field '{name}' is {_short(value)}, expected "
             f"{_KINDS[kind]}"
         )
-    if kind is str:
+    if kind is str and encodable:
         _check_text(value, name, where)
     return value
 

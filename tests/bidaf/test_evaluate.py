@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bidaf import evaluate
+from bidaf.data import squad
 from iss_rnns.errors import UserError
 
 
@@ -69,7 +70,7 @@ def test_score_against_the_definition():
     predictions["scores"] = {"0": 0.5}
     each = [plain_metric(predictions[id_], truths[id_]) for id_ in truths]
     exact, f1 = np.mean(each, 0) * 100
-    score = evaluate.score(predictions, truths)
+    score = evaluate.score(predictions, list(truths.items()))
     assert list(score) == ["exact_match", "f1"]
     assert score["exact_match"] == pytest.approx(exact)
     assert score["f1"] == pytest.approx(f1)
@@ -77,7 +78,7 @@ def test_score_against_the_definition():
 
 
 def test_unanswered_questions_score_nothing(capsys):
-    score = evaluate.score({"a": "mill"}, {"a": ["Mill"], "b": ["x"]})
+    score = evaluate.score({"a": "mill"}, [("a", ["Mill"]), ("b", ["x"])])
     assert score == {"exact_match": 50.0, "f1": 50.0}
     assert capsys.readouterr().err == (
         "Unanswered question b will receive score 0.\n"
@@ -89,16 +90,28 @@ def test_unanswered_questions_score_nothing(capsys):
     [
         (
             {"a": None},
-            {"a": ["x"]},
+            [("a", ["x"])],
             "answer to question 'a' is None, expected a",
         ),
-        ({"a": "x"}, {"a": []}, "question 'a' has no right answer to compare"),
-        ({"a": "x"}, {}, "no questions to score"),
+        (
+            {"a": "x"},
+            [("a", [])],
+            "question 'a' has no right answer to compare",
+        ),
+        ({"a": "x"}, [], "no questions to score"),
     ],
 )
 def test_wrong_answers(predictions, truths, message):
     with pytest.raises(UserError, match=message):
         evaluate.score(predictions, truths)
+
+
+def test_an_id_that_comes_twice_counts_twice(capsys):
+    """B17: as in the official script, question by question."""
+    truths = [("a", ["Denver"]), ("a", ["Boston"]), ("b", ["x"]), ("b", ["x"])]
+    score = evaluate.score({"a": "Denver"}, truths)
+    assert score == {"exact_match": 25.0, "f1": 25.0}
+    assert capsys.readouterr().err.count("Unanswered question b") == 2
 
 
 def plain_best_span(starts, ends):
@@ -235,6 +248,50 @@ def test_program_tells_of_another_version(tmp_path):
         "Evaluation expects v-1.1, but got dataset with v-v2.0\n"
     )
     assert json.loads(done.stdout)["f1"] == pytest.approx(200 / 9)
+
+
+def official(data, predictions):
+    """What the official script computes, in its order of looking."""
+    scores = []
+    for article in data["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                if question["id"] not in predictions:
+                    scores.append([0, 0.0])
+                    continue
+                truths = [answer["text"] for answer in question["answers"]]
+                scores.append(plain_metric(predictions[question["id"]], truths))
+    exact, f1 = 100 * np.mean(scores, 0)
+    return {"exact_match": exact, "f1": f1}
+
+
+def question(id_, *texts, **more):
+    return {"id": id_, "answers": [{"text": text} for text in texts], **more}
+
+
+@pytest.mark.parametrize(
+    "questions",
+    [
+        [question("a", "Denver"), question("a", "Boston"), question("b", "x")],
+        [question("a", "Denver", "x"), {"id": "none"}],
+        [question("b", "", " "), question("a", "the Denver", question=3)],
+        [question("\ud800", "\udfff x"), question("b", "\x00")],
+        [question("gone"), question("a", "denver", is_impossible="perhaps")],
+    ],
+    ids=["twice", "no answers", "empty", "surrogates", "unanswered"],
+)
+def test_what_the_official_script_scores(tmp_path, questions):
+    """B17: contexts, titles and places of answers are not looked at."""
+    predictions = {"a": "Denver", "b": "x", "\ud800": "x", "scores": [1]}
+    data = {"version": "1.1", "data": [{"paragraphs": [{"qas": questions}]}]}
+    for name, content in ("dev", data), ("answers", predictions):
+        (tmp_path / name).write_text(json.dumps(content))
+    found = squad.right_answers(tmp_path / "dev")
+    score = evaluate.score(
+        evaluate.load_answers(tmp_path / "answers"), found.questions
+    )
+    assert score == pytest.approx(official(data, predictions))
+    assert found.version == "1.1"
 
 
 @pytest.mark.parametrize(

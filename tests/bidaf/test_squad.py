@@ -79,10 +79,12 @@ def test_content(tmp_path):
         squad.Answer("Old Mill", 37),
         squad.Answer("The Old Mill", 33),
     )
-    assert read.answer_texts() == {
-        "a": ["Anna"],
-        "b": ["Old Mill", "The Old Mill"],
-    }
+    metric = squad.right_answers(write(tmp_path, DATA))
+    assert metric.version == "1.1"
+    assert metric.questions == (
+        ("a", ["Anna"]),
+        ("b", ["Old Mill", "The Old Mill"]),
+    )
 
 
 def test_byte_order_mark_and_missing_title(tmp_path):
@@ -182,13 +184,39 @@ def test_broken_span(tmp_path, answer, message):
     path = write(tmp_path, changed(*ANSWER, **answer))
     with pytest.raises(UserError, match=WHERE + ".*" + message):
         squad.read(path)
-    squad.read(path, spans=False)
+    assert squad.right_answers(path).questions[1][0] == "b"
 
 
-def test_spans_may_be_left_out(tmp_path):
-    path = write(tmp_path, changed(*ANSWER, answer_start=None))
-    read = squad.read(path, spans=False)
-    assert read.articles[0].paragraphs[1].questions[1].answers[0].start == 0
+def test_the_metric_needs_texts_only(tmp_path):
+    for keys, field in (
+        (ANSWER, "answer_start"),
+        (QUESTION, "question"),
+        (("data", 0, "paragraphs", 1), "context"),
+        (("data", 0), "title"),
+        ((), "version"),
+    ):
+        path = write(tmp_path, changed(*keys, **{field: None}))
+        assert len(squad.right_answers(path).questions) == 2
+
+
+@pytest.mark.parametrize(
+    "keys, field, message",
+    [
+        ((), "data", r"file\.json: field 'data' is missing"),
+        (("data", 0), "paragraphs", "article 1: field 'paragraphs' is missing"),
+        (
+            ("data", 0, "paragraphs", 1),
+            "qas",
+            "paragraph 2: field 'qas' is mis",
+        ),
+        (QUESTION, "id", "paragraph 2, question 2: field 'id' is missing"),
+        (ANSWER, "text", "question 2 'b', answer 1: field 'text' is missing"),
+    ],
+)
+def test_fields_that_the_metric_misses(tmp_path, keys, field, message):
+    path = write(tmp_path, changed(*keys, **{field: None}))
+    with pytest.raises(UserError, match=message + ".*" + SHAPE):
+        squad.right_answers(path)
 
 
 def test_two_questions_of_one_id(tmp_path):

@@ -268,7 +268,7 @@ def test_files_go_through_preprocessing(tmp_path):
         "synthetic.7d.txt",
         "train-v1.1.json",
     ]
-    assert len(squad.read(paths["train"]).answer_texts()) == 60
+    assert len(squad.right_answers(paths["train"]).questions) == 60
     store = preprocess.preprocess(
         {"train": paths["train"], "dev": paths["dev"]},
         paths["glove"],
