@@ -163,6 +163,11 @@ class WordLSTM(tf.keras.Model):
         return [layer.cell for layer in self.layers_]
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Units of each layer, by the name of its group."""
+        return {cell.name: cell.units for cell in self.lstm_cells}
+
+    @property
     def state_sizes(self) -> list[int]:
         """Widths of the states [h_1, c_1, h_2, c_2, ...]; c of LSTMs only."""
         return [n for cell in self.lstm_cells for n in cell.state_size]
@@ -361,13 +366,13 @@ class WordLSTM(tf.keras.Model):
         }
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> list[int]:
-    """Layer sizes of a model whose weights are given by TF1 name.
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Layer sizes, by name, of a model whose weights have TF1 names.
 
     Raises:
       UserError: naming the array that is no cell's matrix.
     """
-    found = {}
+    found = []
     for kind, scope in _TF1_NAMES.items():
         gates = CELLS[kind].gates
         for name, array in arrays.items():
@@ -381,11 +386,9 @@ def sizes_of(arrays: Mapping[str, np.ndarray]) -> list[int]:
                         f"'{name}' has shape {array.shape}; expected a "
                         f"matrix with {gates} columns a unit"
                     )
-                found[name] = array.shape[1] // gates
+                numbers = [int(n) for n in re.findall(r"\d+", name)]
+                found.append((numbers, kind, array.shape[1] // gates))
     # Not in the order of the alphabet, which has cell_10 before cell_2.
-    return [
-        found[name]
-        for name in sorted(
-            found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]
-        )
-    ]
+    return {
+        f"{kind}_{i}": units for i, (_, kind, units) in enumerate(sorted(found))
+    }

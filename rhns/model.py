@@ -174,6 +174,11 @@ class HighwayLM(tf.keras.Model):
         self.built = True
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Units of each layer, by the name of its group."""
+        return {cell.name: cell.units for cell in self.cells}
+
+    @property
     def embedding_width(self) -> int:
         """E."""
         if self.tied:
