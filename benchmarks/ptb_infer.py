@@ -65,7 +65,7 @@ def saved_model(net, folder: pathlib.Path) -> Runner:
         [f"w{i}" for i in range(net.vocab_size)],
         {},
     )
-    served = serving.Served(path)
+    served = serving.ServedLanguageModel(path)
     return lambda tokens: served.run(tokens, served.zero_states(len(tokens)))[
         0
     ].numpy()
@@ -98,7 +98,7 @@ def latency_runner(
 ) -> Callable[[], object]:
     """One token through the TensorFlow Lite export."""
     path = folder / ("x".join(map(str, net.hidden_sizes)) + ".tflite")
-    runner = serving.LatencyRunner(serving.save_latency(net, path), threads)
+    runner = serving.LatencyRunner(serving.save_tflite_step(net, path), threads)
     return lambda: runner.step(1)
 
 

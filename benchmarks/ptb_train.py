@@ -23,8 +23,8 @@ from iss_rnns import regularizers
 from iss_rnns import schedules
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import progress
-from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
+from ptb import options as options_lib
 from ptb import train
 
 VOCAB = 10_000
@@ -52,12 +52,12 @@ class Case:
     seconds: float = 30.0
     quick_seconds: float = 0.7
 
-    def options(self) -> train.Options:
+    def options(self) -> options_lib.Options:
         """What the training program would run, without dropout."""
         config = dataclasses.replace(
             model_lib.CONFIGS[self.base], keep_prob=1.0
         )
-        return train.Options(config, self.hidden_sizes, ptb_settings.Settings())
+        return options_lib.Options(config, hidden_sizes=self.hidden_sizes)
 
 
 CASES = {

@@ -53,7 +53,7 @@ def main(argv):
             "file or a checkpoint of the authors' program"
         )
     settings.options()  # Mistakes in flags are told before data is read.
-    pruning_flags.Settings.of(FLAGS.flag_values_dict())
+    pruning_flags.PruningSettings.from_flags(FLAGS.flag_values_dict())
     sections.other_runs(FLAGS.compare_with)  # Not only after training.
     store = sources.open_store(
         FLAGS.data_dir,
@@ -140,7 +140,7 @@ def pruning_plan(
     questions: sources.Questions,
     options: train_lib.Options,
     resumed: Optional[runs.RunDirectory],
-) -> Optional[pruning_flags.Plan]:
+) -> Optional[pruning_flags.PruningPlan]:
     """How the net is pruned while it trains; None if it is not."""
     recorded = None
     if resumed:
@@ -148,7 +148,9 @@ def pruning_plan(
             loading.state_of(resumed.path)[1].get("options", {}).get("pruning")
         )
     steps = -(-questions.train.num_examples // settings.batch_size())
-    return pruning_flags.Settings.of(FLAGS.flag_values_dict()).plan(
+    return pruning_flags.PruningSettings.from_flags(
+        FLAGS.flag_values_dict()
+    ).plan(
         options.num_steps / steps,
         steps,
         net.layer_types(),

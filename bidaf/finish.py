@@ -355,7 +355,9 @@ def finish(
             )
         )
     columns += paper_columns()
-    columns = sections.beside(sections.other_runs(compare_with), columns)
+    columns = sections.with_other_runs(
+        sections.other_runs(compare_with), columns
+    )
     table = tables.Table(
         columns, sections.known_measures(columns, MEASURES), title
     )

@@ -57,7 +57,7 @@ class Options:
     shrink_every_steps: Optional[int] = None  # 0: each evaluation
     dead_below: float = 0.0
     dead_checks: int = 3
-    pruning_plan: Optional[pruning_flags.Plan] = None
+    pruning_plan: Optional[pruning_flags.PruningPlan] = None
 
     @property
     def method(self) -> str:

@@ -207,13 +207,13 @@ class WordLSTM(net_lib.LanguageNet):
         }
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> list[int]:
-    """Layer sizes of a model whose weights are given by TF1 name.
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Layer sizes, by name, of a model whose weights have TF1 names.
 
     Raises:
       UserError: naming the array that is no cell's matrix.
     """
-    found = {}
+    found = []
     for kind, scope in _TF1_NAMES.items():
         gates = CELLS[kind].gates
         for name, array in arrays.items():
@@ -227,11 +227,9 @@ def sizes_of(arrays: Mapping[str, np.ndarray]) -> list[int]:
                         f"'{name}' has shape {array.shape}; expected a "
                         f"matrix with {gates} columns a unit"
                     )
-                found[name] = array.shape[1] // gates
+                numbers = [int(n) for n in re.findall(r"\d+", name)]
+                found.append((numbers, kind, array.shape[1] // gates))
     # Not in the order of the alphabet, which has cell_10 before cell_2.
-    return [
-        found[name]
-        for name in sorted(
-            found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]
-        )
-    ]
+    return {
+        f"{kind}_{i}": units for i, (_, kind, units) in enumerate(sorted(found))
+    }

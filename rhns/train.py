@@ -1,7 +1,5 @@
 """Trains the highway language model: from options to a net on disk."""
 
-from collections.abc import Sequence
-import dataclasses
 import math
 from typing import Optional
 
@@ -11,71 +9,23 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import optimizers
-from iss_rnns.experiments import machine
-from iss_rnns.experiments import metrics
-from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
+from iss_rnns.experiments import training
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import options as language_options
 from iss_rnns.experiments.language import training as language_training
 from iss_rnns.interop import group_json
 from rhns import model as model_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What a run needs, from flags; see the flags' help.
-
-    Attributes:
-      iss: penalize the ISS groups of the model itself.
-      group_file: penalize the groups of a file instead.
-    """
-
-    config: model_lib.ModelConfig
-    iss: bool = False
-    group_file: Optional[group_json.GroupFile] = None
-    epochs: int = 500
-    max_train_steps: Optional[int] = None
-    checkpoint_every: int = 500
-    seed: int = 0
-    shrink_every_steps: Optional[int] = None  # 0: each epoch; None: never
-    dead_below: float = 0.0
-    dead_checks: int = 3
-    compute_dtype: str = "float32"
-    pruning: Optional[pruning_flags.Plan] = None
-
-    @property
-    def method(self) -> str:
-        """What makes the net small, as tables of runs name it."""
-        parts = [self.pruning.title] if self.pruning else []
-        if self.config.structure_wd:
-            parts.append("ISS")
-        return " + ".join(parts) or "dense"
-
-    def describe(self) -> dict:
-        """What must stay the same when a run is resumed."""
-        config = dataclasses.asdict(self.config)
-        if self.config.lr_policy != "equal_step":
-            # Nothing follows from it but the end: a run may be made longer.
-            del config["max_max_epoch"]
-        return {
-            "config": config,
-            "iss": self.iss,
-            "group_file": self.group_file and self.group_file.source,
-            "groups": self.group_file and self.group_file.digest,
-            "seed": self.seed,
-            "compute_dtype": self.compute_dtype,
-            "shrink_every_steps": self.shrink_every_steps,
-            "dead_below": self.dead_below,
-            "dead_checks": self.dead_checks,
-            "pruning": self.pruning and self.pruning.describe(),
-        }
+from rhns import options as options_lib
 
 
 def new_net(
-    options: Options,
+    options: options_lib.Options,
     vocab_size: int,
-    hidden_sizes: Optional[Sequence[int]] = None,
+    sizes: Optional[tasks.Sizes] = None,
 ) -> model_lib.HighwayLM:
     """A freshly initialised net, of the options' sizes unless others."""
     config = options.config
@@ -83,7 +33,7 @@ def new_net(
     narrow = not config.tied and vocab_size < config.hidden_size
     return model_lib.HighwayLM(
         vocab_size,
-        hidden_sizes or [config.hidden_size] * config.num_layers,
+        language_options.layer_sizes(sizes or options.sizes),
         config.depth,
         config.tied,
         embedding_size=vocab_size if narrow else None,
@@ -95,26 +45,18 @@ def new_net(
 
 
 def compiled(
-    net: model_lib.HighwayLM, options: Options
+    net: model_lib.HighwayLM, options: options_lib.Options
 ) -> language_model.LanguageModel:
     """The net in its trainer, with the options' optimizer."""
-    model = language_model.LanguageModel(
+    return language_training.compiled(
         net,
-        options.config.batch_size,
-        options.config.max_grad_norm,
-        seed=options.seed,
-        product_dtype=machine.product_dtype(options.compute_dtype),
+        options,
+        optimizers.GradientDescent(options.config.learning_rate),
     )
-    model.compile(
-        optimizer=optimizers.GradientDescent(options.config.learning_rate)
-    )
-    # Variables made within the first step would have it traced twice.
-    model.optimizer.build(net.trainable_variables)
-    return model
 
 
 def penalized_groups(
-    net: model_lib.HighwayLM, options: Options
+    net: model_lib.HighwayLM, options: options_lib.Options
 ) -> list[groups.Group]:
     """The groups that the group lasso is on."""
     if options.group_file:
@@ -123,7 +65,7 @@ def penalized_groups(
 
 
 def zeroed_variables(
-    net: model_lib.HighwayLM, options: Options
+    net: model_lib.HighwayLM, options: options_lib.Options
 ) -> list[tf.Variable]:
     """What small weights are zeroed in: whatever the groups name."""
     if options.group_file:
@@ -131,7 +73,9 @@ def zeroed_variables(
     return groups.unique_variables(penalized_groups(net, options))
 
 
-def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> list:
+def sparsity_callbacks(
+    net: model_lib.HighwayLM, options: options_lib.Options
+) -> list:
     """Penalties and thresholding that the options ask for."""
     config = options.config
     result = []
@@ -156,16 +100,16 @@ def sparsity_callbacks(net: model_lib.HighwayLM, options: Options) -> list:
 
 
 def check(
-    options: Options,
+    options: options_lib.Options,
     corpus: corpora.Corpus,
-    net: Optional[model_lib.HighwayLM] = None,
+    net: model_lib.HighwayLM,
 ) -> None:
     """Refuses, before anything is written, what training would refuse.
 
     Args:
-      options: see `Options`.
+      options: see `options.Options`.
       corpus: to train on.
-      net: to start from; None means a new one.
+      net: of the sizes that training begins, or goes on, with.
 
     Raises:
       UserError: if the training text is too short for a batch, the file of
@@ -186,24 +130,17 @@ def check(
             "epoch from --max_epoch on, so expected a number of 1 or more, "
             "e.g. 1.02"
         )
-    corpora.batches(
-        corpus.train,
-        options.config.batch_size,
-        options.config.num_steps,
-        "training text",
-    )
-    if net is None:
-        net = new_net(options, len(corpus.symbols))
+    language_training.training_windows(options, corpus)
     sparsity_callbacks(net, options)
 
 
 def train(
-    options: Options,
+    options: options_lib.Options,
     corpus: corpora.Corpus,
     run: runs.RunDirectory,
     resume: bool,
     net: Optional[model_lib.HighwayLM] = None,
-) -> tuple[model_lib.HighwayLM, metrics.Metrics]:
+) -> tuple[model_lib.HighwayLM, metrics_lib.Metrics]:
     """Trains to the last epoch, from scratch, from `net`, or resumed.
 
     Returns:
@@ -212,35 +149,28 @@ def train(
     Raises:
       UserError: see `training.train`.
     """
-    config = options.config
+    model, metrics = training.train(
+        _Training(options, corpus, None if resume else net), run, resume
+    )
+    return model.net, metrics
 
-    def model_of(sizes):
-        start = (
-            net
-            if net is not None and not resume
-            else new_net(options, len(corpus.symbols), sizes)
-        )
-        return compiled(start, options)
 
-    plan = language_training.Plan(
-        config.batch_size,
-        config.num_steps,
-        options.epochs,
-        lambda epoch: model_lib.learning_rate(config, epoch),
-        options.describe(),
-        options.max_train_steps,
-        options.checkpoint_every,
-        options.shrink_every_steps,
-        options.dead_below,
-        options.dead_checks,
+class _Training(language_training.LanguageTraining):
+    """See base class."""
+
+    def __init__(self, options, corpus, start):
+        super().__init__(options, corpus, start)
         # As the authors' program does; pruned weights are the last ones'.
-        keep_best=options.pruning is None,
-    )
-    return language_training.train(
-        plan,
-        corpus,
-        run,
-        resume,
-        model_of,
-        lambda trained: sparsity_callbacks(trained, options),
-    )
+        self.keep_best = options.pruning is None
+
+    def new_net(self, sizes):
+        return new_net(self.options, self.vocab_size, sizes)
+
+    def compiled_net(self, net):
+        return compiled(net, self.options)
+
+    def sparsity(self, net):
+        return sparsity_callbacks(net, self.options)
+
+    def learning_rate(self, epoch):
+        return model_lib.learning_rate(self.options.config, epoch)

@@ -16,11 +16,11 @@ import traceback
 sys.path.insert(0, {tests!r})
 from absl import flags
 from iss_rnns import errors
-from ptb import ptb_word_lm
+from ptb import options, ptb_word_lm
 from ptb_program import digest
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-ptb_word_lm.define_flags()
+options.define_flags()
 outcomes = {{}}
 for name, case in json.load(sys.stdin).items():
     for flag in flags.FLAGS:

@@ -6,7 +6,7 @@ import numpy as np
 
 from iss_rnns.experiments.language import corpora
 from rhns import model as model_lib
-from rhns import train as train_lib
+from rhns import options as options_lib
 
 
 def new_corpus(unit="word"):
@@ -38,7 +38,7 @@ def new_options(**changes):
             **{k: v for k, v in changes.items() if k in fields},
         }
     )
-    return train_lib.Options(
+    return options_lib.Options(
         config=config,
         **{
             "epochs": 2,

@@ -1,15 +1,36 @@
 """Flags that all programs have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
 
 from absl import flags
 
+from iss_rnns import errors
 from iss_rnns.experiments import machine
 
 RUNS = "runs"  # where nothing else is said
-
-
 MODES = ("train", "eval", "shrink", "export", "report")
+
+
+def fill(kind: Any, values: Mapping[str, Any], **others) -> Any:
+    """A dataclass whose fields are flags.
+
+    Args:
+      kind: the dataclass.
+      values: of all flags, by name; fields that are none keep their default.
+      **others: fields that differ from the flags of their name.
+    """
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{k: v for k, v in values.items() if k in fields} | others)
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Refuses what absl leaves of a command line: what is no flag."""
+    if len(argv) > 1:
+        raise errors.UserError(
+            f"unknown argument '{argv[1]}'; flags start with --, see --help"
+        )
 
 
 def define_flags(modes: Sequence[str] = MODES) -> None:

@@ -1,6 +1,6 @@
 """What the tasks share while they train: epochs, progress, checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 from typing import Callable, Optional
 
@@ -87,7 +87,7 @@ class _StopAtStep(tf.keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def check_same_run(state: dict, now: dict) -> None:
+def check_same_run(state: Mapping, now: Mapping) -> None:
     """Refuses to resume with other data or hyper-parameters.
 
     Args:

@@ -1,7 +1,8 @@
 """The flags of pruning, the same in every program, and what follows of them.
 
-A program calls `define_flags`, `Settings.of` on the flags' values, and, when
-its data is read, `Settings.plan`; the plan makes the callbacks.
+A program calls `define_flags`, `PruningSettings.from_flags` on the flags'
+values, and, when its data is read, `PruningSettings.plan`; the plan makes the
+callbacks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,7 +125,7 @@ def define_flags(layers: Sequence[str], default: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class PruningSettings:
     """What the user asks for; the flags of these names.
 
     Attributes:
@@ -145,7 +146,7 @@ class Settings:
     layers: Optional[Sequence[str]] = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Settings":
+    def from_flags(cls, values: Mapping[str, Any]) -> "PruningSettings":
         """Out of the values of all flags, by name.
 
         Raises:
@@ -226,7 +227,7 @@ class Settings:
         default: Sequence[str],
         dense: Callable[[str], Weights],
         recorded: Optional[Mapping[str, Any]] = None,
-    ) -> Optional["Plan"]:
+    ) -> Optional["PruningPlan"]:
         """How a run is pruned; None if it is not.
 
         Args:
@@ -235,9 +236,9 @@ class Settings:
           layers: matrices of the net to train, by type.
           default: types to prune where the user names none.
           dense: `dense(path)` -> the weights of a dense model, by type.
-          recorded: `Plan.describe()` of a run that is resumed; what it took
-            from the dense model is taken from there: by now that may be gone,
-            or be another.
+          recorded: `PruningPlan.describe()` of a run that is resumed; what it
+            took from the dense model is taken from there: by now that may be
+            gone, or be another.
 
         Raises:
           UserError: if the schedule is impossible, the dense model has no
@@ -284,7 +285,7 @@ class Settings:
                 f"last step of training is {last}: less than asked would be "
                 "pruned; give a smaller --pruning_end or train longer"
             )
-        return Plan(self.method, self.block_size, made, self.lasso)
+        return PruningPlan(self.method, self.block_size, made, self.lasso)
 
     def _check_leaves_some(self, variable: tf.Variable) -> None:
         blocks = math.prod(
@@ -369,7 +370,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PruningPlan:
     """Schedules that are fixed; makes the callbacks.
 
     Attributes:

@@ -1,7 +1,6 @@
 """What is on record of each epoch: metrics, best weights, checkpoints."""
 
 from collections.abc import Mapping, Sequence
-import math
 import pathlib
 from typing import Callable
 
@@ -50,63 +49,64 @@ class TensorBoard:
             )
 
 
-class EpochEnd(tf.keras.callbacks.Callback):
-    """Validates, writes the epoch's row, and prints it as one line.
+class StepScalars(tf.keras.callbacks.Callback):
+    """A step's numbers for TensorBoard, every so many steps.
 
     Args:
-      validate: function of no arguments giving the validation perplexity.
-      metrics: the run's `Metrics`.
-      groups: their alive units are written as `units/<name>`.
-      clock: for words/s.
+      tensorboard: where.
+      every: steps between two.
+    """
+
+    def __init__(self, tensorboard: TensorBoard, every: int):
+        super().__init__()
+        self.tensorboard = tensorboard
+        self.every = every
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        if step % self.every == 0:
+            self.tensorboard.write(
+                step, {f"train/{key}": value for key, value in logs.items()}
+            )
+
+
+class EpochEvaluation(tf.keras.callbacks.Callback):
+    """Evaluates at an epoch's end, writes its row, and prints it as a line.
+
+    Args:
+      row: `row(model, logs, clock)` -> numbers by name, in the order of the
+        columns; `step` is that of TensorBoard's curves, else the epoch is.
+      line: `line(row, units, living)` -> what is printed; `units` is e.g.
+        `16/15`, those that are not all zero, `living` `above 0.05: 14/15`.
+      metrics: the run's.
+      groups: their living units are written as `units_above_.../<name>`.
+      clock: of training.
       tensorboard: of the row's numbers.
       alive_above: norm below which a unit is reported as dead, beside the
         count of exact zeros: dead units bounce a step's length around zero.
-      bits: also bits a symbol, the measure of character models.
     """
 
     def __init__(
         self,
-        validate: Callable[[], float],
+        row: Callable[[tf.keras.Model, Mapping, progress.Clock], dict],
+        line: Callable[[Mapping, str, str], str],
         metrics: metrics_lib.Metrics,
         groups: Sequence,
         clock: progress.Clock,
         tensorboard: TensorBoard,
         alive_above: float = 0.05,
-        bits: bool = False,
     ):
         super().__init__()
-        self.validate = validate
+        self.row = row
+        self.line = line
         self.metrics = metrics
         self.groups = groups
         self.clock = clock
-        self.alive_above = alive_above
-        self.bits = bits
         self.tensorboard = tensorboard
+        self.alive_above = alive_above
 
     def on_epoch_end(self, epoch, logs=None):
-        rate = float(self.model.optimizer.learning_rate.numpy())
-        speed = self.clock.words_per_second()
-        valid = self.validate()
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            "train_perplexity": float(logs["perplexity"]),
-            "valid_perplexity": valid,
-            "regularization": float(logs["regularization"]),
-            "words_per_second": speed,
-            "seconds": self.clock.seconds(),
-            # The authors' RHN program reports its cost with all penalties.
-            "train_perplexity_with_penalties": float(
-                logs["perplexity"] * tf.exp(float(logs["regularization"]))
-            ),
-        }
-        if self.bits:
-            row.update(
-                {
-                    f"{part}_bits": math.log2(row[f"{part}_perplexity"])
-                    for part in ("train", "valid")
-                }
-            )
+        row = {"epoch": epoch + 1, **self.row(self.model, logs, self.clock)}
         row.update(
             {
                 key: value
@@ -122,19 +122,14 @@ class EpochEnd(tf.keras.callbacks.Callback):
             }
         )
         self.metrics.append(row)
-        logs["valid_perplexity"] = valid
-        self.tensorboard.write(epoch + 1, row)
+        self.tensorboard.write(row.get("step", epoch + 1), row)
         units = callbacks_lib.alive_units(self.groups)
-        bits = (
-            f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)  "
-            if self.bits
-            else ""
-        )
         print(
-            f"epoch {epoch + 1}  learning rate {rate:.4g}  "
-            f"train {row['train_perplexity']:.2f}  valid {valid:.2f}  "
-            f"{bits}units {progress.units_text(units)} (above {self.alive_above:g}: "
-            f"{progress.units_text(living)})  {speed:.0f} words/s",
+            self.line(
+                row,
+                progress.units_text(units),
+                f"above {self.alive_above:g}: {progress.units_text(living)}",
+            ),
             flush=True,
         )
 
@@ -142,7 +137,7 @@ class EpochEnd(tf.keras.callbacks.Callback):
 class KeepBest(tf.keras.callbacks.Callback):
     """Keeps the weights of the epoch with the lowest valid perplexity.
 
-    Runs after `EpochEnd`, before `SaveCheckpoints`: a run that is killed
+    Runs after `EpochEvaluation`, before `SaveCheckpoints`: a run that is killed
     between them does the epoch again. An epoch that was stopped early does
     not count, as it will be gone on with.
 

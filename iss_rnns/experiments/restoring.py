@@ -1,6 +1,6 @@
 """Weights to and from files of every kind that this project writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
@@ -22,13 +22,13 @@ def restore(
     path: str,
     sizes_of: Callable,
     step: int = 0,
-    asked: Optional[Sequence[int]] = None,
+    asked: Optional[Mapping[str, int]] = None,
 ):
     """A net with weights from a file of any kind this project writes.
 
     Args:
-      net_of: `net_of(sizes)` -> net; `sizes` as its `resized` takes or its
-        run's checkpoints hold them, None for the sizes that flags give.
+      net_of: `net_of(sizes)` -> net; `sizes` by the layers' names, or as the
+        run's checkpoint holds them; None for those that flags give.
       path: a run directory (its best weights if it kept them, otherwise a
         checkpoint), a `.npz` file, or a TF1 checkpoint.
       sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
@@ -111,10 +111,11 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
     )
 
 
-def designed_sizes(path: str) -> Optional[Sequence[int]]:
+def designed_sizes(path: str) -> Optional[Mapping[str, int]]:
     """The layers' sizes that a run's training began with, before any cut.
 
-    None if nobody knows: of other files, and of runs of older versions.
+    None if nobody knows: of other files, and of runs of older versions. Of
+    language models, version 1.0.0 wrote a list.
     """
     if not checkpoints_lib.checkpoint_steps(pathlib.Path(path) / "checkpoints"):
         return None
@@ -154,14 +155,17 @@ def _restore_checkpoint(net, folder: pathlib.Path, prefix: str):
 
 def _check_asked(asked, known: Sequence, path) -> None:
     """Refuses sizes that flags ask for unless they are among the known."""
-    if (
-        asked is not None
-        and known[0]
-        and list(asked) not in [list(sizes or []) for sizes in known]
-    ):
+    if asked is None or not known[0]:
+        return
+    # Checkpoints of version 1.0.0 have the units without names.
+    units = [
+        tuple(sizes.values() if isinstance(sizes, Mapping) else sizes)
+        for sizes in (asked, *filter(None, known))
+    ]
+    if units[0] not in units[1:]:
         raise errors.UserError(
-            f"{path} has layers of {tuple(known[0])} units, but the flags "
-            f"ask for {tuple(asked)}; give its sizes, or leave them out"
+            f"{path} has layers of {units[1]} units, but the flags ask for "
+            f"{units[0]}; give its sizes, or leave them out"
         )
 
 

@@ -18,7 +18,7 @@ _LISTS = ("block_decay_multi", "block_row_size", "block_col_size")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AuthorsSettings:
     """One settings file; `None` means that the file leaves it to the model.
 
     Attributes:
@@ -53,7 +53,7 @@ class Settings:
         )
 
 
-def load(path: str) -> Settings:
+def load(path: str) -> AuthorsSettings:
     """Reads a settings file as it is.
 
     Raises:
@@ -64,7 +64,7 @@ def load(path: str) -> Settings:
     )
 
 
-def parse(data: dict, source: str) -> Settings:
+def parse(data: dict, source: str) -> AuthorsSettings:
     """Checks the contents of a settings file.
 
     Raises:
@@ -111,7 +111,7 @@ def parse(data: dict, source: str) -> Settings:
                 "same variable; name it once"
             )
         variables[name] = entry
-    return Settings(
+    return AuthorsSettings(
         source=source,
         save_path=save_path,
         grouplasso=variables,
@@ -175,7 +175,7 @@ def _check_entry(entry, source, where) -> None:
 
 
 def build_groups(
-    settings: Settings,
+    settings: AuthorsSettings,
     views: Mapping[str, tf1.View],
     lstm_cells: Mapping[str, cells.LSTMCell],
 ) -> list:
@@ -188,7 +188,7 @@ def build_groups(
     halves the rows.
 
     Args:
-      settings: see `Settings`.
+      settings: see `AuthorsSettings`.
       views: the model's TF1 names.
       lstm_cells: the cell behind each `.../kernel` name.
 

@@ -35,7 +35,7 @@ def new_net(questions):
 def train(questions, folder, resume=False):
     """A run with a group lasso on 2x4 blocks, of which 75 % go."""
     net = new_net(questions)
-    plan = pruning_flags.Settings.of(
+    plan = pruning_flags.PruningSettings.from_flags(
         {
             **dict.fromkeys(FLAGS),
             **{

@@ -8,6 +8,7 @@ are in TensorFlow 1's layout, their logits batch-major; ours are time-major.
 import csv
 import pathlib
 
+import fitting
 import numpy as np
 import recorded
 import tensorflow as tf
@@ -23,6 +24,7 @@ from iss_rnns.interop import ptb_settings
 from iss_rnns.interop import tf1
 from iss_rnns.ops import losses
 from ptb import model as model_lib
+from ptb import options as options_lib
 from ptb import train as train_lib
 
 # Tolerances that the golden set's README states.
@@ -113,7 +115,7 @@ class Golden(recorded.Recorded):
                 fields[name] = value
         preset = model_lib.CONFIGS.get(config.get("model_flag"))
         fields["decay_by_thirds"] = bool(preset and preset.decay_by_thirds)
-        return train_lib.Options(
+        return options_lib.Options(
             **{
                 **{
                     "config": model_lib.ModelConfig(**fields),
@@ -185,7 +187,7 @@ def test_trajectory(trajectory_file):
     np.testing.assert_array_equal(epoch_y[turn], y)
     recorder = Recorder(golden.snapshots, epoch_x)
     # First among the callbacks: its hook then runs before the thresholding.
-    training.fit(
+    fitting.fit(
         model,
         epoch_x,
         epoch_y,

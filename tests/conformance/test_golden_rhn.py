@@ -21,6 +21,7 @@ from iss_rnns.interop import tf1
 from iss_rnns.ops import losses
 from rhns import model as model_lib
 from rhns import noise as noise_lib
+from rhns import options as options_lib
 from rhns import train as train_lib
 
 # Tolerances that the golden set's README states.
@@ -81,7 +82,7 @@ class Golden(recorded.Recorded):
             file = group_json.load(
                 self.path.with_name(config["group_config"])
             ).first_only()
-        return train_lib.Options(
+        return options_lib.Options(
             config=model_lib.ModelConfig(**fields), group_file=file
         )
 

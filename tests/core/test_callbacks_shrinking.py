@@ -3,6 +3,7 @@
 import functools
 import json
 
+import fitting
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,7 +61,7 @@ def train(optimizer, cut, lasso=0.01, scale=0.0, **kwargs):
         groups, (x[0], y[0]), every=4, followers=run, **kwargs
     )
     rate = float(model.optimizer.learning_rate.numpy())
-    training.fit(
+    fitting.fit(
         model,
         x,
         y,
@@ -147,7 +148,7 @@ def test_resumed_it_counts_the_checks_before():
             checks=3,
         )
         cutter.restore(state)
-        training.fit(
+        fitting.fit(
             model,
             x,
             y,

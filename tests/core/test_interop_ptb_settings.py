@@ -111,9 +111,11 @@ def test_the_authors_files_load(tmp_path, name):
 
 
 def test_without_a_file_nothing_is_set():
-    settings = ptb_settings.Settings()
+    settings = ptb_settings.AuthorsSettings()
     assert not settings.sparsifies and not settings.learns_structures
-    assert ptb_settings.parse({}, "x") == ptb_settings.Settings(source="x")
+    assert ptb_settings.parse({}, "x") == ptb_settings.AuthorsSettings(
+        source="x"
+    )
 
 
 def their(model, layer):

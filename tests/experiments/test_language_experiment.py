@@ -7,13 +7,15 @@ import nets
 import numpy as np
 
 from iss_rnns import counting
+from iss_rnns.experiments import finishing
+from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import corpora
-from iss_rnns.experiments.language import experiment as language_experiment
 from iss_rnns.experiments.language import texts as texts_lib
-from iss_rnns.interop import ptb_settings
+from ptb import experiment
 from ptb import model as model_lib
+from ptb import options as options_lib
 from ptb import train as train_lib
 
 
@@ -24,22 +26,27 @@ def new_corpus(unit="word"):
     )
 
 
-def texts(corpus):
-    return texts_lib.Texts.of(corpus, 2, 3)
+def new_task(corpus):
+    return experiment.WordTask(
+        small_options(),
+        program.Choices("train"),
+        texts_lib.Texts.from_corpus(corpus, 2, 3),
+    )
 
 
 def test_the_card_has_sizes_scores_and_the_command():
     net = nets.half_dead_net()
-    small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
+    task = new_task(new_corpus("character"))
+    small, proof = finishing.shrink_proved(task, net)
     scores = {"valid perplexity": 8.0, "test perplexity": 4.0}
-    card = language_experiment.model_card(
-        net, proof, texts(new_corpus("character")), scores, "python -m x"
-    )
+    card = finishing.model_card(task, net, net, proof, scores)
     assert card["units before"] == {"lstm_0": 8}
     assert card["units after"] == {"lstm_0": 4}
     assert card["weights before"] == counting.count_weights(net)
     assert card["weights after"] == counting.count_weights(small)
-    assert card["test bits"] == 2.0 and card["command"] == "python -m x"
+    assert card["test bits"] == 2.0 and card["command"].startswith(
+        "python -m ptb.ptb_word_lm"
+    )
     assert card["valid perplexity"] == 8.0 and card["data"] == "made up"
 
 
@@ -51,12 +58,11 @@ def small_options(**changes):
         hidden_size=6,
         num_layers=1,
     )
-    return train_lib.Options(
+    return options_lib.Options(
         **{
             **{
                 "config": config,
                 "hidden_sizes": (8,),
-                "settings": ptb_settings.Settings(),
                 "max_train_steps": 2,
                 "epochs": 1,
             },
@@ -75,7 +81,7 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
         options, new_corpus(), run, False, nets.half_dead_net()
     )
     assert net.hidden_sizes == (4,)
-    assert restoring.designed_sizes(run.path) == [8]
+    assert restoring.designed_sizes(run.path) == {"lstm_0": 8}
     again = runs.RunDirectory(tmp_path, "run", resume=True)
     train_lib.train(
         dataclasses.replace(options, max_train_steps=3),
@@ -84,7 +90,7 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
         True,
     )
     assert run.checkpoint_steps()[-1] == 3
-    assert restoring.designed_sizes(run.path) == [8]
+    assert restoring.designed_sizes(run.path) == {"lstm_0": 8}
     for path in run.checkpoints.glob("state-*.json"):
         state = json.loads(path.read_text())
         del state["designed_sizes"]
@@ -103,5 +109,5 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     assert not np.array_equal(
         net.softmax_b.numpy(), nets.half_dead_net().softmax_b
     )
-    small, proof = language_experiment.shrink_proved(net, texts(new_corpus()))
+    small, proof = finishing.shrink_proved(new_task(new_corpus()), net)
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5

@@ -1,63 +1,63 @@
-"""What the language-model programs share."""
+"""The modes of a program, whatever its task."""
 
 import numpy as np
 import pytest
 
 from iss_rnns import errors
+from iss_rnns.experiments import finishing
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import corpora
-from iss_rnns.experiments.language import experiment as language_experiment
+from iss_rnns.experiments.language import experiment
+from iss_rnns.experiments.language import options as options_lib
 from iss_rnns.experiments.language import texts
 from iss_rnns.experiments.reports import sections
 from ptb import model as model_lib
 
 
-def choices(**changes):
-    return program.Choices(
-        **{
-            **{
-                "mode": "train",
-                "restore_path": None,
-                "save_path": None,
-                "run_name": None,
-                "resume": False,
-                "overwrite": False,
-                "display_weights": False,
-                "compare_with": (),
-                "export_latency": False,
-            },
-            **changes,
-        }
-    )
+def choices(mode="train", **changes):
+    return program.Choices(mode, **changes)
 
 
-def task(log, **changes):
-    """Writes down what is asked of it."""
-
-    def note(name, result=None):
-        return lambda *args: log.append((name, *args)) or result
-
+def made_up_texts():
     ids = np.arange(40, dtype=np.int32) % 3
     corpus = corpora.Corpus(
         "made", "character", ids, ids, ids, ("a", "b"), "made up"
     )
-    return program.Task(
-        **{
-            **{
-                "module": "m",
-                "title": "t",
-                "texts": texts.Texts.of(corpus, 2, 3),
-                "new_net": note("new_net"),
-                "sizes_of": note("sizes_of"),
-                "check": note("check"),
-                "train": note("train"),
-                "clean": note("clean"),
-            },
-            **changes,
-        }
-    )
+    return texts.Texts.from_corpus(corpus, 2, 3)
+
+
+class Task(experiment.LanguageTask):
+    """Writes down what is asked of it."""
+
+    module, title, reads = "m", "t", ()
+
+    def __init__(self, choices, train=None, check=None):
+        config = model_lib.CONFIGS["test"]
+        super().__init__(
+            options_lib.LanguageOptions(config), choices, made_up_texts()
+        )
+        self.log = []
+        self.stand_ins = {"train": train, "check": check}
+
+    def _asked(self, name, *args):
+        self.log.append((name, *args))
+        if self.stand_ins[name]:
+            self.stand_ins[name](*args)
+
+    def check(self, start):
+        self._asked("check", start)
+
+    def train(self, run, start):
+        self._asked("train", run, start)
+
+    def zero_small(self, net):
+        pass
+
+
+def run(task):
+    program.run(task, task.choices, "--a\n")
 
 
 def test_flags_on_record_resume_the_run(tmp_path):
@@ -72,8 +72,8 @@ def test_flags_on_record_resume_the_run(tmp_path):
 
 
 def test_choices_come_from_flags_by_name():
-    values = {**vars(choices()), "mode": "train", "run_name": "x", "other": 1}
-    assert program.Choices.of(values).run_name == "x"
+    values = {**vars(choices()), "run_name": "x", "other": 1, "pruning": None}
+    assert program.Choices.from_flags(values).run_name == "x"
 
 
 @pytest.mark.parametrize("mode", ["eval", "shrink", "export", "report"])
@@ -93,14 +93,11 @@ def test_nothing_is_written_if_training_would_refuse(tmp_path):
     def refuse(net):
         raise errors.UserError("too short")
 
-    log = []
+    task = Task(choices(save_path=str(tmp_path / "runs")), check=refuse)
     with pytest.raises(errors.UserError, match="too short"):
-        program.run(
-            task(log, check=refuse),
-            choices(save_path=str(tmp_path / "runs")),
-            "--a\n",
-        )
-    assert not (tmp_path / "runs").exists() and log == []
+        run(task)
+    assert not (tmp_path / "runs").exists()
+    assert task.log == [("check", None)]
 
 
 def test_training_gets_the_directory_and_its_flags(tmp_path):
@@ -110,95 +107,93 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
         seen.update(net=net, text=(directory.path / "flags.txt").read_text())
         raise errors.UserError("enough")
 
-    log = []
+    task = Task(choices(save_path=str(tmp_path), run_name="r"), train)
     with pytest.raises(errors.UserError, match="enough"):
-        program.run(
-            task(log, train=train),
-            choices(save_path=str(tmp_path), run_name="r"),
-            "--a\n",
-        )
+        run(task)
     assert seen == {"net": None, "text": "--a\n--run_name=r\n"}
-    assert log == [("check", None)]
+    assert task.log[0] == ("check", None)
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(tmp_path):
-    run = runs.RunDirectory(tmp_path, "r")
-    (run.checkpoints / "state-1.json").write_text("{}")
+    directory = runs.RunDirectory(tmp_path, "r")
+    (directory.checkpoints / "state-1.json").write_text('{"epoch": 0}')
 
     def train(directory, net):
         raise errors.UserError(f"on with {net}")
 
+    task = Task(
+        choices(
+            save_path=str(tmp_path),
+            run_name="r",
+            resume=True,
+            restore_path=str(tmp_path / "gone"),
+        ),
+        train,
+    )
     with pytest.raises(errors.UserError, match="on with None"):
-        program.run(
-            task([], train=train),
-            choices(
-                save_path=str(tmp_path),
-                run_name="r",
-                resume=True,
-                restore_path=str(tmp_path / "gone"),
-            ),
-            "",
-        )
+        run(task)
 
 
 def test_scores_of_characters_are_also_in_bits(capsys):
-    program.print_scores({"test perplexity": 8.0}, task([]).texts)
+    texts.print_scores({"test perplexity": 8.0}, made_up_texts())
     assert capsys.readouterr().out == (
         "test perplexity 8.000\ntest bits 3.0000\n"
     )
 
 
-@pytest.mark.parametrize("known, designed", [([7], [7]), (None, [4])])
+@pytest.mark.parametrize(
+    "known, designed",
+    [({"lstm_0": 7}, [7]), ([7], [7]), (None, [4])],
+)
 def test_the_design_is_the_runs_not_that_of_flags(
     tmp_path, monkeypatch, known, designed
 ):
-    """Of a net that was cut to 4 units; or it is the design, if any."""
-    seen = {}
+    """Of a net that was cut to 4 units; or it is the design, if any.
+
+    Version 1.0.0 wrote a list.
+    """
+    seen = []
     net = model_lib.WordLSTM(2, 3, [4])
     monkeypatch.setattr(restoring, "designed_sizes", lambda path: known)
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
-    monkeypatch.setattr(
-        language_experiment,
-        "finish",
-        lambda *args, **kwargs: seen.update(kwargs, designed=args[6]),
-    )
-    program.run(
-        task([], new_net=lambda sizes: model_lib.WordLSTM(2, 3, sizes or [9])),
+    monkeypatch.setattr(finishing, "finish", lambda *args: seen.extend(args))
+    task = Task(
         choices(
             mode="report",
             restore_path=str(tmp_path / "cut"),
             save_path=str(tmp_path),
             run_name="r",
             display_weights=True,
-        ),
-        "--a\n",
+        )
     )
-    assert list(seen["designed"].hidden_sizes) == designed
-    assert seen["display_weights"]
+    run(task)
+    _, _, trained, _, sizes, _, display_weights = seen
+    found = finishing.designed_net(trained.net, sizes)
+    assert list(found.hidden_sizes) == designed
+    assert display_weights
 
 
 def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     cards, drawn = [], []
     net = model_lib.WordLSTM(3, 3, [4])
-    monkeypatch.setattr(restoring, "designed_sizes", lambda path: [6])
+    monkeypatch.setattr(restoring, "designed_sizes", lambda path: {"lstm_0": 6})
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(
-        language_experiment, "export_both", lambda *args: cards.append(args[4])
+        finishing, "export_both", lambda *args: cards.append(args[4])
     )
     monkeypatch.setattr(
         sections, "draw", lambda *args, **kwargs: drawn.append(kwargs["each"])
     )
-    program.run(
-        task([], new_net=lambda sizes: model_lib.WordLSTM(3, 3, sizes)),
+    task = Task(
         choices(
             mode="export",
             restore_path=str(tmp_path / "cut"),
             save_path=str(tmp_path),
             run_name="r",
             display_weights=True,
-        ),
-        "--a\n",
+        )
     )
+    run(task)
     (card,) = cards
     assert card["units before"] == {"lstm_0": 6}
     assert card["units after"] == {"lstm_0": 4}

@@ -27,7 +27,9 @@ def layers():
 
 
 def settings(**values):
-    return pruning_flags.Settings.of({**dict.fromkeys(NAMES), **values})
+    return pruning_flags.PruningSettings.from_flags(
+        {**dict.fromkeys(NAMES), **values}
+    )
 
 
 def never(path):

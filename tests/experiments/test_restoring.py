@@ -10,6 +10,7 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import options
 from ptb import model as model_lib
 
 
@@ -35,30 +36,35 @@ def test_what_is_no_array_in_an_archive_is_no_weight(tmp_path):
         restoring.read_arrays(str(tmp_path / "weights.npz"))
 
 
-def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path):
-    """A run's own flags name those, though units were cut meanwhile."""
+@pytest.mark.parametrize("sizes", [[5, 4], {"lstm_0": 5, "lstm_1": 4}])
+def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path, sizes):
+    """A run's own flags name those, though units were cut meanwhile.
+
+    Version 1.0.0 wrote a list.
+    """
     net = model_lib.WordLSTM(9, 3, (5, 4))
     run = runs.RunDirectory(tmp_path, "run")
     tf.train.Checkpoint(model=tf.train.Checkpoint(net=net)).write(
         str(run.checkpoints / "model-1")
     )
     (run.checkpoints / "state-1.json").write_text(
-        json.dumps({"epoch": 1, "sizes": [5, 4], "hidden_sizes": [7, 5]})
+        json.dumps({"epoch": 1, "sizes": sizes, "hidden_sizes": [7, 5]})
     )
 
     def restored(asked):
         return restoring.restore(
-            lambda sizes: model_lib.WordLSTM(9, 3, sizes),
+            lambda sizes: model_lib.WordLSTM(9, 3, options.layer_sizes(sizes)),
             str(run.path),
             model_lib.sizes_of,
             asked=asked,
         )
 
-    for asked in (None, (5, 4), (7, 5)):
+    for units in (None, (5, 4), (7, 5)):
+        asked = units and dict(zip(("lstm_0", "lstm_1"), units))
         np.testing.assert_array_equal(restored(asked).softmax_w, net.softmax_w)
     with pytest.raises(
         errors.UserError,
         match=r"has layers of \(5, 4\) "
         r"units, but the flags ask for \(9, 9\)",
     ):
-        restored((9, 9))
+        restored({"lstm_0": 9, "lstm_1": 9})

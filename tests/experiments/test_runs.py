@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import fitting
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +13,6 @@ from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import model as language_model
-from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
 VOCABULARY = 9
@@ -177,7 +177,7 @@ class TestCheckpoints:
     def test_round_trip_of_everything(self, tmp_path):
         model = new_model(optimizer=tf.keras.optimizers.Adam(0.1))
         ids = np.random.default_rng(0).integers(0, VOCABULARY, (2, 3, 2, 2))
-        training.fit(model, *ids.astype(np.int32), epochs=1, callbacks=[])
+        fitting.fit(model, *ids.astype(np.int32), epochs=1, callbacks=[])
         checkpoints = self.saved(tmp_path, model, {"epoch": 1, "batch": 2})
         assert checkpoints.last_state() == {"epoch": 1, "batch": 2}
         again = new_model(optimizer=tf.keras.optimizers.Adam(0.1), seed=5)

@@ -45,7 +45,7 @@ def test_signature_equals_the_net(net, saved, batch, steps):
         name: rng.normal(size=(batch, n)).astype(np.float32)
         for name, n in zip(net.state_names, net.state_sizes)
     }
-    served = serving.Served(saved)
+    served = serving.ServedLanguageModel(saved)
     assert served.state_names == [
         "lstm_0_c",
         "lstm_0_h",
@@ -99,7 +99,7 @@ def test_latency_model_of_highway_layers(options, tmp_path):
     net = highway.HighwayLM(30, [5], 3, seed=2, **options)
     assert (net.input_table() is None) != bool(options)
     runner = serving.LatencyRunner(
-        serving.save_latency(net, tmp_path / "model.tflite")
+        serving.save_tflite_step(net, tmp_path / "model.tflite")
     )
     tokens = np.array([[3, 1, 4]], np.int32)
     wanted, _ = expected(net, tokens, [tf.zeros([1, 5])])
@@ -109,7 +109,7 @@ def test_latency_model_of_highway_layers(options, tmp_path):
 
 def test_latency_model_equals_the_net_step_by_step(net, tmp_path):
     runner = serving.LatencyRunner(
-        serving.save_latency(net, tmp_path / "model.tflite")
+        serving.save_tflite_step(net, tmp_path / "model.tflite")
     )
     tokens = np.array([[3, 1, 4, 1, 5]], np.int32)
     wanted, _ = expected(
@@ -144,7 +144,7 @@ def test_a_table_takes_the_place_of_embedding_and_kernel(cell, tmp_path):
     assert (30, columns) in shapes
     assert (30, 24) not in shapes and (24, columns) not in shapes
     tokens = np.array([[1, 2, 3]], np.int32)
-    served = serving.Served(path)
+    served = serving.ServedLanguageModel(path)
     logits, _ = served.run(tokens, served.zero_states(1))
     np.testing.assert_allclose(
         logits, expected(net, tokens, None)[0], atol=1e-6
@@ -184,7 +184,7 @@ def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
         if v.name.split("/")[-1].startswith("recurrent")
     ]
     assert recurrent and not {tuple(v.shape) for v in recurrent} & set(shapes)
-    served = serving.Served(path)
+    served = serving.ServedLanguageModel(path)
     for tokens in (
         np.array([[1]], np.int32),
         np.arange(12, dtype=np.int32).reshape(3, 4),
@@ -210,7 +210,7 @@ def test_forget_bias_is_part_of_the_export(tmp_path):
     net.cells[0].forget_bias = 1.0
     path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     tokens = np.array([[1, 2, 3]], np.int32)
-    served = serving.Served(path)
+    served = serving.ServedLanguageModel(path)
     logits, _ = served.run(tokens, served.zero_states(1))
     wanted, _ = expected(net, tokens, None)
     np.testing.assert_allclose(logits, wanted, atol=1e-6)
@@ -218,7 +218,7 @@ def test_forget_bias_is_part_of_the_export(tmp_path):
 
 def test_not_a_model_is_one_clear_line(tmp_path):
     with pytest.raises(errors.UserError, match="is no exported language"):
-        serving.Served(tmp_path)
+        serving.ServedLanguageModel(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +249,6 @@ def test_a_failed_write_leaves_the_old_model(
         errors.UserError,
         match="^cannot write .*old.tflite: No space left[^{[]*$",
     ):
-        serving.save_latency(net, tmp_path / "old.tflite")
-    assert serving.Served(saved).state_sizes == [5, 5, 4, 4]
+        serving.save_tflite_step(net, tmp_path / "old.tflite")
+    assert serving.ServedLanguageModel(saved).state_sizes == [5, 5, 4, 4]
     assert (tmp_path / "old.tflite").read_bytes() == b"old"

@@ -12,6 +12,7 @@ import sys
 import termios
 import types
 
+import fitting
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,7 +80,7 @@ def run_epochs(
             if die_at == "validation":
                 raise Stop
 
-    training.fit(
+    fitting.fit(
         model,
         *windows(),
         epochs,
@@ -148,7 +149,7 @@ class TestFit:
             def on_train_batch_end(self, batch, logs=None):
                 costs.append(float(logs["cost"]))
 
-        training.fit(
+        fitting.fit(
             model,
             *windows(1),
             4,
@@ -180,7 +181,7 @@ class TestFit:
             def on_train_batch_begin(self, batch, logs=None):
                 rates.append(float(self.model.optimizer.learning_rate))
 
-        training.fit(
+        fitting.fit(
             model,
             *windows(2),
             3,
@@ -205,7 +206,7 @@ class TestFit:
 
         model = new_model()
         model.optimizer.iterations.assign(first)
-        training.fit(
+        fitting.fit(
             model,
             *windows(6),
             2,
@@ -229,7 +230,7 @@ class TestFit:
                     float(sum(abs(s.numpy()).sum() for s in self.model.carried))
                 )
 
-        training.fit(
+        fitting.fit(
             model,
             *windows(2),
             2,
@@ -258,7 +259,7 @@ class TestFit:
                 "at step [34]; lower the learning rate; "
                 "the last good checkpoint is kept",
             ):
-                training.fit(
+                fitting.fit(
                     model,
                     *windows(),
                     1,
@@ -282,7 +283,7 @@ class TestFit:
             errors.UserError,
             match="learning rate; no checkpoint was saved yet$",
         ):
-            training.fit(
+            fitting.fit(
                 model,
                 *windows(),
                 1,
@@ -290,20 +291,21 @@ class TestFit:
             )
 
 
-class TestEpochEnd:
+class TestEpochEvaluation:
     def test_writes_and_prints_a_row(self, tmp_path, capsys):
         model = new_model()
         metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
         clock = progress_lib.Clock(BATCH * TIME, seconds_before=100.0)
-        training.fit(
+        fitting.fit(
             model,
             *windows(),
             2,
             [
                 training.EpochStart(lambda epoch: 1.0),
                 clock,
-                records.EpochEnd(
-                    lambda: 12.5,
+                records.EpochEvaluation(
+                    lambda *args: training.epoch_row(*args, 12.5),
+                    training.epoch_line,
                     metrics,
                     model.net.iss_groups(),
                     clock,
@@ -340,7 +342,7 @@ class TestEpochEnd:
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()
         clock = progress_lib.Clock(BATCH * TIME)
-        training.fit(
+        fitting.fit(
             model,
             *windows(),
             1,

@@ -8,12 +8,15 @@ import pytest
 import rhn_runs
 import tensorflow as tf
 
+from iss_rnns.experiments import finishing
+from iss_rnns.experiments import program
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import corpora
-from iss_rnns.experiments.language import experiment as language_experiment
 from iss_rnns.experiments.language import texts
 from iss_rnns.sparse import nets
+from rhns import experiment
 from rhns import model as model_lib
 from rhns import train as train_lib
 
@@ -25,7 +28,7 @@ def pruned_options(corpus, **flags):
     """Options of a run that is pruned as the program's flags say."""
     options = rhn_runs.new_options(epochs=3)
     net = train_lib.new_net(options, len(corpus.symbols))
-    plan = pruning_flags.Settings.of(
+    plan = pruning_flags.PruningSettings.from_flags(
         {
             **dict.fromkeys(FLAGS),
             **{
@@ -95,14 +98,12 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     options = pruned_options(corpus, pruning="gradual")
     run = runs.RunDirectory(tmp_path, "run")
     net, metrics = train_lib.train(options, corpus, run, False)
-    language_experiment.finish(
-        run,
-        net,
-        texts.Texts.of(corpus, 4, 5),
-        "test",
-        rows=metrics.rows,
-        method=options.method,
+    task = experiment.HighwayTask(
+        options,
+        program.Choices("train"),
+        texts.Texts.from_corpus(corpus, 4, 5),
     )
+    finishing.finish(task, run, tasks.Trained(net), metrics.rows)
     report = json.loads((run.path / "report.json").read_text())
     assert report["method"] == "gradual"
     assert report["table"]["shrunk (reloaded)"]["sparsity"] > 0.3

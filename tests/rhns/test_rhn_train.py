@@ -23,7 +23,7 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import group_json
-from rhns import rhn_train
+from rhns import experiment
 from rhns import train as train_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -108,8 +108,8 @@ RUN_MANY = """
 import json, sys
 from absl import flags
 from iss_rnns import errors
-from rhns import rhn_train
-rhn_train.define_flags()
+from rhns import options, rhn_train
+options.define_flags()
 flags.FLAGS(["rhn_train"])
 values = flags.FLAGS.flag_values_dict()
 results = {}
@@ -120,7 +120,7 @@ for name, arguments in json.loads(sys.argv[1]).items():
     rest = flags.FLAGS(["rhn_train", *arguments])
     try:
         if name.endswith(".flags"):
-            config = rhn_train.config_from_flags()
+            config = options.config_from_flags(flags.FLAGS.flag_values_dict())
             results[name] = {**vars(config), **vars(config.rates),
                              "group_config": flags.FLAGS.group_config,
                              "dataset": flags.FLAGS.dataset,
@@ -141,7 +141,7 @@ def test_sizes_of_no_vector(bias):
         match="'model/RHN0/h_0/Linear/Bias' "
         r"has shape \(.*\); expected a vector with an entry ",
     ):
-        rhn_train.sizes_of({"model/RHN0/h_0/Linear/Bias": bias})
+        experiment.sizes_of({"model/RHN0/h_0/Linear/Bias": bias})
 
 
 @pytest.fixture(name="golden_dir", scope="module")
@@ -219,7 +219,7 @@ def test_the_best_epochs_weights_are_kept(tmp_path):
     net = restoring.restore(
         lambda sizes: train_lib.new_net(options, 9, sizes),
         str(run.path),
-        rhn_train.sizes_of,
+        experiment.sizes_of,
     )
     valid = corpora.batches(corpus.valid, 4, 5)
     assert language_model.Evaluator(net).perplexity(*valid) == (

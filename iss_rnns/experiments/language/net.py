@@ -121,6 +121,11 @@ class LanguageNet(tf.keras.Model):
         return [layer.cell for layer in self.layers_]
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Units of each layer, by the name of its group."""
+        return {cell.name: cell.units for cell in self.cells}
+
+    @property
     def embedding_width(self) -> int:
         """E."""
         return self.embedding.shape[1]

@@ -93,7 +93,7 @@ def _input_table(net) -> Optional[tf.Variable]:
     )
 
 
-class Served:
+class ServedLanguageModel:
     """An exported language model, run through its signature.
 
     It has the face of a net (`state_sizes`, calling it gives time-major
@@ -140,7 +140,7 @@ class Served:
         return [tf.zeros([batch, n]) for n in self.state_sizes]
 
 
-def save_latency(net, path: pathlib.Path) -> pathlib.Path:
+def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     """Writes a TensorFlow Lite model of one step of one sequence.
 
     Its fixed shape (batch 1, 1 step) is what makes it fast: inputs `token
@@ -192,7 +192,7 @@ def save_latency(net, path: pathlib.Path) -> pathlib.Path:
 
 
 class LatencyRunner:
-    """Runs a file of `save_latency`, one token at a time.
+    """Runs a file of `save_tflite_step`, one token at a time.
 
     Args:
       path: of the `.tflite` file.

@@ -28,7 +28,7 @@ class Texts:
     test: Windows
 
     @classmethod
-    def of(
+    def from_corpus(
         cls, corpus: corpora.Corpus, batch_size: int, num_steps: int
     ) -> "Texts":
         """The authors' windows of a corpus."""
@@ -60,3 +60,11 @@ def with_bits(scores: Mapping[str, float], texts: Texts) -> dict[str, float]:
         for name, value in scores.items()
     }
     return {**scores, **(bits if texts.corpus.unit == "character" else {})}
+
+
+def print_scores(scores: Mapping[str, float], texts: Texts) -> None:
+    """One line a score; perplexities of characters also in bits."""
+    for name, value in with_bits(scores, texts).items():
+        print(
+            f"{name} {value:{'.4f' if 'bits' in name else '.3f'}}", flush=True
+        )

@@ -1,197 +1,190 @@
-"""From a compiled language model and a text to a trained net on disk."""
+"""How language models train, whatever their net is."""
 
-from collections.abc import Sequence
-import dataclasses
-import json
-from typing import Callable, Optional
+from collections.abc import Mapping
+import math
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from iss_rnns import callbacks
-from iss_rnns.callbacks import shrinking
-from iss_rnns.experiments import checkpoints as checkpoints_lib
-from iss_rnns.experiments import loop
-from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import machine
 from iss_rnns.experiments import progress as progress_lib
-from iss_rnns.experiments import records
-from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
+from iss_rnns.experiments import training
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import options as options_lib
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How a language model trains, whatever its net is.
-
-    Attributes:
-      batch_size: number of parallel streams B.
-      num_steps: time steps T of a batch.
-      epochs: in all.
-      learning_rate: function of the epoch, counted from 0.
-      fixed: JSON values that must stay the same when a run is resumed.
-      max_train_steps: stop after so many steps; None means no bound.
-      checkpoint_every: steps between checkpoints (one more at each epoch's
-        end); 0 means at epoch ends only.
-      shrink_every_steps: cut dead units so often; 0 means each epoch, None
-        never.
-      warmup_steps: see `EpochStart`.
-      dead_below: see `callbacks.ShrinkWhileTraining`, as `dead_checks`.
-      keep_best: see `records.KeepBest`.
-    """
-
-    batch_size: int
-    num_steps: int
-    epochs: int
-    learning_rate: Callable[[int], float]
-    fixed: dict
-    max_train_steps: Optional[int] = None
-    checkpoint_every: int = 500
-    shrink_every_steps: Optional[int] = None
-    dead_below: float = 0.0
-    dead_checks: int = 3
-    warmup_steps: int = 0
-    keep_best: bool = False
-
-
-def train(
-    plan: Plan,
-    corpus: corpora.Corpus,
-    run: runs.RunDirectory,
-    resume: bool,
-    model_of: Callable[[Optional[Sequence[int]]], language_model.LanguageModel],
-    sparsity_of: Callable[[object], list[tf.keras.callbacks.Callback]],
-) -> tuple[object, metrics_lib.Metrics]:
-    """Trains to the last epoch, or goes on with an interrupted run.
+class LanguageTraining(training.Training):
+    """A language model's training; a task's says with what net and penalties.
 
     Args:
-      plan: see `Plan`.
+      options: of the task.
       corpus: to train and validate on.
-      run: its directory.
-      resume: from the run's newest checkpoint.
-      model_of: `model_of(sizes)` -> compiled model with layers of the sizes
-        that a checkpoint has, or of its own if they are None.
-      sparsity_of: `sparsity_of(net)` -> penalties, freezing, thresholding.
-
-    Returns:
-      (the trained net, the epochs' metrics).
+      start: net to start from; None means a new one.
 
     Raises:
-      UserError: if the data does not fit the batch, a resumed run was made
-        with other options, or training broke.
+      UserError: if the data does not fit the batch.
     """
-    x, y = corpora.batches(
-        corpus.train, plan.batch_size, plan.num_steps, "training text"
-    )
-    valid = corpora.batches(
-        corpus.valid, plan.batch_size, plan.num_steps, "valid text"
-    )
-    fixed = {**plan.fixed, "data": corpus.fingerprint}
-    checkpoints = checkpoints_lib.Checkpoints(run.checkpoints)
-    state = {"epoch": 0, "batch": 0, "seconds": 0.0, "sizes": None}
-    if resume:
-        state = checkpoints.last_state()
-        loop.check_same_run(state, fixed)
-    run.begin()
-    model = model_of(state["sizes"])
-    # A resumed run of an older version may have been cut: then they are lost.
-    designed = state.get("designed_sizes") or list(model.net.hidden_sizes)
-    if resume:
-        checkpoints.restore(model)
-        print(
-            f"resumed {run.path} at epoch {state['epoch'] + 1}, step "
-            f"{int(model.optimizer.iterations)}",
-            flush=True,
+
+    warmup_steps = 0  # see `EpochStart`
+
+    def __init__(
+        self,
+        options: options_lib.LanguageOptions,
+        corpus: corpora.Corpus,
+        start: Optional[tasks.LanguageNet] = None,
+    ):
+        config = options.config
+        self.options = options
+        self.start = start
+        self.vocab_size = len(corpus.symbols)
+        self.windows = training_windows(options, corpus)
+        self.valid = corpora.batches(
+            corpus.valid, config.batch_size, config.num_steps, "valid text"
         )
-    sparsity = sparsity_of(model.net)
-    groups = model.net.iss_groups()
-    metrics = metrics_lib.Metrics(run.path / "metrics.csv", state["epoch"])
-    evaluators = {}
+        self.bits = corpus.unit == "character"
+        self.fixed = {**options.describe(), "data": corpus.fingerprint}
+        self.steps = len(self.windows[0])
+        self.epochs = options.epochs
+        self.max_steps = options.max_train_steps
+        self.items = config.batch_size * config.num_steps
+        self.checkpoint_every = options.checkpoint_every
+        self._evaluator: Optional[language_model.Evaluator] = None
 
-    def validate():
-        if model.net not in evaluators:
-            evaluators.clear()
-            evaluators[model.net] = language_model.Evaluator(model.net)
-        return evaluators[model.net].perplexity(*valid)
+    def new_net(self, sizes: Optional[tasks.Sizes]) -> tasks.LanguageNet:
+        """See `tasks.Task.new_net`."""
+        raise NotImplementedError
 
-    clock = progress_lib.Clock(
-        plan.batch_size * plan.num_steps, state["seconds"]
+    def compiled_net(
+        self, net: tasks.LanguageNet
+    ) -> language_model.LanguageModel:
+        """The net in its trainer; see `compiled`."""
+        raise NotImplementedError
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of an epoch, counted from 0."""
+        raise NotImplementedError
+
+    def compiled(self, sizes):
+        """See base class."""
+        net = self.start
+        if sizes or net is None:
+            net = self.new_net(sizes)
+        return self.compiled_net(net)
+
+    def epoch_start(self, resumed_epoch):
+        """See base class."""
+        return [
+            EpochStart(self.learning_rate, resumed_epoch, self.warmup_steps)
+        ]
+
+    def batches(self, epoch, batch):
+        """See base class."""
+        del epoch  # All read the same.
+        return window_batches(*(ids[batch:] for ids in self.windows))
+
+    def held_out(self):
+        """See base class."""
+        return tuple(ids[0] for ids in self.valid)
+
+    def row(self, model, logs, clock):
+        """See base class."""
+        # Cuts replace the net.
+        if self._evaluator is None or self._evaluator.net is not model.net:
+            self._evaluator = language_model.Evaluator(model.net)
+        valid = self._evaluator.perplexity(*self.valid)
+        return epoch_row(model, logs, clock, valid, self.bits)
+
+    def line(self, row, units, living):
+        """See base class."""
+        return epoch_line(row, units, living)
+
+
+def training_windows(
+    options: options_lib.LanguageOptions, corpus: corpora.Corpus
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the training text and the next ids, `[N, B, T]` each.
+
+    Raises:
+      UserError: if it is too short for a batch.
+    """
+    config = options.config
+    return corpora.batches(
+        corpus.train, config.batch_size, config.num_steps, "training text"
     )
 
-    def describe():
-        return {
-            **fixed,
-            "sizes": list(model.net.hidden_sizes),
-            "designed_sizes": designed,
-            "seconds": clock.seconds(),
-            "shrinking": cutter and cutter.state(),
-        }
 
-    logger = callbacks.SparsityLogger(groups)
-    progress = progress_lib.Progress(
-        len(x), plan.epochs, groups, clock, state["batch"]
+def compiled(
+    net: tasks.LanguageNet,
+    options: options_lib.LanguageOptions,
+    optimizer: tf.keras.optimizers.Optimizer,
+) -> language_model.LanguageModel:
+    """The net in its trainer."""
+    model = language_model.LanguageModel(
+        net,
+        options.config.batch_size,
+        options.config.max_grad_norm,
+        seed=options.seed,
+        product_dtype=machine.product_dtype(options.compute_dtype),
     )
-    epoch_end = records.EpochEnd(
-        validate,
-        metrics,
-        groups,
-        clock,
-        records.TensorBoard(run.path / "tensorboard"),
-        bits=corpus.unit == "character",
+    model.compile(optimizer=optimizer)
+    # Left to the first step, this would have the step traced twice.
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def epoch_row(
+    model: language_model.LanguageModel,
+    logs: Mapping[str, tf.Tensor],
+    clock: progress_lib.Clock,
+    valid: float,
+    bits: bool = False,
+) -> dict[str, float]:
+    """An epoch's numbers, by the names that they have in `metrics.csv`.
+
+    Args:
+      model: as trained so far.
+      logs: of the epoch.
+      clock: of training.
+      valid: validation perplexity.
+      bits: also bits a symbol, the measure of character models.
+    """
+    perplexity, penalty = (
+        float(logs[name]) for name in ("perplexity", "regularization")
     )
-    cutter = None
-    if plan.shrink_every_steps is not None:
-        cutter = callbacks.ShrinkWhileTraining(
-            groups,
-            (valid[0][0], valid[1][0]),
-            plan.shrink_every_steps,
-            plan.dead_below,
-            plan.dead_checks,
-            followers=shrinking.followers(
-                sparsity + [logger, progress, epoch_end]
-            ),
-            epoch_steps=len(x),
-            start_batch=state["batch"],
-        )
-        cutter.restore(state.get("shrinking"))
-    fit(
-        model,
-        x,
-        y,
-        plan.epochs,
-        sparsity
-        + [
-            EpochStart(
-                plan.learning_rate,
-                state["epoch"] if state["batch"] else None,
-                plan.warmup_steps,
-            ),
-            # Cutting is part of what training takes.
-            *([cutter] if cutter else []),
-            clock,
-            logger,
-            progress,
-            epoch_end,
-            *(
-                [records.KeepBest(run, metrics, len(x), state["batch"])]
-                if plan.keep_best
-                else []
-            ),
-            records.SaveCheckpoints(
-                checkpoints,
-                plan.checkpoint_every,
-                len(x),
-                describe,
-                state["batch"],
-            ),
-        ],
-        epoch=state["epoch"],
-        batch=state["batch"],
-        max_steps=plan.max_train_steps,
+    row = {
+        "learning_rate": float(model.optimizer.learning_rate.numpy()),
+        "train_perplexity": perplexity,
+        "valid_perplexity": valid,
+        "regularization": penalty,
+        "words_per_second": clock.words_per_second(),
+        "seconds": clock.seconds(),
+        # The authors' RHN program reports its cost with all penalties.
+        "train_perplexity_with_penalties": float(
+            logs["perplexity"] * tf.exp(penalty)
+        ),
+    }
+    if bits:
+        row["train_bits"] = math.log2(perplexity)
+        row["valid_bits"] = math.log2(valid)
+    return row
+
+
+def epoch_line(row: Mapping[str, Any], units: str, living: str) -> str:
+    """An epoch as text; see `records.EpochEvaluation`."""
+    bits = (
+        f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)  "
+        if "train_bits" in row
+        else ""
     )
-    if cutter:
-        run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
-    return model.net, metrics
+    return (
+        f"epoch {row['epoch']}  learning rate {row['learning_rate']:.4g}  "
+        f"train {row['train_perplexity']:.2f}  "
+        f"valid {row['valid_perplexity']:.2f}  {bits}units {units} ({living})"
+        f"  {row['words_per_second']:.0f} words/s"
+    )
 
 
 class EpochStart(tf.keras.callbacks.Callback):
@@ -234,44 +227,13 @@ class EpochStart(tf.keras.callbacks.Callback):
             )
 
 
-def fit(
-    model: tf.keras.Model,
-    x: np.ndarray,
-    y: np.ndarray,
-    epochs: int,
-    callbacks: Sequence[tf.keras.callbacks.Callback],
-    epoch: int = 0,
-    batch: int = 0,
-    max_steps: Optional[int] = None,
-) -> None:
-    """Runs `model.fit` over windows in order, from any epoch and batch on.
+def window_batches(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
+    """Windows in order, as `fit` takes them.
 
     Args:
-      model: compiled `LanguageModel`.
       x: `[N, B, T]` ids; y: the next ids.
-      epochs: in all.
-      callbacks: of `fit`.
-      epoch: first epoch, counted from 0.
-      batch: first batch of that epoch.
-      max_steps: stop after so many steps in all; None means no bound.
-
-    Raises:
-      UserError: if the cost becomes NaN; the last good checkpoint stays, if
-        there is one.
     """
-    loop.fit_batches(
-        model,
-        lambda _, first: _windows(x[first:], y[first:]),
-        len(x),
-        epochs,
-        callbacks,
-        epoch,
-        batch,
-        max_steps,
-    )
 
-
-def _windows(x: np.ndarray, y: np.ndarray) -> tf.data.Dataset:
     def pairs():
         return zip(x, y)
 

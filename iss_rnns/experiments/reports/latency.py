@@ -4,12 +4,14 @@ from collections.abc import Mapping
 import itertools
 import statistics
 import time
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
+
+Key = TypeVar("Key")
 
 
 def measure_latency(
-    callables: Mapping[str, Callable[[], Any]], rounds: int, warmup: int = 1
-) -> dict[str, float]:
+    callables: Mapping[Key, Callable[[], Any]], rounds: int, warmup: int = 1
+) -> dict[Key, float]:
     """Median time of each callable, measured in turns.
 
     Taking turns, forwards and backwards, lets a slow spell of the machine
@@ -30,7 +32,7 @@ def measure_latency(
         raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
     for _, function in itertools.product(range(warmup), callables.values()):
         function()
-    seconds = {name: [] for name in callables}
+    seconds: dict[Key, list[float]] = {name: [] for name in callables}
     order = list(callables)
     for _ in range(rounds):
         for name in order:

@@ -286,7 +286,7 @@ def other_runs(folders: Sequence[str]) -> list[tuple[str, dict]]:
     return [other_run(folder) for folder in folders]
 
 
-def beside(
+def with_other_runs(
     others: Sequence[tuple[str, dict]], columns: Sequence[tables.Column]
 ) -> list[tables.Column]:
     """Other runs' columns before those at hand; all titles differ."""
