@@ -10,7 +10,8 @@ from absl import flags
 from absl import logging
 
 from iss_rnns import errors
-from iss_rnns.experiments import flagfiles
+from iss_rnns.experiments import help as help_lib
+from iss_rnns.experiments import program_flags
 
 LARGEST = 3.4e38  # about where float32 ends, which all flags end up in
 
@@ -60,7 +61,6 @@ def run_main(main: Callable) -> None:
 
     def parse(argv):
         try:
-            argv = flagfiles.expand(argv)
             for argument in argv[1:]:
                 # TensorFlow could not open them, hours later.
                 if argument.startswith("-") and not _is_text(argument):
@@ -68,7 +68,9 @@ def run_main(main: Callable) -> None:
                         f"{ascii(argument)} is not UTF-8; rename the file or "
                         "folder"
                     )
-            rest = flags.FLAGS(argv)
+            # Now, for absl has defined its own.
+            help_lib.define_flags(sys.modules[main.__module__].__doc__ or "")
+            rest = program_flags.parse(argv)
             # Comparisons with bounds let a NaN through.
             for name, value in flags.FLAGS.flag_values_dict().items():
                 if isinstance(value, float) and not abs(value) <= LARGEST:
