@@ -6,6 +6,7 @@ import importlib
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -24,7 +25,7 @@ OF_1_0_0 = """
 """.split()
 SINCE = "RNN export schedules shrink sparse testing whole __version__".split()
 
-# What blocks in READMEs use without making it.
+RUNS = ROOT / "tests" / "data" / "v1.0.0" / "runs"
 SHOWN = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
@@ -79,6 +80,8 @@ def blocks(text):
 def test_code_that_is_shown_runs(path, tmp_path, monkeypatch):
     """All blocks of a page, one after the other, as a reader would."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(RUNS / "cut", "runs/demo")  # as `make demo` leaves one
+    shutil.copytree(RUNS / "pruned", "runs/pruned")
     names = {"__name__": "shown"}
     for block in blocks((ROOT / path).read_text(encoding="utf-8")):
         exec(compile(block, path, "exec"), names)  # pylint: disable=exec-used
