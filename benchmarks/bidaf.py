@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from benchmarks import harness
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import train as train_lib
 from bidaf.net import groups as groups_lib
 from bidaf.net import layers
@@ -226,7 +227,7 @@ def trainers(case: Case) -> dict:
 
     def step_of(kind):
         model = train_lib.compiled(
-            case.new_net(kind), train_lib.Options(), case.vectors()
+            case.new_net(kind), options_lib.Options(), case.vectors()
         )
         step = tf.function(
             lambda batch: model.train_step(batch)["cost"],

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import penalties
 from bidaf import train as train_lib
 from bidaf.data import sources
@@ -19,6 +20,7 @@ from bidaf.net import groups as groups_lib
 from iss_rnns import averages as averages_lib
 from iss_rnns import errors
 from iss_rnns.experiments import restoring
+from iss_rnns.experiments import tasks
 from iss_rnns.interop import tf1
 from iss_rnns.ops import in_place
 
@@ -26,18 +28,17 @@ AVERAGE = "/ExponentialMovingAverage"  # behind a name in TF1 checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
-    """Restored weights.
+class Loaded(tasks.Trained):
+    """Weights as training left them, and their averages.
 
     Attributes:
-      net: with the weights as training left them.
       averages: their moving averages; None if the source has none.
       step: that they were saved after; 0 if unknown.
       pruned: types of layers whose matrices were pruned in training.
     """
 
     net: model_lib.BiDAF
-    averages: Optional[averages_lib.MovingAverages]
+    averages: Optional[averages_lib.MovingAverages] = None
     step: int = 0
     pruned: Sequence[str] = ()
 
@@ -223,9 +224,9 @@ def averaged_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def settle(
+def finalize_weights(
     loaded: Loaded,
-    options: train_lib.Options,
+    options: options_lib.TrainingOptions,
     use_averages: bool,
     dead_below: float = 0.0,
 ) -> dict[str, int]:
@@ -253,14 +254,16 @@ def settle(
         zero_small(net, options)
         for name, more in groups_lib.dead_units(penalized, dead_below).items():
             dead[name] = dead[name] | more
-    groups_lib.silence(net, dead)
+    groups_lib.zero_dead_units(net, dead)
     return {
         group.name: int(group.alive().numpy().sum())
         for group in net.iss_groups()
     }
 
 
-def zero_small(net: model_lib.BiDAF, options: train_lib.Options) -> None:
+def zero_small(
+    net: model_lib.BiDAF, options: options_lib.TrainingOptions
+) -> None:
     """What the authors' program does after loading."""
     in_place.zero_small(
         [

@@ -46,9 +46,9 @@ _SITES = {
 class ModelConfig:
     """Hyper-parameters, named as in the authors' code, with its defaults."""
 
-    word_vocab_size: int  # words with a trained vector
-    char_vocab_size: int
-    word_emb_size: int
+    word_vocab_size: int = 0  # words with a trained vector
+    char_vocab_size: int = 0
+    word_emb_size: int = 0
     hidden_size: int = 100
     char_emb_size: int = 8
     char_out_size: int = 100

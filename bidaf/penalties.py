@@ -153,7 +153,7 @@ def l1_penalty(
       net: the net.
       l1wd: strength.
       found: what gives the weights whose signs the gradient has; see
-        `trainer.Trainer`.
+        `step.Trainer`.
     """
     return _l1(
         [v for view in sparse_views(net).values() for v in view.variables],

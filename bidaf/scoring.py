@@ -14,6 +14,7 @@ from bidaf import penalties
 from bidaf.data import sources
 from iss_rnns import files
 
+ANSWERS, EVAL = "answers", "eval"  # folders below a run's
 NetFunction = Callable[[Mapping[str, Any]], Mapping[str, tf.Tensor]]
 
 
@@ -169,6 +170,32 @@ def read_off(outputs: Mapping[str, np.ndarray], rules: Rules) -> list:
         (tuple(map(tuple, span)), value)
         for span, value in zip(spans.tolist(), values.tolist())
     ]
+
+
+def write_answers(
+    scores: Scores,
+    answers: Optional[pathlib.Path],
+    details: Optional[pathlib.Path],
+) -> list[pathlib.Path]:
+    """Writes answers as the official script reads them, and their details.
+
+    Args:
+      scores: see `Scores`.
+      answers: file of the answers; None: none is written.
+      details: file of the details; likewise.
+
+    Returns:
+      The files.
+
+    Raises:
+      UserError: if they cannot be written.
+    """
+    contents = {answers: scores.answers, details: scores.details}
+    written = [path for path in contents if path is not None]
+    for path in written:
+        files.make_folder(path.parent)
+        files.write_json(path, contents[path])
+    return written
 
 
 def write_probabilities(

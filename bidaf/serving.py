@@ -88,7 +88,7 @@ def vocabulary(questions: sources.Questions) -> dict:
     }
 
 
-class Served:
+class ServedBiDAF:
     """An exported net, as a function of a batch of `feed.make_batch`.
 
     Args:

@@ -2,121 +2,50 @@
 
 from collections.abc import Sequence
 import dataclasses
-from typing import Callable, Optional, Union
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import penalties
-from bidaf import trainer as trainer_lib
+from bidaf import scoring
+from bidaf import step as step_lib
+from bidaf.data import feed
+from bidaf.data import sources
 from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
-from iss_rnns import files
 from iss_rnns import groups
 from iss_rnns.experiments import machine
-from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
+from iss_rnns.experiments import training
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
 
-ISS, AUTHORS = "iss", "authors"  # groups of the net itself
 LR_STEPS = 3  # gradient descent's rate has so many levels
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What training needs, from flags; named as in the authors' code.
+def new_net(
+    options: options_lib.Options,
+    questions: sources.Questions,
+    sizes: Optional[tasks.Sizes] = None,
+) -> model_lib.BiDAF:
+    """A freshly initialised net.
 
-    Attributes:
-      group_config: what `structure_wd` acts on: 'iss', the components of the
-        net; 'authors', the same without the rows that read the attended
-        answer; or the contents of a JSON file.
-      finetuned: TF1 names of the only variables to train; None means all.
-      pruning_plan: how weights are pruned while training, or None.
+    Args:
+      options: see `options.Options`, complete for the data.
+      questions: known words start from their vectors; not if sizes are
+        given, which is for weights that are restored next.
+      sizes: of its directions, instead of those that training begins with.
     """
-
-    optimizer: str = "adam"
-    init_lr: float = 0.001
-    num_steps: int = 10000
-    wd: float = 0.0
-    l1wd: float = 0.0
-    row_col_wd: float = 0.0
-    structure_wd: float = 0.0
-    structured_sparsity: bool = True
-    coef_scaling: bool = False
-    freeze_mode: Optional[str] = None
-    group_config: Union[None, str, group_json.GroupFile] = None
-    finetuned: Optional[tuple[str, ...]] = None
-    zero_threshold: float = 0.0004
-    var_decay: float = 0.999
-    decay: float = 0.9
-    wy: bool = False
-    seed: int = 0
-    compute_dtype: str = "float32"
-    shrink_every_steps: Optional[int] = None  # 0: each evaluation
-    dead_below: float = 0.0
-    dead_checks: int = 3
-    pruning_plan: Optional[pruning_flags.PruningPlan] = None
-
-    @property
-    def method(self) -> str:
-        """What makes the net small, as tables of runs name it."""
-        parts = [self.pruning_plan.title] if self.pruning_plan else []
-        if self.structure_wd:
-            parts.append("ISS")
-        if self.structured_sparsity and (self.row_col_wd or self.l1wd):
-            parts.append("rows and columns")
-        elif self.l1wd:
-            parts.append("L1")
-        return " + ".join(parts) or "dense"
-
-    @property
-    def threshold(self) -> float:
-        """Below it, weights become exact zeros."""
-        return max(self.zero_threshold, 2 * self.l1wd * self.init_lr)
-
-    def describe(self) -> dict:
-        """What must stay the same when a run is resumed."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-        }
-        if isinstance(self.group_config, group_json.GroupFile):
-            values["group_config"] = self.group_config.source
-        if self.finetuned is not None:
-            values["finetuned"] = list(self.finetuned)
-        plan = values.pop("pruning_plan")
-        if self.optimizer == "adam":
-            # Nothing follows from it but the end: a run may be made longer.
-            del values["num_steps"]
-        # Runs of an older version have no such keys.
-        if self.compute_dtype == "float32":
-            del values["compute_dtype"]
-        if self.shrink_every_steps is None:
-            for name in ("shrink_every_steps", "dead_below", "dead_checks"):
-                del values[name]
-        return {**values, "pruning": plan.describe()} if plan else values
-
-
-def load_finetuning(path: str) -> tuple[str, ...]:
-    """Names out of one of the authors' `finetuned_vars.json`.
-
-    Raises:
-      UserError: naming the file and what is wrong.
-    """
-    data = files.read_json(path, "finetuning settings", unique_keys=True)
-    names = data.get("var_names") if isinstance(data, dict) else None
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(name, str) for name in names)
-    ):
-        raise errors.UserError(
-            f'{files.shown(path)}: expected {{"var_names": ["main/logits1/first/weights", '
-            "...]}, with at least one name"
-        )
-    return tuple(names)
+    vectors = None
+    if not sizes:
+        vectors = feed.embedding_matrix(questions.train, options.seed)
+    return model_lib.BiDAF(options.model, sizes, options.seed, vectors)
 
 
 def trained_variables(
@@ -138,7 +67,7 @@ def trained_variables(
 
 
 def penalized_groups(
-    net: model_lib.BiDAF, options: Options
+    net: model_lib.BiDAF, options: options_lib.TrainingOptions
 ) -> list[groups.Group]:
     """The groups that `structure_wd` acts on; [] without `group_config`."""
     if options.group_config is None:
@@ -150,18 +79,20 @@ def penalized_groups(
         # Says why most of what was asked for cannot be.
         names = groups_lib.PRUNABLE
     return groups_lib.iss_groups(
-        net, names, attended=options.group_config == ISS
+        net, names, attended=options.group_config == options_lib.ISS
     )
 
 
 def compiled(
-    net: model_lib.BiDAF, options: Options, vectors: np.ndarray
-) -> trainer_lib.Trainer:
+    net: model_lib.BiDAF,
+    options: options_lib.TrainingOptions,
+    vectors: np.ndarray,
+) -> step_lib.Trainer:
     """The net in its trainer, with the options' optimizer."""
     trained = None
     if options.finetuned is not None:
         trained = trained_variables(net, options.finetuned)
-    model = trainer_lib.Trainer(
+    model = step_lib.Trainer(
         net,
         vectors,
         options.var_decay,
@@ -190,30 +121,34 @@ def compiled(
     return model
 
 
-def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> list:
+def sparsity_callbacks(
+    net: model_lib.BiDAF, options: options_lib.TrainingOptions
+) -> list[tf.keras.callbacks.Callback]:
     """Penalties and freezing that the options ask for."""
     result = []
     if options.wd:
         result.append(
-            _penalty(lambda model: penalties.l2_penalty(model.net, options.wd))
+            _NetPenalty(
+                lambda model: penalties.l2_penalty(model.net, options.wd)
+            )
         )
     if not options.structured_sparsity:
         if options.l1wd:
             result.append(
-                _penalty(
+                _NetPenalty(
                     lambda model: penalties.l1_penalty(
-                        model.net, options.l1wd, model.found
+                        model.net, options.l1wd, model.value_at_step_start
                     )
                 )
             )
     elif options.row_col_wd or options.l1wd:
         result.append(
-            _penalty(
+            _NetPenalty(
                 lambda model: penalties.mixed_penalty(
                     penalties.mixed_lasso(model.net, options.coef_scaling),
                     options.row_col_wd,
                     options.l1wd,
-                    model.found,
+                    model.value_at_step_start,
                 )
             )
         )
@@ -221,22 +156,166 @@ def sparsity_callbacks(net: model_lib.BiDAF, options: Options) -> list:
     if penalized and options.structure_wd:
         result.append(callbacks.GroupLasso(penalized, options.structure_wd))
     if options.freeze_mode:
-        freezing = callbacks.FreezeZeros(
-            options.freeze_mode,
-            penalized or net.iss_groups(),
-            # Only what is exactly 0 stays so.
-            threshold=float(np.finfo(np.float32).tiny),
-            value=lambda variable: freezing.model.found(variable),
+        result.append(
+            _FreezeFound(options.freeze_mode, penalized or net.iss_groups())
         )
-        result.append(freezing)
-    if options.pruning_plan:
-        result += options.pruning_plan.callbacks(net.layer_types())
+    if options.pruning:
+        result += options.pruning.callbacks(net.layer_types())
     return result
 
 
-def _penalty(
-    formula: Callable[[trainer_lib.Trainer], tf.Tensor],
-) -> callbacks.Penalty:
-    """A penalty on what trains, whose net cuts may replace."""
-    result = callbacks.Penalty(lambda: formula(result.model))
-    return result
+class _NetPenalty(callbacks.Penalty):
+    """A penalty on the net that trains, which cuts may replace."""
+
+    def __init__(self, formula: Callable[[step_lib.Trainer], tf.Tensor]):
+        super().__init__(lambda: formula(self.model))
+
+
+class _FreezeFound(callbacks.FreezeZeros):
+    """Freezes what a step found to be zero, not what it made zero."""
+
+    def __init__(self, mode: str, groups: Sequence):
+        # Only what is exactly 0 stays so.
+        tiny = float(np.finfo(np.float32).tiny)
+        super().__init__(mode, groups, tiny, self._value_at_step_start)
+
+    def _value_at_step_start(self, variable: tf.Variable) -> tf.Tensor:
+        return self.model.value_at_step_start(variable)
+
+
+def train(
+    options: options_lib.Options,
+    questions: sources.Questions,
+    run: runs.RunDirectory,
+    resume: bool,
+    start: Optional[model_lib.BiDAF] = None,
+) -> tuple[step_lib.Trainer, metrics_lib.Metrics]:
+    """Trains to the last step, from scratch, from `start`, or resumed.
+
+    Between two evaluations, `eval_period` steps, lies what the records call
+    an epoch.
+
+    Args:
+      options: see `options.Options`, complete for the data; `model` is also
+        that of `start`.
+      questions: with both parts.
+      run: its directory.
+      resume: from the run's newest checkpoint.
+      start: net to start from; None means a new one.
+
+    Returns:
+      (trainer of the trained net, the evaluations' metrics).
+
+    Raises:
+      UserError: see `training.train`.
+    """
+    return training.train(
+        _Training(options, questions, run, None if resume else start),
+        run,
+        resume,
+    )
+
+
+class _Training(training.Training):
+    """See base class."""
+
+    keep_one = True
+
+    def __init__(self, options, questions, run, start):
+        self.options = options
+        self.questions = questions
+        self.run = run
+        self.start = start
+        self.fixed = {
+            "options": options.describe(),
+            "model": dataclasses.asdict(options.model),
+            "max_word_size": questions.sizes.max_word_size,
+            "questions": questions.description,
+            "batch_size": options.batch_size,
+            "eval_period": options.eval_period,
+            "cluster": options.cluster,
+            "data": dataclasses.asdict(questions.train.config),
+        }
+        if isinstance(options.group_config, group_json.GroupFile):
+            self.fixed["groups"] = options.group_config.digest
+        self.steps = options.eval_period
+        self.epochs = -(-options.num_steps // options.eval_period)
+        self.max_steps = options.num_steps
+        self.items = options.batch_size
+        self.checkpoint_every = options.save_period
+        self.keep_checkpoints = options.max_to_keep
+        self.log_every = options.log_period
+        self._judged = self._function = self._scores = None
+
+    def compiled(self, sizes):
+        net = self.start
+        if sizes or net is None:
+            net = new_net(self.options, self.questions, sizes)
+        return compiled(net, self.options, self.questions.vectors)
+
+    def sparsity(self, net):
+        return sparsity_callbacks(net, self.options)
+
+    def groups(self, net):
+        return penalized_groups(net, self.options) or net.iss_groups()
+
+    def batches(self, epoch, batch):
+        return sources.training_batches(
+            self.questions,
+            self.items,
+            self.options.seed,
+            epoch * self.steps + batch,
+            self.max_steps,
+            self.options.cluster,
+        )
+
+    def held_out(self):
+        _, batch = next(
+            sources.judged_batches(self.questions, self.items, num_batches=1)
+        )
+        return batch
+
+    def show(self, clock, logs):
+        # Six counts of units follow, in the same 80 columns.
+        return (
+            f"cost {float(logs['smoothed_cost']):.2f}, "
+            f"{clock.words_per_second():.1f} q/s"
+        )
+
+    def row(self, model, logs, clock):
+        """Scores the weights as they are, and writes the answers."""
+        options, judged = self.options, self.questions.judged
+        if self._judged is not model.net:  # Cuts replace it.
+            self._judged = model.net
+            self._function = scoring.net_function(
+                model.net, model.vectors, model.wy
+            )
+        self._scores = scores = scoring.score(
+            self._function,
+            self.questions,
+            self.items,
+            options.rules,
+            options.val_num_batches,
+        )
+        step = int(model.optimizer.iterations)
+        scoring.write_answers(
+            scores,
+            *options.answer_files(self.run.path, f"{judged.name}-{step:06}"),
+        )
+        return {
+            "step": step,
+            "train_cost": float(logs["smoothed_cost"]),
+            "regularization": float(logs["regularization"]),
+            "dev_cost": scores.cost,
+            "dev_exact_match": scores.exact_match,
+            "dev_f1": scores.f1,
+            "questions_per_second": clock.words_per_second(),
+            "seconds": clock.seconds(),
+        }
+
+    def line(self, row, units, living):
+        return (
+            f"step {row['step']}  train cost {row['train_cost']:.3f}  "
+            f"{self.questions.judged.name}: {self._scores}  units {living}  "
+            f"{row['questions_per_second']:.1f} questions/s"
+        )

@@ -18,36 +18,12 @@ class WordTask(experiment.LanguageTask):
     module = "ptb.ptb_word_lm"
     pruned_types = model_lib.PRUNED_TYPES
 
-    @property
-    def title(self):
-        return f"Word language model, {self.options.model}"
-
-    @property
-    def reads(self):
-        return [self.options.config_file, self.options.data_path]
-
-    @property
-    def asked_sizes(self):
-        return self.options.sizes if self.options.hidden_sizes else None
-
-    @property
-    def paper(self):
-        """ISS paper, Table 1: the dense model and the one as good."""
-        return [
-            tables.Column(
-                f"paper: {row['method']}",
-                {
-                    "units": row["iss"],
-                    "valid perplexity": row["valid"],
-                    "test perplexity": row["test"],
-                    "weights (M)": row["weights_M"],
-                    "ms per batch": row["time_ms"],
-                    "speedup": row["speedup"],
-                    "mult-add reduction": row["multadd_reduction"],
-                },
-            )
-            for row in results.paper_rows("iss_table1_ptb")[:2]
-        ]
+    def __init__(self, options, choices, texts):
+        super().__init__(options, choices, texts)
+        self.title = f"Word language model, {options.model}"
+        self.reads.append(options.config_file)
+        self.asked_sizes = options.sizes if options.hidden_sizes else None
+        self.paper = paper_columns()
 
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.vocab_size, sizes)
@@ -65,6 +41,25 @@ class WordTask(experiment.LanguageTask):
         return train_lib.train(
             self.options, self.texts.corpus, run, self.choices.resume, start
         )
+
+
+def paper_columns() -> list[tables.Column]:
+    """ISS paper, Table 1: the dense model and the one as good."""
+    return [
+        tables.Column(
+            f"paper: {row['method']}",
+            {
+                "units": row["iss"],
+                "valid perplexity": row["valid"],
+                "test perplexity": row["test"],
+                "weights (M)": row["weights_M"],
+                "ms per batch": row["time_ms"],
+                "speedup": row["speedup"],
+                "mult-add reduction": row["multadd_reduction"],
+            },
+        )
+        for row in results.paper_rows("iss_table1_ptb")[:2]
+    ]
 
 
 def read_texts(options: options_lib.Options) -> texts_lib.Texts:

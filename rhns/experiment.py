@@ -24,41 +24,15 @@ class HighwayTask(experiment.LanguageTask):
     module = "rhns.rhn_train"
     pruned_types = model_lib.PRUNED_TYPES
 
-    @property
-    def title(self):
-        config = self.options.config
-        title = f"Highway language model, depth {config.depth}"
+    def __init__(self, options, choices, texts):
+        super().__init__(options, choices, texts)
+        config, file = options.config, options.group_file
+        self.title = f"Highway language model, depth {config.depth}"
         if self.trains:
-            title += f", lambda {config.structure_wd:g}"
-        return title
-
-    @property
-    def reads(self):
-        file = self.options.group_file
-        return [self.options.data_path, file and file.source]
-
-    @property
-    def modes(self):
-        return {**super().modes, "eval_mc": self.evaluate_mc}
-
-    @property
-    def paper(self):
-        """ISS paper, Table 2."""
-        if self.texts.corpus.unit != "word":
-            return []
-        return [
-            tables.Column(
-                f"paper: lambda {row['lam'].value:g}",
-                {
-                    "lambda": row["lam"],
-                    "units": row["width"],
-                    "weights (M)": row["params_M"],
-                    "valid perplexity": row["valid"],
-                    "test perplexity": row["test"],
-                },
-            )
-            for row in results.paper_rows("iss_table2_rhn")
-        ]
+            self.title += f", lambda {config.structure_wd:g}"
+        self.reads.append(file and file.source)
+        self.modes["eval_mc"] = self.evaluate_mc
+        self.paper = paper_columns() if texts.corpus.unit == "word" else []
 
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.vocab_size, sizes)
@@ -106,6 +80,23 @@ class HighwayTask(experiment.LanguageTask):
         texts_lib.print_scores(
             {"Monte-Carlo test perplexity": result.perplexity}, self.texts
         )
+
+
+def paper_columns() -> list[tables.Column]:
+    """ISS paper, Table 2."""
+    return [
+        tables.Column(
+            f"paper: lambda {row['lam'].value:g}",
+            {
+                "lambda": row["lam"],
+                "units": row["width"],
+                "weights (M)": row["params_M"],
+                "valid perplexity": row["valid"],
+                "test perplexity": row["test"],
+            },
+        )
+        for row in results.paper_rows("iss_table2_rhn")
+    ]
 
 
 def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:

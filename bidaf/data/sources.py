@@ -196,7 +196,7 @@ def training_batches(
         generate,
         output_signature=specs(sizes.max_word_size, data_set.config.single),
     )
-    # Keras must not ask for one batch too many, see `training.fit`.
+    # Keras must not ask for one batch too many, see `window_batches`.
     return dataset.apply(
         tf.data.experimental.assert_cardinality(stop - first)
     ).prefetch(2)

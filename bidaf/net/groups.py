@@ -174,7 +174,7 @@ def kept_units(groups: Sequence[groups_lib.Group]) -> list[np.ndarray]:
     return result
 
 
-def silence(net, dead: Mapping[str, np.ndarray]) -> None:
+def zero_dead_units(net, dead: Mapping[str, np.ndarray]) -> None:
     """Makes dead units ready to be cut, in place.
 
     Groups of the authors' leave the attended answer out; so a unit that is

@@ -131,41 +131,33 @@ def export_both(
     return dense, compressed
 
 
-def shrink(
+def write_small(
     task: tasks.Task,
+    mode: str,
     run: runs.RunDirectory,
     trained: tasks.Trained,
     designed_sizes: Optional[tasks.Sizes] = None,
     display_weights: bool = False,
 ) -> None:
-    """Mode shrink: plain weights without dead units; see `finish`."""
-    net = task.finalize_weights(trained)
-    small, _ = shrink_proved(task, net)
-    if display_weights:
-        designed = designed_net(net, designed_sizes)
-        sections.draw(run, net, small, designed=designed, each=True)
-    path = run.path / WEIGHTS
-    restoring.save_weights(small, path)
-    task.print_scores(small)
-    print(f"weights: {path}")
+    """Modes shrink and export: plain weights, or models that run alone.
 
-
-def export_models(
-    task: tasks.Task,
-    run: runs.RunDirectory,
-    trained: tasks.Trained,
-    designed_sizes: Optional[tasks.Sizes] = None,
-    display_weights: bool = False,
-) -> None:
-    """Mode export: models that run without this package; see `finish`."""
+    Args:
+      mode: which of them; the others: see `finish`.
+    """
     net = task.finalize_weights(trained)
     designed = designed_net(net, designed_sizes)
     small, proof = shrink_proved(task, net)
     if display_weights:
         sections.draw(run, net, small, designed=designed, each=True)
-    card = model_card(task, net, designed, proof)
-    export_both(task, run, designed, small, card, designed is net)
-    print(f"exported to {run.path / MODELS}")
+    if mode == "shrink":
+        path = run.path / WEIGHTS
+        restoring.save_weights(small, path)
+        task.print_scores(small)
+        print(f"weights: {path}")
+    else:
+        card = model_card(task, net, designed, proof)
+        export_both(task, run, designed, small, card, designed is net)
+        print(f"exported to {run.path / MODELS}")
 
 
 def finish(

@@ -86,25 +86,21 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         directory = run_directory(task, choices, flags_text)
         rows = restoring.past_rows(source)
     sizes = restoring.designed_sizes(source)
+    display = choices.display_weights
     if choices.mode in ("train", "report"):
         finishing.finish(
-            task,
-            directory,
-            trained,
-            rows,
-            sizes,
-            choices.compare_with,
-            choices.display_weights,
+            task, directory, trained, rows, sizes, choices.compare_with, display
         )
-        return
-    {"shrink": finishing.shrink, "export": finishing.export_models}[
-        choices.mode
-    ](task, directory, trained, sizes, choices.display_weights)
+    else:
+        finishing.write_small(
+            task, choices.mode, directory, trained, sizes, display
+        )
 
 
 def _train(task, choices, flags_text):
     """Mode train: (the run's directory, the weights, its metrics)."""
-    directory, start, state = None, None, {}
+    directory = start = None
+    state: Mapping[str, Any] = {}
     if choices.resume:
         # Its own weights count; it may have outlived those it began with.
         directory = run_directory(task, choices, flags_text)
@@ -112,17 +108,10 @@ def _train(task, choices, flags_text):
         task.resume(directory)
     elif choices.restore_path:
         start = task.start_from(choices.restore_path)
-    _check(task, choices, start, state)
+    prepare(task, choices.pruning, start, state)
     if directory is None:
         directory = run_directory(task, choices, flags_text)
     return directory, *task.train(directory, start)
-
-
-def _check(task, choices, start, state) -> None:
-    """Plans the pruning, and refuses what training would refuse."""
-    net = task.new_net(state.get("sizes")) if start is None else start
-    task.prune(pruning_plan(task, choices, net, state))
-    task.check(net)
 
 
 def run_directory(
@@ -151,32 +140,37 @@ def run_directory(
     return directory
 
 
-def pruning_plan(
-    task: tasks.Task, choices: Choices, net: tasks.Net, state: Mapping[str, Any]
-) -> Optional[pruning_flags.PruningPlan]:
-    """How a run is pruned, by its flags; None if it is not.
+def prepare(
+    task: tasks.Task,
+    pruning: pruning_flags.PruningSettings,
+    start: Optional[tasks.Net],
+    state: Mapping[str, Any],
+) -> None:
+    """Plans the pruning, and refuses what training would refuse.
 
     Args:
       task: that is trained.
-      choices: see `Choices`.
-      net: of the sizes that training begins, or goes on, with.
-      state: of the checkpoint that it goes on from.
+      pruning: see `Choices`.
+      start: net to start from; None means a new one.
+      state: of the checkpoint that training goes on from, if any.
 
     Raises:
-      UserError: see `pruning_flags.PruningSettings.plan`.
+      UserError: see `PruningSettings.plan` and `tasks.Task.check`.
     """
-    if choices.pruning.method is None:
-        return None
-    epochs, steps = task.length
-    return choices.pruning.plan(
-        epochs,
-        steps,
-        net.layer_types(),
-        task.pruned_types,
-        lambda path: pruning_flags.arrays(task.restore(path).net.layer_types()),
-        # BiDAF's is among its options.
-        state.get("options", state).get("pruning"),
-    )
+    net = task.new_net(state.get("sizes")) if start is None else start
+    if pruning.method is not None:
+        plan = pruning.plan(
+            *task.length,
+            net.layer_types(),
+            task.pruned_types,
+            lambda path: pruning_flags.arrays(
+                task.restore(path).net.layer_types()
+            ),
+            # BiDAF's is among its options.
+            state.get("options", state).get("pruning"),
+        )
+        task.prune(plan)
+    task.check(net)
 
 
 def resumable(flags_text: str, directory: runs.RunDirectory) -> str:

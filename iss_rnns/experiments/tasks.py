@@ -32,14 +32,9 @@ class Net(Protocol):
       trainable_variables: likewise.
     """
 
-    @property
-    def sizes(self) -> Sizes: ...
-
-    @property
-    def variables(self) -> Sequence[tf.Variable]: ...
-
-    @property
-    def trainable_variables(self) -> Sequence[tf.Variable]: ...
+    sizes: Sizes
+    variables: Sequence[tf.Variable]
+    trainable_variables: Sequence[tf.Variable]
 
     def iss_groups(self) -> Sequence[groups_lib.Group]:
         """The layers that can be cut: a group each, of its name in `sizes`."""
@@ -150,9 +145,10 @@ class Task(Protocol):
 
     Attributes:
       module: its module, for the command line on record.
+      mode: that the user chose.
+      options: of its own; with `method`, what makes the net small as tables
+        of runs name it, and `pruning`.
       title: of the report.
-      method: that makes the net small, as tables of runs name it; empty
-        where nothing is trained.
       data: where it comes from.
       reads: paths of further files that it reads; --overwrite spares them.
       modes: functions of no arguments: modes beside train, shrink, export
@@ -166,31 +162,30 @@ class Task(Protocol):
     """
 
     module: str
+    mode: str
+    options: Any
+    title: str
+    data: str
+    reads: Sequence[Optional[str]]
+    modes: Mapping[str, Callable[[], None]]
     pruned_types: Sequence[str]
     difference: str
     measures: Mapping[str, str]
+    paper: Sequence[tables.Column]
     epochs: Mapping[str, Any]
 
     @property
-    def title(self) -> str: ...
+    def trains(self) -> bool:
+        """Whether what the options say of training holds."""
+        return self.mode == "train"
 
     @property
-    def method(self) -> str: ...
-
-    @property
-    def data(self) -> str: ...
-
-    @property
-    def reads(self) -> Sequence[Optional[str]]: ...
-
-    @property
-    def modes(self) -> Mapping[str, Callable[[], None]]: ...
+    def method(self) -> str:
+        """What makes the net small; empty where nothing is trained."""
+        return self.options.method if self.trains else ""
 
     @property
     def length(self) -> tuple[float, int]: ...
-
-    @property
-    def paper(self) -> Sequence[tables.Column]: ...
 
     # Weights
 
@@ -218,6 +213,7 @@ class Task(Protocol):
 
     def prune(self, plan: Optional[pruning_flags.PruningPlan]) -> None:
         """From now on, training prunes by the plan."""
+        self.options = dataclasses.replace(self.options, pruning=plan)
 
     def check(self, net: Net) -> None:
         """Refuses, before anything is written, what training would refuse.

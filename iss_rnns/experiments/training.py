@@ -19,29 +19,13 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
 
 
-class Options(Protocol):
-    """What the options of every task have; see the flags' help."""
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def shrink_every_steps(self) -> Optional[int]: ...
-
-    @property
-    def dead_below(self) -> float: ...
-
-    @property
-    def dead_checks(self) -> int: ...
-
-
 class Training(Protocol):
     """How a task trains: what `train` asks for.
 
     What the records call an epoch is what lies between two evaluations.
 
     Attributes:
-      options: of the task.
+      options: of the task; among them when units are cut.
       fixed: JSON values that must stay the same when a run is resumed.
       steps: of an epoch.
       epochs: in all.
@@ -56,7 +40,7 @@ class Training(Protocol):
         means as there.
     """
 
-    options: Options
+    options: Any
     fixed: Mapping[str, Any]
     steps: int
     epochs: int

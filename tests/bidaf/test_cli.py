@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from bidaf import evaluate
 from bidaf import model as model_lib
-from bidaf import run as run_lib
+from bidaf import options as options_lib
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
@@ -67,15 +67,15 @@ DEAD = {"ModFwd1": [1], "ModBwd1": [0, 2], "OutFwd": [3], "OutBwd": [0, 1, 2]}
 # Reads cases from stdin: name -> flags; writes, for each, how it ended, what
 # it printed and whether the folder `precious` stayed as it was.
 DRIVER = """
-import contextlib, io, json, logging, pathlib, sys, traceback
+import contextlib, dataclasses, io, json, logging, pathlib, sys, traceback
 from absl import app, flags
 from bidaf import cli
-from bidaf import settings
+from bidaf import options
 from iss_rnns import errors
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 app.define_help_flags()
-settings.define_flags()
+options.define_flags()
 cases = json.load(sys.stdin)
 precious = pathlib.Path(cases.pop("precious"))
 outcomes = {}
@@ -87,14 +87,14 @@ for name, arguments in cases.items():
         try:
             if name.endswith(".flags"):
                 flags.FLAGS(sys.argv)
-                settings.plan()
-                options = settings.options()
-                ending = ["flags", {**vars(options), **{
+                found = options.Options.from_flags(
+                    flags.FLAGS.flag_values_dict())
+                ending = ["flags", {**dataclasses.asdict(found), **{
                     name: flags.FLAGS[name].value for name in (
                         "mode", "cluster", "len_opt", "batch_size",
                         "hidden_size", "input_keep_prob", "run_id")},
-                    "group_config": getattr(options.group_config, "source",
-                                            options.group_config)}]
+                    "group_config": getattr(found.group_config, "source",
+                                            found.group_config)}]
             else:
                 cli.main(flags.FLAGS(sys.argv))
                 ending = ["ended", ""]
@@ -301,7 +301,7 @@ def fixture_inputs(tmp_path_factory):
         model = dataclasses.asdict(net.config)
         model["word_emb_size"] += more
         checkpoints.Checkpoints(base.checkpoints).save(
-            train_lib.compiled(net, train_lib.Options(), questions.vectors),
+            train_lib.compiled(net, options_lib.Options(), questions.vectors),
             {
                 "epoch": 0,
                 "model": model,
@@ -320,20 +320,15 @@ def fixture_inputs(tmp_path_factory):
 
 def dead_net(questions):
     """A net of the program's sizes, of which some units are dead."""
-    net = run_lib.fresh_net(
-        model_lib.ModelConfig(
-            questions.sizes.word_vocab_size,
-            questions.sizes.char_vocab_size,
-            questions.sizes.word_emb_size,
-            hidden_size=4,
-            char_emb_size=2,
-            char_out_size=3,
-            out_channel_dims="3",
-            highway_num_layers=1,
-        ),
-        questions,
-        5,
+    config = model_lib.ModelConfig(
+        hidden_size=4,
+        char_emb_size=2,
+        char_out_size=3,
+        out_channel_dims="3",
+        highway_num_layers=1,
     )
+    options = options_lib.Options(model=config, seed=5)
+    net = train_lib.new_net(options.for_data(questions), questions)
     for name, units in DEAD.items():
         (group,) = groups_lib.iss_groups(net, [name])
         thresholding.zero_units(

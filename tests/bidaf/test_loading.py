@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bidaf import loading
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import train as train_lib
 from bidaf.net import groups as groups_lib
 from iss_rnns import errors
@@ -32,7 +33,7 @@ CONFIG = model_lib.ModelConfig(
     highway_num_layers=1,
 )
 SIZES = {"ModFwd1": 2, "OutBwd": 4}
-OPTIONS = train_lib.Options(
+OPTIONS = options_lib.Options(
     zero_threshold=0.01, group_config="iss", structure_wd=0.1
 )
 
@@ -92,7 +93,7 @@ def test_a_run_gives_weights_averages_and_sizes(trainer, run):
 
 def test_settling_masks_dead_units_in_the_averages(trainer, run):
     loaded = load(run)
-    counts = loading.settle(loaded, OPTIONS, use_averages=True)
+    counts = loading.finalize_weights(loaded, OPTIONS, use_averages=True)
     assert counts == {
         **dict.fromkeys(groups_lib.PRUNABLE, 3),
         "ModFwd1": 2,
@@ -111,7 +112,7 @@ def test_settling_masks_dead_units_in_the_averages(trainer, run):
 
 def test_settling_without_averages(trainer, run):
     loaded = load(run)
-    loading.settle(loaded, OPTIONS, use_averages=False)
+    loading.finalize_weights(loaded, OPTIONS, use_averages=False)
     kernel = trainer.net.answers[0].kernels[0].numpy()
     np.testing.assert_array_equal(
         loaded.net.answers[0].kernels[0],
@@ -130,7 +131,7 @@ def test_weak_units_are_dead_below(run):
         name: int((values > below).sum()) for name, values in norms.items()
     }
     assert expected["ModFwd2"] == 2
-    assert loading.settle(loaded, OPTIONS, False, below) == expected
+    assert loading.finalize_weights(loaded, OPTIONS, False, below) == expected
 
 
 def test_weights_without_a_run(trainer, tmp_path):

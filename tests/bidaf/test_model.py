@@ -603,7 +603,7 @@ def test_units_read_without_a_weight_cannot_be_cut(switch, name, message):
         groups_lib.iss_groups(net, [name])
 
 
-def test_silence_quiets_units_dead_to_the_authors():
+def test_units_dead_to_the_authors_are_zeroed_in_all_that_reads_them():
     """Their groups leave the attended answer out; their units still speak."""
     net = randomized(model_lib.BiDAF(CONFIG, SIZES))
     (theirs,) = groups_lib.iss_groups(net, ["ModFwd2"], attended=False)
@@ -613,7 +613,7 @@ def test_silence_quiets_units_dead_to_the_authors():
     assert whole.alive().numpy().all()
     dead = groups_lib.dead_units([theirs])
     np.testing.assert_array_equal(dead["ModFwd2"], mask)
-    groups_lib.silence(net, dead)
+    groups_lib.zero_dead_units(net, dead)
     np.testing.assert_array_equal(whole.alive(), ~mask)
     assert not np.any(scores(net)["g1"][..., 1])
     small, proof = shrinking.shrink(

@@ -6,7 +6,7 @@ import pytest
 
 from bidaf import loading
 from bidaf import model as model_lib
-from bidaf import run as run_lib
+from bidaf import options as options_lib
 from bidaf import train as train_lib
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
@@ -15,21 +15,18 @@ FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
 STEPS, PERIOD, STOP, SPARSITY = 12, 6, 8, 0.75
 
 
+CONFIG = model_lib.ModelConfig(
+    hidden_size=4,
+    char_emb_size=2,
+    char_out_size=3,
+    out_channel_dims="3",
+    highway_num_layers=1,
+)
+
+
 def new_net(questions):
-    return run_lib.fresh_net(
-        model_lib.ModelConfig(
-            questions.sizes.word_vocab_size,
-            questions.sizes.char_vocab_size,
-            questions.sizes.word_emb_size,
-            hidden_size=4,
-            char_emb_size=2,
-            char_out_size=3,
-            out_channel_dims="3",
-            highway_num_layers=1,
-        ),
-        questions,
-        5,
-    )
+    options = options_lib.Options(model=CONFIG, seed=5)
+    return train_lib.new_net(options.for_data(questions), questions)
 
 
 def train(questions, folder, resume=False):
@@ -49,21 +46,23 @@ def train(questions, folder, resume=False):
             },
         }
     ).plan(STEPS / 10, 10, net.layer_types(), model_lib.LAYER_TYPES, None)
-    options = train_lib.Options(
-        init_lr=0.01, var_decay=0.8, num_steps=STEPS, seed=2, pruning_plan=plan
-    )
+    options = options_lib.Options(
+        init_lr=0.01,
+        var_decay=0.8,
+        num_steps=STEPS,
+        seed=2,
+        pruning=plan,
+        model=CONFIG,
+        batch_size=6,
+        eval_period=PERIOD,
+        save_period=2,
+        dump_answer=False,
+        dump_eval=False,
+        cluster=True,
+    ).for_data(questions)
     assert options.method == "glp 2x4"
     run = runs.RunDirectory(folder, "run", resume=resume)
-    trainer, _ = run_lib.train(
-        net,
-        options,
-        run_lib.Plan(
-            6, PERIOD, 2, dump_answer=False, dump_eval=False, cluster=True
-        ),
-        questions,
-        run,
-        resume,
-    )
+    trainer, _ = train_lib.train(options, questions, run, resume, net)
     return trainer, tuple(plan.schedules)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bidaf import finish
+from bidaf import experiment
 from bidaf.data import read_data
 from bidaf.data import sources
 
@@ -50,9 +50,9 @@ def test_words_have_as_many_characters_in_both(questions):
 
 
 def test_proof_is_on_short_and_long_contexts(questions):
-    batches = finish.proof_batches(questions)
+    batches = experiment.proof_batches(questions)
     widths = [batch["x"].shape[-1] for batch in batches]
     lengths = np.sort(questions.judged.longest_sentences)
-    assert len(batches) == finish.PROOF_BATCHES
+    assert len(batches) == experiment.PROOF_BATCHES
     assert widths == sorted(widths) and widths[-1] == lengths[-1]
-    assert {len(batch["x"]) for batch in batches} == {finish.PROOF_ROWS}
+    assert {len(batch["x"]) for batch in batches} == {experiment.PROOF_ROWS}

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import penalties
 from bidaf import train as train_lib
 from bidaf.net import groups as groups_lib
@@ -65,7 +66,7 @@ def batch(seed=0):
 
 def new_trainer(config=CONFIG, **options):
     """A trainer at random weights, with the options' callbacks."""
-    options = train_lib.Options(**options)
+    options = options_lib.Options(**options)
     net = model_lib.BiDAF(config)
     rng = np.random.default_rng(2)
     for variable in net.trainable_variables:
@@ -281,8 +282,8 @@ def test_penalties_follow_the_options():
 
 def test_threshold_follows_l1():
     """The authors' max(zero_threshold, 2 * l1wd * init_lr)."""
-    assert train_lib.Options(zero_threshold=4e-4).threshold == 4e-4
-    assert train_lib.Options(l1wd=0.5, init_lr=0.01).threshold == 0.01
+    assert options_lib.Options(zero_threshold=4e-4).threshold == 4e-4
+    assert options_lib.Options(l1wd=0.5, init_lr=0.01).threshold == 0.01
 
 
 def test_what_a_resumed_run_is_compared_by_is_json():
@@ -302,14 +303,14 @@ def test_what_a_resumed_run_is_compared_by_is_json():
         },
         "groups.json",
     )
-    options = train_lib.Options(group_config=file, finetuned=("a", "b"))
+    options = options_lib.Options(group_config=file, finetuned=("a", "b"))
     described = json.loads(json.dumps(options.describe()))
     assert described["group_config"] == "groups.json"
     assert described["finetuned"] == ["a", "b"]
-    fields = {f.name for f in dataclasses.fields(options)}
+    fields = {f.name for f in dataclasses.fields(options_lib.TrainingOptions)}
     # Other runs are described as before there was either.
     assert set(described) == fields - {
-        "pruning_plan",
+        "pruning",
         "compute_dtype",
         "shrink_every_steps",
         "dead_below",
@@ -321,7 +322,7 @@ def test_what_a_resumed_run_is_compared_by_is_json():
 def test_a_run_can_be_made_longer_where_its_rate_does_not_depend_on_that():
     for optimizer, same in (("adam", True), ("gd", False)):
         short, long = (
-            train_lib.Options(optimizer=optimizer, num_steps=steps).describe()
+            options_lib.Options(optimizer=optimizer, num_steps=steps).describe()
             for steps in (10, 20)
         )
         assert (short == long) is same
@@ -337,7 +338,7 @@ def test_bad_finetuning_files(content, tmp_path):
     with pytest.raises(
         errors.UserError, match='vars.json: expected {"var_names": '
     ):
-        train_lib.load_finetuning(str(path))
+        options_lib.load_finetuning(str(path))
 
 
 def test_finetuning_of_what_the_model_lacks():

@@ -13,6 +13,7 @@ import recorded
 import tensorflow as tf
 
 from bidaf import model as model_lib
+from bidaf import options as options_lib
 from bidaf import penalties
 from bidaf import train as train_lib
 from bidaf.net import groups as groups_lib
@@ -118,7 +119,7 @@ class Golden(recorded.Recorded):
         config = self.config
         fields = {
             field.name: config[field.name]
-            for field in dataclasses.fields(train_lib.Options)
+            for field in dataclasses.fields(options_lib.TrainingOptions)
             if field.name in config
         }
         if fields.get("group_config"):
@@ -126,10 +127,10 @@ class Golden(recorded.Recorded):
                 self.path.with_name(fields["group_config"])
             )
         if config["finetuning_config"]:
-            fields["finetuned"] = train_lib.load_finetuning(
+            fields["finetuned"] = options_lib.load_finetuning(
                 self.path.with_name(config["finetuning_config"])
             )
-        return train_lib.Options(**fields)
+        return options_lib.TrainingOptions(**fields)
 
     def net(self, prefix="init"):
         """Our net with recorded weights."""
@@ -439,7 +440,7 @@ def check_end(golden, trainer, bounces):
 
 def check_shrinking(golden, net, penalized):
     """What the training left dead can go without a change of the scores."""
-    groups_lib.silence(net, groups_lib.dead_units(penalized))
+    groups_lib.zero_dead_units(net, groups_lib.dead_units(penalized))
     small, proof = shrinking.shrink(
         net,
         net.iss_groups(),

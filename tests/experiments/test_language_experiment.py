@@ -98,6 +98,27 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
     assert restoring.designed_sizes(run.path) is None
 
 
+def test_a_run_of_version_1_0_0_goes_on(tmp_path):
+    """Its checkpoints hold the units of the layers as lists."""
+    options = small_options(shrink_every_steps=1)
+    run = runs.RunDirectory(tmp_path, "run")
+    train_lib.train(options, new_corpus(), run, False, nets.half_dead_net())
+    for path in run.checkpoints.glob("state-*.json"):
+        state = json.loads(path.read_text())
+        for key in ("sizes", "designed_sizes"):
+            state[key] = list(state[key].values())
+        path.write_text(json.dumps(state))
+    net, _ = train_lib.train(
+        dataclasses.replace(options, max_train_steps=3),
+        new_corpus(),
+        runs.RunDirectory(tmp_path, "run", resume=True),
+        True,
+    )
+    assert net.hidden_sizes == (4,) and run.checkpoint_steps()[-1] == 3
+    sizes = restoring.designed_sizes(run.path)
+    assert finishing.designed_net(net, sizes).hidden_sizes == (8,)
+
+
 def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     """In bfloat16 the outputs differ by more than the proof allows."""
     options = small_options(mixed_precision=True, freeze_mode="group")

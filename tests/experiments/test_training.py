@@ -1,5 +1,6 @@
 """Fitting from anywhere, epochs, progress."""
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -23,7 +24,9 @@ from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress as progress_lib
 from iss_rnns.experiments import records
 from iss_rnns.experiments import runs
+from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import options as options_lib
 from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
@@ -40,6 +43,19 @@ def new_model(sizes=(4,), optimizer=None, **kwargs):
         optimizer or tf.keras.optimizers.SGD(1.0), run_eagerly=True
     )  # tracing takes longer than these steps
     return model
+
+
+def new_training():
+    ids = np.arange(40, dtype=np.int32) % VOCABULARY
+    config = dataclasses.replace(
+        model_lib.CONFIGS["test"], batch_size=BATCH, num_steps=TIME
+    )
+    return training.LanguageTraining(
+        options_lib.LanguageOptions(config),
+        corpora.Corpus(
+            "made", "word", ids, ids, ids, tuple("abcdefghi"), "made up"
+        ),
+    )
 
 
 def windows(count=STEPS):
@@ -296,6 +312,10 @@ class TestEpochEvaluation:
         model = new_model()
         metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
         clock = progress_lib.Clock(BATCH * TIME, seconds_before=100.0)
+        language = new_training()
+        language._evaluator = types.SimpleNamespace(
+            net=model.net, perplexity=lambda *windows: 12.5
+        )
         fitting.fit(
             model,
             *windows(),
@@ -304,8 +324,8 @@ class TestEpochEvaluation:
                 training.EpochStart(lambda epoch: 1.0),
                 clock,
                 records.EpochEvaluation(
-                    lambda *args: training.epoch_row(*args, 12.5),
-                    training.epoch_line,
+                    language.row,
+                    language.line,
                     metrics,
                     model.net.iss_groups(),
                     clock,

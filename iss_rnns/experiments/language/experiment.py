@@ -1,7 +1,6 @@
 """What the tasks of language models share, of all that a program does."""
 
 from collections.abc import Mapping
-import dataclasses
 from typing import Any, Optional
 
 import numpy as np
@@ -14,7 +13,6 @@ from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import model as language_model
-from iss_rnns.experiments.language import options as options_lib
 from iss_rnns.experiments.language import packed as packed_lib
 from iss_rnns.experiments.language import serving
 from iss_rnns.experiments.language import texts as texts_lib
@@ -35,7 +33,7 @@ class LanguageTask(tasks.Task):
     Scores are perplexities by name, as of `texts.evaluate`.
 
     Args:
-      options: of the task.
+      options: see `options.LanguageOptions`.
       choices: see `program.Choices`.
       texts: to score, and their corpus.
     """
@@ -65,20 +63,21 @@ class LanguageTask(tasks.Task):
 
     def __init__(
         self,
-        options: options_lib.LanguageOptions,
+        options: Any,
         choices: program.Choices,
         texts: texts_lib.Texts,
     ):
         self.options = options
         self.choices = choices
+        self.mode = choices.mode
         self.texts = texts
+        self.data = texts.corpus.description
+        self.reads = [options.data_path]
+        self.modes = {"eval": self.evaluate}
+        self.vocab_size = len(texts.corpus.symbols)
+        self.asked_sizes: Optional[tasks.Sizes] = None  # by flags
 
-    # What a subclass says
-
-    @property
-    def asked_sizes(self) -> Optional[tasks.Sizes]:
-        """Sizes that flags ask for, see `restoring.restore`."""
-        return None
+    # What a subclass says, beside what the base class leaves open
 
     def sizes_of(self, arrays: Mapping[str, np.ndarray]) -> tasks.Sizes:
         """Sizes of a model whose weights are given by TF1 name.
@@ -101,40 +100,15 @@ class LanguageTask(tasks.Task):
     # What they share
 
     @property
-    def data(self):
-        return self.texts.corpus.description
-
-    @property
-    def vocab_size(self) -> int:
-        """V."""
-        return len(self.texts.corpus.symbols)
-
-    @property
-    def trains(self) -> bool:
-        """Whether the mode is to train: what flags say of it holds then."""
-        return self.choices.mode == "train"
-
-    @property
-    def method(self):
-        return self.options.method if self.trains else ""
-
-    @property
-    def modes(self):
-        return {"eval": self.evaluate}
-
-    @property
     def length(self):
         windows, _ = training.training_windows(self.options, self.texts.corpus)
         return self.options.epochs, len(windows)
-
-    def prune(self, plan):
-        self.options = dataclasses.replace(self.options, pruning=plan)
 
     def restore(self, path):
         if self.trains:  # Of a dense model that says how to prune.
             return tasks.Trained(self._restored(path, None))
         net = self.start_from(path)
-        if self.choices.mode not in self.modes:
+        if self.mode not in self.modes:
             self.zero_small(net)
             shrinking.check_alive(net.iss_groups())
         return tasks.Trained(net)
@@ -160,19 +134,16 @@ class LanguageTask(tasks.Task):
         path = str(self.choices.restore_path)
         if packed_lib.is_language_model(path):
             model = packed_lib.load_language_model(path)
-            self._check_vocabulary(model)
+            if self.vocab_size != len(model.softmax_b):
+                raise errors.UserError(
+                    f"{path} knows {len(model.softmax_b):,} symbols, the data "
+                    f"has {self.vocab_size:,}: give the data that it was "
+                    "trained on"
+                )
             scores = texts_lib.evaluate(model, self.texts, packed_lib.Evaluator)
             texts_lib.print_scores(scores, self.texts)
         else:
             self.print_scores(self.restore(path).net)
-
-    def _check_vocabulary(self, packed) -> None:
-        if self.vocab_size != len(packed.softmax_b):
-            raise errors.UserError(
-                f"{self.choices.restore_path} knows "
-                f"{len(packed.softmax_b):,} symbols, the data has "
-                f"{self.vocab_size:,}: give the data that it was trained on"
-            )
 
     def judge(self, trained):
         return tasks.Judged(

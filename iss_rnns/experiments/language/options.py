@@ -12,6 +12,9 @@ from iss_rnns.experiments import tasks
 class LanguageOptions:
     """What a language model's run needs, from flags; see the flags' help.
 
+    A task's has `sizes`, units of each layer by name, `method`, what makes
+    the net small, and `strength` of the group lasso, too.
+
     Attributes:
       config: hyper-parameters of the net and its training, among them
         `batch_size` B, `num_steps` T, `learning_rate` and `max_grad_norm`.
@@ -31,21 +34,6 @@ class LanguageOptions:
     dead_checks: int = 3
     compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.PruningPlan] = None
-
-    @property
-    def sizes(self) -> tasks.Sizes:
-        """Units of each layer, by its name."""
-        raise NotImplementedError
-
-    @property
-    def method(self) -> str:
-        """What makes the net small, as tables of runs name it."""
-        raise NotImplementedError
-
-    @property
-    def strength(self) -> float:
-        """Of the group lasso, the papers' lambda."""
-        raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
         """What must stay the same when a run is resumed; JSON values."""

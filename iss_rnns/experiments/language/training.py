@@ -1,14 +1,12 @@
 """How language models train, whatever their net is."""
 
-from collections.abc import Mapping
 import math
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns.experiments import machine
-from iss_rnns.experiments import progress as progress_lib
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments import training
 from iss_rnns.experiments.language import corpora
@@ -94,12 +92,39 @@ class LanguageTraining(training.Training):
         # Cuts replace the net.
         if self._evaluator is None or self._evaluator.net is not model.net:
             self._evaluator = language_model.Evaluator(model.net)
-        valid = self._evaluator.perplexity(*self.valid)
-        return epoch_row(model, logs, clock, valid, self.bits)
+        penalty = float(logs["regularization"])
+        row = {
+            "learning_rate": float(model.optimizer.learning_rate.numpy()),
+            "train_perplexity": float(logs["perplexity"]),
+            "valid_perplexity": self._evaluator.perplexity(*self.valid),
+            "regularization": penalty,
+            "words_per_second": clock.words_per_second(),
+            "seconds": clock.seconds(),
+            # The authors' RHN program reports its cost with all penalties.
+            "train_perplexity_with_penalties": float(
+                logs["perplexity"] * tf.exp(penalty)
+            ),
+        }
+        if self.bits:
+            for part in ("train", "valid"):
+                row[f"{part}_bits"] = math.log2(row[f"{part}_perplexity"])
+        return row
 
     def line(self, row, units, living):
         """See base class."""
-        return epoch_line(row, units, living)
+        bits = (
+            f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)  "
+            if self.bits
+            else ""
+        )
+        return (
+            f"epoch {row['epoch']}  "
+            f"learning rate {row['learning_rate']:.4g}  "
+            f"train {row['train_perplexity']:.2f}  "
+            f"valid {row['valid_perplexity']:.2f}  "
+            f"{bits}units {units} ({living})  "
+            f"{row['words_per_second']:.0f} words/s"
+        )
 
 
 def training_windows(
@@ -133,58 +158,6 @@ def compiled(
     # Left to the first step, this would have the step traced twice.
     optimizer.build(model.trainable_variables)
     return model
-
-
-def epoch_row(
-    model: language_model.LanguageModel,
-    logs: Mapping[str, tf.Tensor],
-    clock: progress_lib.Clock,
-    valid: float,
-    bits: bool = False,
-) -> dict[str, float]:
-    """An epoch's numbers, by the names that they have in `metrics.csv`.
-
-    Args:
-      model: as trained so far.
-      logs: of the epoch.
-      clock: of training.
-      valid: validation perplexity.
-      bits: also bits a symbol, the measure of character models.
-    """
-    perplexity, penalty = (
-        float(logs[name]) for name in ("perplexity", "regularization")
-    )
-    row = {
-        "learning_rate": float(model.optimizer.learning_rate.numpy()),
-        "train_perplexity": perplexity,
-        "valid_perplexity": valid,
-        "regularization": penalty,
-        "words_per_second": clock.words_per_second(),
-        "seconds": clock.seconds(),
-        # The authors' RHN program reports its cost with all penalties.
-        "train_perplexity_with_penalties": float(
-            logs["perplexity"] * tf.exp(penalty)
-        ),
-    }
-    if bits:
-        row["train_bits"] = math.log2(perplexity)
-        row["valid_bits"] = math.log2(valid)
-    return row
-
-
-def epoch_line(row: Mapping[str, Any], units: str, living: str) -> str:
-    """An epoch as text; see `records.EpochEvaluation`."""
-    bits = (
-        f"({row['train_bits']:.3f} and {row['valid_bits']:.3f} bits)  "
-        if "train_bits" in row
-        else ""
-    )
-    return (
-        f"epoch {row['epoch']}  learning rate {row['learning_rate']:.4g}  "
-        f"train {row['train_perplexity']:.2f}  "
-        f"valid {row['valid_perplexity']:.2f}  {bits}units {units} ({living})"
-        f"  {row['words_per_second']:.0f} words/s"
-    )
 
 
 class EpochStart(tf.keras.callbacks.Callback):

@@ -3,25 +3,27 @@
 The authors' names, meanings and defaults, and flags beyond.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import Optional
+import pathlib
+from typing import Any, Optional, Union
 
 from absl import flags
 
 from bidaf import model as model_lib
-from bidaf import run as run_lib
 from bidaf import scoring
-from bidaf import train as train_lib
 from bidaf.data import read_data
 from bidaf.data import sources
 from bidaf.net import attention
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import program
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.interop import group_json
 
-FLAGS = flags.FLAGS
+ISS, AUTHORS = "iss", "authors"  # groups of the net itself
 MODES = ("train", "test", "forward", "shrink", "export", "report")
 STRENGTHS = (
     "wd",
@@ -32,6 +34,275 @@ STRENGTHS = (
     "dead_below",
     "init_lr",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """What a training is, named as in the authors' code; see the flags' help.
+
+    Attributes:
+      group_config: what `structure_wd` acts on: 'iss', the components of the
+        net; 'authors', the same without the rows that read the attended
+        answer; or the contents of a JSON file.
+      finetuned: TF1 names of the only variables to train; None means all.
+      shrink_every_steps: 0: each evaluation; None: never.
+      pruning: how weights are pruned while training, or None.
+    """
+
+    optimizer: str = "adam"
+    init_lr: float = 0.001
+    num_steps: int = 10000
+    wd: float = 0.0
+    l1wd: float = 0.0
+    row_col_wd: float = 0.0
+    structure_wd: float = 0.0
+    structured_sparsity: bool = True
+    coef_scaling: bool = False
+    freeze_mode: Optional[str] = None
+    group_config: Union[None, str, group_json.GroupFile] = None
+    finetuned: Optional[tuple[str, ...]] = None
+    zero_threshold: float = 0.0004
+    var_decay: float = 0.999
+    decay: float = 0.9
+    wy: bool = False
+    seed: int = 0
+    compute_dtype: str = "float32"
+    shrink_every_steps: Optional[int] = None
+    dead_below: float = 0.0
+    dead_checks: int = 3
+    pruning: Optional[pruning_flags.PruningPlan] = None
+
+    @property
+    def method(self) -> str:
+        """What makes the net small, as tables of runs name it."""
+        parts = [self.pruning.title] if self.pruning else []
+        if self.structure_wd:
+            parts.append("ISS")
+        if self.structured_sparsity and (self.row_col_wd or self.l1wd):
+            parts.append("rows and columns")
+        elif self.l1wd:
+            parts.append("L1")
+        return " + ".join(parts) or "dense"
+
+    @property
+    def threshold(self) -> float:
+        """Below it, weights become exact zeros."""
+        return max(self.zero_threshold, 2 * self.l1wd * self.init_lr)
+
+    def describe(self) -> dict[str, Any]:
+        """What must stay the same when a run is resumed; JSON values."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(TrainingOptions)
+        }
+        if isinstance(self.group_config, group_json.GroupFile):
+            values["group_config"] = self.group_config.source
+        if self.finetuned is not None:
+            values["finetuned"] = list(self.finetuned)
+        if self.optimizer == "adam":
+            # Nothing follows from it but the end: a run may be made longer.
+            del values["num_steps"]
+        # Runs of an older version have no such keys.
+        if self.compute_dtype == "float32":
+            del values["compute_dtype"]
+        if self.shrink_every_steps is None:
+            for name in ("shrink_every_steps", "dead_below", "dead_checks"):
+                del values[name]
+        if self.pruning:
+            values["pruning"] = self.pruning.describe()
+        else:
+            del values["pruning"]
+        return values
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(TrainingOptions):
+    """All that a run needs, from flags; see the flags' help.
+
+    Attributes:
+      model: the net's hyper-parameters; `for_data` completes them.
+      data: how questions are fed.
+      data_dir: where they are.
+      made_below: folder of questions that the project makes up itself.
+      batch_size: questions of a step.
+      test_num_batches: of an evaluation after training; 0: all.
+      rules: how answers are read off scores.
+      group_name: what `group_config` was called.
+    """
+
+    model: model_lib.ModelConfig = model_lib.ModelConfig()
+    data: read_data.DataConfig = read_data.DataConfig()
+    data_dir: str = "data/squad"
+    made_below: str = "out"
+    synthetic_train: int = 3000
+    synthetic_dev: int = 500
+    shared_path: Optional[str] = None
+    load_step: int = 0
+    load_ema: bool = True
+    batch_size: int = 60
+    num_epochs: int = 12
+    eval_period: int = 1000
+    save_period: int = 1000
+    log_period: int = 100
+    max_to_keep: int = 20
+    val_num_batches: int = 0
+    test_num_batches: int = 0
+    cluster: bool = False
+    dump_answer: bool = True
+    dump_eval: bool = True
+    answer_path: Optional[str] = None
+    forward_name: str = "dev"
+    vis: bool = False
+    rules: scoring.Rules = scoring.Rules()
+    group_name: str = "no groups"
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> "Options":
+        """Out of the values of all flags, by name.
+
+        Raises:
+          UserError: naming the flag, its value and what would be right.
+        """
+        _check(values)
+        groups = values["group_config"]
+        if groups not in (None, ISS, AUTHORS):
+            groups = group_json.load(groups)
+        if values["structure_wd"] and groups is None:
+            raise errors.UserError(
+                "--structure_wd needs --group_config: 'iss', 'authors', or a "
+                "JSON file of groups"
+            )
+        if values["shrink_every_steps"] is not None and groups != ISS:
+            raise errors.UserError(
+                "--shrink_every_steps needs --group_config=iss: a unit can "
+                "only be cut when all that reads it is in its group"
+            )
+        names = values["finetuning_config"]
+        batch_size = values["batch_size"] * values["num_gpus"]
+        others = {
+            "model": flags_lib.fill(model_lib.ModelConfig, values),
+            "data": flags_lib.fill(
+                read_data.DataConfig, values, batch_size=batch_size
+            ),
+            "made_below": values["out_base_dir"],
+            "group_config": groups,
+            "group_name": values["group_config"] or cls.group_name,
+            "finetuned": load_finetuning(names) if names else None,
+            "batch_size": batch_size,
+            "rules": scoring.Rules(
+                values["wy"], values["th"], values["blank_last_word"]
+            ),
+            "pruning": None,
+        }
+        if values["debug"]:
+            others.update(dict.fromkeys(("num_steps", "val_num_batches"), 2))
+            others.update(
+                dict.fromkeys(("eval_period", "save_period", "log_period"), 1)
+            )
+            others["test_num_batches"] = 2
+        return flags_lib.fill(cls, values, **others)
+
+    def for_data(self, questions: sources.Questions) -> "Options":
+        """With what only the data says: the net's sizes, the last step."""
+        sizes, steps = questions.sizes, self.num_steps
+        if questions.train is not None and not steps:
+            steps = self.num_epochs * self.steps_of_epoch(questions)
+        return dataclasses.replace(
+            self,
+            num_steps=steps,
+            model=dataclasses.replace(
+                self.model,
+                word_vocab_size=sizes.word_vocab_size,
+                char_vocab_size=sizes.char_vocab_size,
+                word_emb_size=sizes.word_emb_size,
+            ),
+        )
+
+    def answer_files(
+        self,
+        folder: pathlib.Path,
+        name: str,
+        answer_path: Optional[str] = None,
+    ) -> tuple[Optional[pathlib.Path], Optional[pathlib.Path]]:
+        """Files of answers and of their details below a run's folder.
+
+        None where the flags do not want them; `answer_path` is another file
+        of the answers.
+        """
+        answers = answer_path or folder / scoring.ANSWERS / f"{name}.json"
+        details = folder / scoring.EVAL / f"{name}.json"
+        return (
+            pathlib.Path(answers) if self.dump_answer else None,
+            details if self.dump_eval else None,
+        )
+
+    def steps_of_epoch(self, questions: sources.Questions) -> int:
+        """Batches of all questions that are trained on."""
+        return -(-questions.train.num_examples // self.batch_size)
+
+
+def choices_from_flags(values: Mapping[str, Any]) -> program.Choices:
+    """What the user wants done, out of the values of all flags.
+
+    Raises:
+      UserError: see `program.Choices`.
+    """
+    mode = values["mode"]
+    path = values["load_path"] if values["load"] else None
+    if mode != "train" and not path:
+        raise errors.UserError(
+            f"--mode={mode} needs --load_path: a run directory, a .npz "
+            "file or a checkpoint of the authors' program"
+        )
+    return program.Choices.from_flags(
+        {
+            **values,
+            "restore_path": path,
+            "save_path": values["out_base_dir"],
+            "run_name": values["run_id"],
+            "resume": values["resume"] and mode == "train",
+            "display_weights": values["plot_weights"],
+        }
+    )
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Refuses numbers out of range, and flags that exclude each other."""
+    for name in STRENGTHS:
+        if not (values[name] >= 0 and math.isfinite(values[name])):
+            raise errors.UserError(
+                f"--{name} must be a number >= 0, got {values[name]}"
+            )
+    for name in ("var_decay", "decay", "th"):
+        if not 0 <= values[name] <= 1:
+            raise errors.UserError(
+                f"--{name} must be in [0, 1], got {values[name]}"
+            )
+    if values["row_col_wd"] and not values["structured_sparsity"]:
+        raise errors.UserError(
+            "--row_col_wd and --nostructured_sparsity exclude each other: "
+            "without it, all that there is is L1"
+        )
+
+
+def load_finetuning(path: str) -> tuple[str, ...]:
+    """Names out of one of the authors' `finetuned_vars.json`.
+
+    Raises:
+      UserError: naming the file and what is wrong.
+    """
+    data = files.read_json(path, "finetuning settings", unique_keys=True)
+    names = data.get("var_names") if isinstance(data, dict) else None
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise errors.UserError(
+            f'{files.shown(path)}: expected {{"var_names": '
+            '["main/logits1/first/weights", ...]}, with at least one name'
+        )
+    return tuple(names)
 
 
 def define_flags() -> None:
@@ -146,7 +417,7 @@ def _define_run_flags() -> None:
 
 
 def _define_training_flags() -> None:
-    preset = train_lib.Options()
+    preset = Options()
     flags.DEFINE_integer(
         "batch_size", 60, "Questions of a batch.", lower_bound=1
     )
@@ -280,7 +551,7 @@ def _define_training_flags() -> None:
 
 
 def _define_model_flags() -> None:
-    preset = model_lib.ModelConfig(2, 2, 1)
+    preset = model_lib.ModelConfig()
     flags.DEFINE_integer(
         "hidden_size",
         preset.hidden_size,
@@ -423,104 +694,4 @@ def _define_data_flags() -> None:
     )
     flags.DEFINE_integer(
         "synthetic_dev", 500, "Questions to judge on.", lower_bound=1
-    )
-
-
-def from_flags(kind, **values):
-    """A dataclass whose fields are flags, but for those in `values`."""
-    return kind(
-        **{
-            **{
-                field.name: FLAGS[field.name].value
-                for field in dataclasses.fields(kind)
-                if field.name in FLAGS
-            },
-            **values,
-        }
-    )
-
-
-def options(questions: Optional[sources.Questions] = None) -> train_lib.Options:
-    """What training needs, checked.
-
-    Raises:
-      UserError: naming the flag, its value and what would be right.
-    """
-    for name in STRENGTHS:
-        value = FLAGS[name].value
-        if not (value >= 0 and math.isfinite(value)):
-            raise errors.UserError(
-                f"--{name} must be a number >= 0, got {value}"
-            )
-    for name in ("var_decay", "decay", "th"):
-        if not 0 <= FLAGS[name].value <= 1:
-            raise errors.UserError(
-                f"--{name} must be in [0, 1], got {FLAGS[name].value}"
-            )
-    groups = FLAGS.group_config
-    if groups not in (None, train_lib.ISS, train_lib.AUTHORS):
-        groups = group_json.load(groups)
-    if FLAGS.structure_wd and groups is None:
-        raise errors.UserError(
-            "--structure_wd needs --group_config: 'iss', 'authors', or a "
-            "JSON file of groups"
-        )
-    if FLAGS.shrink_every_steps is not None and groups != train_lib.ISS:
-        raise errors.UserError(
-            "--shrink_every_steps needs --group_config=iss: a unit can only "
-            "be cut when all that reads it is in its group"
-        )
-    if FLAGS.row_col_wd and not FLAGS.structured_sparsity:
-        raise errors.UserError(
-            "--row_col_wd and --nostructured_sparsity exclude each other: "
-            "without it, all that there is is L1"
-        )
-    finetuned = None
-    if FLAGS.finetuning_config:
-        finetuned = train_lib.load_finetuning(FLAGS.finetuning_config)
-    steps = FLAGS.num_steps
-    if questions is not None and questions.train is not None and not steps:
-        steps = FLAGS.num_epochs * -(
-            -questions.train.num_examples // batch_size()
-        )
-    return from_flags(
-        train_lib.Options,
-        group_config=groups,
-        finetuned=finetuned,
-        num_steps=2 if FLAGS.debug else steps,
-    )
-
-
-def batch_size() -> int:
-    """Questions of a step."""
-    return FLAGS.batch_size * FLAGS.num_gpus
-
-
-def plan() -> run_lib.Plan:
-    """How a run goes."""
-    changes = {}
-    if FLAGS.debug:
-        changes = {
-            "eval_period": 1,
-            "save_period": 1,
-            "log_period": 1,
-            "val_num_batches": 2,
-        }
-    return from_flags(
-        run_lib.Plan, batch_size=batch_size(), rules=rules(), **changes
-    )
-
-
-def rules() -> scoring.Rules:
-    """How answers are read off scores."""
-    return scoring.Rules(FLAGS.wy, FLAGS.th, FLAGS.blank_last_word)
-
-
-def model_config(questions: sources.Questions) -> model_lib.ModelConfig:
-    """The net's hyper-parameters: flags, and what the data says."""
-    return from_flags(
-        model_lib.ModelConfig,
-        word_vocab_size=questions.sizes.word_vocab_size,
-        char_vocab_size=questions.sizes.char_vocab_size,
-        word_emb_size=questions.sizes.word_emb_size,
     )

@@ -21,7 +21,7 @@ class Trainer(tf.keras.Model):
     weights become exact zeros; cost and penalties and their gradient; update.
     (In the authors' graph nothing orders the zeroing after the update, and it
     runs first. The sign in L1's gradient and the zeros that freezing keeps are
-    read earlier still, so both see the weights as the step `found` them.) So
+    read earlier still, so both see the weights' `value_at_step_start`.) So
     a step leaves weights that may be small and not zero; `clean` is for the
     last of them. Callbacks add penalties (`losses`) and freezing.
 
@@ -37,8 +37,8 @@ class Trainer(tf.keras.Model):
         draws what the interrupted one would have drawn.
       product_dtype: what the LSTMs' matrix products compute in, e.g.
         `tf.bfloat16`; None means as the rest. See `precision`.
-      found: function of a variable: its value when the present step began;
-        outside of a step, its value.
+      value_at_step_start: function of a variable: its value when the present
+        step began; outside of a step, its value.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Trainer(tf.keras.Model):
         self.decay = decay
         self.seed = seed
         self.product_dtype = product_dtype
-        self.found = tf.convert_to_tensor
+        self.value_at_step_start = tf.convert_to_tensor
         self.smoothed = tf.Variable(0.0, trainable=False, name="smoothed_cost")
 
     @property
@@ -171,7 +171,7 @@ class Trainer(tf.keras.Model):
             v.ref(): tf.convert_to_tensor(v)
             for v in self.net.trainable_variables
         }
-        self.found = lambda variable: found[variable.ref()]
+        self.value_at_step_start = lambda variable: found[variable.ref()]
         self.clean()
         result = self.gradients(
             data, tf.stack([tf.constant(self.seed, tf.int32), step])
@@ -183,7 +183,7 @@ class Trainer(tf.keras.Model):
                 if g is not None
             ]
         )
-        self.found = tf.convert_to_tensor
+        self.value_at_step_start = tf.convert_to_tensor
         cost = result["cost"]
         # The first value starts the average.
         weight = tf.where(step == 0, 0.0, self.decay)
