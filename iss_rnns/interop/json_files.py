@@ -35,6 +35,8 @@ def read(path: str, what: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file, object_pairs_hook=checked)
+    except errors.UserError:
+        raise
     except OSError as error:
         raise errors.UserError(
             f"cannot read {what} {path}: {error.strerror}"
