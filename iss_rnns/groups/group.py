@@ -20,12 +20,17 @@ _PIECE = 1 << 19  # weights whose squares, 2 MB, stay in the cache
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Rows or columns of one variable, one per unit of a group.
+    """A stretch of one axis of one variable, an entry per unit of a group.
+
+    Of a matrix, rows (axis 0) or columns (axis 1). Unit k has all the weights
+    at its place on the axis: of `Conv1D` with a kernel `[width, in, out]`, the
+    filter k is axis 2; of `MultiHeadAttention` with a kernel `[in, heads,
+    size]`, the head k is axis 1.
 
     Attributes:
-      variable: a matrix `[rows, columns]`, or a vector `[rows]`.
-      axis: 0 when rows `start:stop` are the units, 1 when columns are.
-      start: first row or column.
+      variable: of any shape but a scalar's.
+      axis: that the units lie along, from 0.
+      start: first entry.
       stop: one past the last.
       multiplier: weight of this slice inside the square root (the authors'
         `multi` in their RHN and BiDAF settings), >= 0.
@@ -68,7 +73,7 @@ class Slice:
 
 
 def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
-    """All rows (`axis=0`) or all columns (`axis=1`) of a variable."""
+    """All entries of an axis of a variable: its rows (0), columns (1), ..."""
     return Slice(variable, axis, 0, _length(variable, axis), multiplier)
 
 
@@ -202,15 +207,16 @@ class Group:
 
         Returns:
           Pairs (variable, tensor that broadcasts to its shape): zero outside
-          the slice, `multiplier * per_unit[k]` on unit k's row or column.
+          the slice, `multiplier * per_unit[k]` on unit k's entries. The
+          tensor has the variable's rank, and 1 for all axes but the slice's.
         """
         result = []
         for s in self.slices + (self.companions if companions else []):
             length = s.variable.shape[s.axis]
             line = tf.pad(per_unit * s.multiplier, [[s.start, length - s.stop]])
-            if s.variable.shape.rank == 2:
-                line = tf.expand_dims(line, 1 - s.axis)
-            result.append((s.variable, line))
+            shape = [1] * len(s.variable.shape)
+            shape[s.axis] = length
+            result.append((s.variable, tf.reshape(line, shape)))
         return result
 
     def rebind(self, cuts: dict[object, "Cut"]) -> None:
@@ -277,13 +283,19 @@ def _checked_slices(
 def _sums_of_squares(
     value: tf.Tensor, axes: Iterable[int]
 ) -> dict[int, tf.Tensor]:
-    """Of each row (axis 0), each column (axis 1): by the axis that stays.
+    """Of the entries of each axis: sums over all other axes, by axis.
 
-    In pieces whose squares stay in the cache: twice as fast as the squares of
-    a large matrix at once, and one pass over it for both axes.
+    Of a matrix in pieces whose squares stay in the cache: twice as fast as the
+    squares of a large one at once, and one pass over it for both axes.
     """
-    if value.shape.rank == 1:
-        return {0: tf.square(value)}
+    rank = value.shape.rank
+    if rank != 2:
+        squares = tf.square(value)
+        others = {axis: [i for i in range(rank) if i != axis] for axis in axes}
+        return {
+            axis: tf.reduce_sum(squares, over) if over else squares
+            for axis, over in others.items()
+        }
     rows, columns = value.shape
     height = max(_PIECE // columns, 1)
     heights = [min(height, rows - start) for start in range(0, rows, height)]

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "ops": {"errors"},
     "averages": set(),
     "regularizers": {"groups"},
-    "thresholding": {"groups", "ops"},
+    "thresholding": {"errors", "groups", "ops"},
     "cells": {"arguments", "errors", "groups", "ops"},
     "recurrent": {"ops"},
     "optimizers": {"ops"},

@@ -310,3 +310,74 @@ class TestBlockGrid:
         norms = grid.squared_norms().numpy()
         expected = (w.numpy() ** 2).reshape(750, 4, 1500, 4).sum((1, 3))
         np.testing.assert_allclose(norms, expected, rtol=1e-4)
+
+
+class TestAnyRank:
+    """Conv1D [width, in, out], MultiHeadAttention [in, heads, size]."""
+
+    SHAPES = [(5,), (5, 3), (3, 5), (2, 3, 5), (4, 5, 3), (5, 2, 3, 2)]
+
+    @staticmethod
+    def group(rng, shape):
+        """Five units along the axis of 5, the middle three in a slice."""
+        axis = shape.index(5)
+        variable = matrix(rng, *shape)
+        bias = matrix(rng, 1, 4, 2)
+        return groups.Group(
+            "layer",
+            [groups.Slice(variable, axis, 1, 4, 2.0)],
+            [groups.Slice(bias, 1, 0, 3)],
+        )
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_norms_are_sums_over_all_other_axes(self, rng, shape):
+        group = self.group(rng, shape)
+        value = group.variables[0].numpy()
+        axis = shape.index(5)
+        others = tuple(i for i in range(len(shape)) if i != axis)
+        expected = 2.0 * (value**2).sum(others)[1:4]
+        for norms in both(group.squared_norms):
+            np.testing.assert_allclose(norms, expected, rtol=1e-6)
+        assert group.weights_per_unit == value.size // 5
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_number_per_unit_is_spread_along_its_axis(self, rng, shape):
+        group = self.group(rng, shape)
+        for pairs in both(
+            lambda: [
+                line
+                for _, line in group.spread(
+                    tf.constant([1.0, 2.0, 3.0]), companions=True
+                )
+            ]
+        ):
+            line, companion = (part.numpy() for part in pairs)
+            axis = shape.index(5)
+            full = np.moveaxis(np.broadcast_to(line, shape), axis, -1)
+            expected = np.broadcast_to([0, 2, 4, 6, 0], full.shape)
+            np.testing.assert_array_equal(full, expected)
+            np.testing.assert_array_equal(companion[0, :, 0], [1, 2, 3, 0])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_cut_keeps_what_is_alive(self, rng, shape):
+        group = self.group(rng, shape)
+        variable = group.variables[0]
+        keep = groups.keep_masks([group], [np.array([True, False, True])])
+        small = variable.numpy()[np.ix_(*keep[variable.ref()])]
+        expected = np.delete(variable.numpy(), 2, shape.index(5))
+        np.testing.assert_array_equal(small, expected)
+        norms = group.squared_norms().numpy()
+        group.rebind(
+            {
+                variable.ref(): groups.Cut(
+                    tf.Variable(small), tuple(keep[variable.ref()])
+                )
+            }
+        )
+        np.testing.assert_allclose(
+            group.squared_norms(), norms[[0, 2]], rtol=1e-6
+        )
+
+    def test_a_scalar_has_no_units(self):
+        with pytest.raises(errors.UserError, match=r"shape \(\) has no axis 0"):
+            groups.whole(tf.Variable(1.0), 0)
