@@ -1,10 +1,21 @@
-"""One exception for a user's mistakes."""
+"""One exception for whatever the caller can mend.
+
+The library refuses a wrong argument, file or model with `UserError`, whether
+a program's user gave it or a programmer: where a value comes from, the place
+that checks it cannot know. Since it is a `ValueError`, who expects Keras'
+kind of refusal catches it as well. Anything else that is raised is a bug
+(but `FloatingPointError`: training broke).
+
+A message is one line, without a full stop: what is wrong, where, and what
+would be right. The remedy is told in the library's words ("the penalty's
+strength"); a program that has a flag for it names the flag.
+"""
 
 import re
 
 
-class UserError(Exception):
-    """A mistake that the user can mend.
+class UserError(ValueError):
+    """A mistake that the caller can mend.
 
     The message is one line: what is wrong, where, and what would be right.
     Line ends within it, such as of a name that a file gives, are escaped.

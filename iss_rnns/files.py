@@ -209,6 +209,8 @@ def parse_json(
         return json.loads(
             text, object_pairs_hook=checked if unique_keys else None
         )
+    except errors.UserError:  # a key twice
+        raise
     except json.JSONDecodeError as error:
         why = (
             f"it is no JSON: {error.msg} at line {error.lineno}, column "

@@ -7,12 +7,12 @@ integers and tensors alike, also inside a `tf.function`.
 """
 
 from collections.abc import Iterable, Mapping
-import math
-from typing import Union
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import errors
 
 Step = Union[int, tf.Tensor]
@@ -35,18 +35,13 @@ class Schedule:
     kind: str
 
     def __init__(self, start: int, end: int, frequency: int):
-        for name, step in (("start", start), ("end", end)):
-            _check_integer(name, step, 0)
-        _check_integer("frequency", frequency, 1)
-        self.start = int(start)
-        self.end = int(end)
-        self.frequency = int(frequency)
+        self.start = arguments.integer("start", start, least=0)
+        self.end = arguments.integer("end", end, least=0)
+        self.frequency = arguments.integer("frequency", frequency, least=1)
 
     def __repr__(self):
-        arguments = ", ".join(
-            f"{k}={v!r}" for k, v in self.get_config().items()
-        )
-        return f"{type(self).__name__}({arguments})"
+        given = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({given})"
 
     def __call__(self, step: Step) -> tf.Tensor:
         """The value at a step, float32 scalar."""
@@ -124,8 +119,10 @@ class NarangThreshold(Schedule):
         name: str = "",
     ):
         super().__init__(start, end, frequency)
-        _check_integer("ramp", ramp, 0)
-        _check_integer("block_elements", block_elements, 1)
+        self.ramp = arguments.integer("ramp", ramp, least=0)
+        self.block_elements = arguments.integer(
+            "block_elements", block_elements, least=1
+        )
         if end <= start:
             raise errors.UserError(
                 f"pruning must end after it starts, got start={start} and "
@@ -142,16 +139,14 @@ class NarangThreshold(Schedule):
                 f"{frequency} lies between start={start} and end={end}; "
                 f"lower the frequency or end later"
             )
-        if not (_is_number(ramp_multiple) and ramp_multiple >= 1):
+        if not (arguments.is_number(ramp_multiple) and ramp_multiple >= 1):
             raise errors.UserError(
                 f"ramp_multiple must be at least 1 (the papers use 1.2 to "
                 f"2), got {ramp_multiple}"
             )
         _check_q(q, name)
         self.q = float(q)
-        self.ramp = int(ramp)
         self.ramp_multiple = float(ramp_multiple)
-        self.block_elements = int(block_elements)
         self.name = name
         self.theta = (
             2.0
@@ -214,8 +209,9 @@ class _Sparsity(Schedule):
                 f"pruning must not end before it starts, got start={start} "
                 f"and end={end}"
             )
-        _check_sparsity("target", target)
-        self.target = float(target)
+        self.target = arguments.number(
+            "the target sparsity", target, least=0, below=1
+        )
 
     def updates(self, step: Step) -> tf.Tensor:
         """See base class."""
@@ -276,13 +272,14 @@ class CubicSparsity(_Sparsity):
                 f"a cubic schedule must end after it starts, got start="
                 f"end={start}; a constant one prunes at once"
             )
-        _check_sparsity("initial", initial)
+        self.initial = arguments.number(
+            "the initial sparsity", initial, least=0, below=1
+        )
         if initial > target:
             raise errors.UserError(
                 f"the initial sparsity must not exceed the target, got "
                 f"initial={initial} and target={target}"
             )
-        self.initial = float(initial)
 
     def __call__(self, step: Step) -> tf.Tensor:
         """See base class."""
@@ -319,7 +316,7 @@ class ConstantSparsity(_Sparsity):
         self,
         target: float,
         start: int = 0,
-        end: int = None,
+        end: Optional[int] = None,
         frequency: int = FREQUENCY,
     ):
         super().__init__(
@@ -379,7 +376,7 @@ def magnitude_percentile(
     Raises:
       UserError: no weights, not finite, or so many zeros that q is 0.
     """
-    if not 0 < percentile <= 100:
+    if not (arguments.is_number(percentile) and 0 < percentile <= 100):
         raise errors.UserError(
             f"the percentile must lie in (0, 100], got {percentile}"
         )
@@ -392,10 +389,12 @@ def magnitude_percentile(
 
 
 def _heuristics(epochs, steps_per_epoch, ramp, end) -> dict:
-    _check_integer("steps_per_epoch", steps_per_epoch, 1)
-    if not (_is_number(epochs) and epochs > 0):
+    steps_per_epoch = arguments.integer(
+        "steps_per_epoch", steps_per_epoch, least=1
+    )
+    if not (arguments.is_number(epochs) and epochs > 0):
         raise errors.UserError(f"epochs must be positive, got {epochs}")
-    start = int(steps_per_epoch)
+    start = steps_per_epoch
     steps = epochs * steps_per_epoch
     ramp, end = max(start, round(ramp * steps)), round(end * steps)
     if end < start + 2:
@@ -414,31 +413,8 @@ def _heuristics(epochs, steps_per_epoch, ramp, end) -> dict:
     }
 
 
-def _is_number(value) -> bool:
-    return (
-        isinstance(value, (int, float, np.number))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def _check_integer(name: str, value, least: int) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise errors.UserError(
-            f"{name} must be a whole number of at least {least}, got {value!r}"
-        )
-
-
-def _check_sparsity(name: str, value) -> None:
-    if not (_is_number(value) and 0 <= value < 1):
-        raise errors.UserError(
-            f"the {name} sparsity must lie in [0, 1), got {value}"
-        )
-
-
 def _check_q(q, name: str, percentile: float = 90.0) -> None:
-    if not (_is_number(q) and q >= 0):
+    if not (arguments.is_number(q) and q >= 0):
         raise errors.UserError(
             f"{_layer(name)}: q must be a positive number, got {q}; are the "
             f"weights of the dense model finite?"

@@ -6,6 +6,7 @@ from typing import Callable, Union
 
 import tensorflow as tf
 
+from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
@@ -59,11 +60,22 @@ def coordinate(groups: Sequence) -> None:
     Args:
       groups: `Group` objects whose units are written by columns and read by
         rows of their slices.
+
+    Raises:
+      UserError: if a slice is of no matrix: which of its axes is read and
+        which is written, nobody says.
     """
     # Decided for all groups before any is changed: cleaning one's columns
     # clears places in another's rows.
     found = []
     for group in groups:
+        for s in group.slices:
+            if len(s.variable.shape) > 2:
+                raise errors.UserError(
+                    f"group '{group.name}' has weights {s.variable.name} with "
+                    f"shape {tuple(s.variable.shape)}; units that nobody "
+                    "reads are found in matrices only"
+                )
         rows, columns = (
             [
                 dataclasses.replace(s, multiplier=1.0)

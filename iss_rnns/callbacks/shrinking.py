@@ -12,9 +12,9 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
-from iss_rnns import regularizers
 from iss_rnns import shrinking
 
 
@@ -51,8 +51,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         else that is an error. For nets in which others do its work.
 
     Raises:
-      ValueError: if `dead_below` is negative, `checks` is not positive or
-        `least_share` is outside [0, 1).
+      UserError: without groups, or if a number is out of its bounds; in
+        training, if the model lacks what is needed to go on with another net.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         start_batch: int = 0,
     ):
         super().__init__()
-        regularizers.check_strength(dead_below, "dead_below")
-        if checks < 1:
-            raise ValueError(f"checks must be at least 1, got {checks}.")
-        if not 0 <= least_share < 1:
-            raise ValueError(
-                f"least_share must be in [0, 1), got {least_share}."
-            )
-        self.groups = list(groups)
+        self.groups = groups_lib.check_groups(groups)
         self.held_out = held_out
-        self.every = every
-        self.dead_below = dead_below
-        self.checks = checks
-        self.tolerance = tolerance
-        self.followers = list(followers)
-        self.least_share = least_share
+        self.every = arguments.integer("every", every, least=0)
+        self.dead_below = arguments.number("dead_below", dead_below, least=0)
+        self.checks = arguments.integer("checks", checks, least=1)
+        self.tolerance = arguments.number("tolerance", tolerance, least=0)
+        self.followers = _checked_followers(followers)
+        self.least_share = arguments.number(
+            "least_share", least_share, least=0, below=1
+        )
         self.keep_one = keep_one
-        self.epoch_steps = epoch_steps
-        self._done = start_batch  # in this epoch
+        self.epoch_steps = (
+            None
+            if epoch_steps is None
+            else arguments.integer("epoch_steps", epoch_steps, least=1)
+        )
+        # In this epoch.
+        self._done = arguments.integer("start_batch", start_batch, least=0)
         self.cuts: list[dict] = []  # step, units left, change of the cost
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
@@ -182,6 +182,17 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self._streaks = [streak[a] for streak, a in zip(self._streaks, alive)]
         model.train_function = None
         model.make_train_function()
+
+
+def _checked_followers(given: Sequence) -> list:
+    found = list(given) if isinstance(given, Sequence) else [given]
+    for each in found:
+        if not hasattr(each, "groups"):
+            raise errors.UserError(
+                "followers must be a list of callbacks that hold groups, got "
+                f"{type(each).__name__}"
+            )
+    return found
 
 
 def followers(

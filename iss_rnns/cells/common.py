@@ -5,6 +5,8 @@ from typing import Optional
 
 import tensorflow as tf
 
+from iss_rnns import arguments
+from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns.ops import products
 
@@ -28,7 +30,7 @@ class KernelCell(tf.keras.layers.Layer):
       bias_initializer: of `bias`.
 
     Raises:
-      ValueError: if `units` is not a positive integer.
+      UserError: if `units` is not a positive integer.
     """
 
     gates: int
@@ -44,8 +46,7 @@ class KernelCell(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_positive("units", units)
-        self.units = units
+        self.units = arguments.integer("units", units, least=1)
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = tf.keras.initializers.get(
             kernel_initializer
@@ -53,8 +54,8 @@ class KernelCell(tf.keras.layers.Layer):
             else recurrent_initializer
         )
         self.bias_initializer = tf.keras.initializers.get(bias_initializer)
-        self.state_size = [units] * states
-        self.output_size = units
+        self.state_size = [self.units] * states
+        self.output_size = self.units
 
     @property
     def bias_shape(self) -> Sequence[int]:
@@ -65,7 +66,7 @@ class KernelCell(tf.keras.layers.Layer):
         width = self.gates * self.units
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(input_shape[-1], width),
+            shape=(features(self, input_shape), width),
             initializer=self.kernel_initializer,
         )
         self.recurrent_kernel = self.add_weight(
@@ -158,7 +159,22 @@ def iss_group(
 
     Returns:
       A `Group` of `cell.units` components.
+
+    Raises:
+      UserError: if the cell is of another kind or has no weights yet.
     """
+    for wanted in ("unit_slices", "unit_companions"):
+        if not hasattr(cell, wanted):
+            raise errors.UserError(
+                f"the cell of group '{name}' must say which weights are unit "
+                f"k's, as those of iss_rnns.cells do; {type(cell).__name__} "
+                f"has no {wanted}"
+            )
+    if not getattr(cell, "built", True):
+        raise errors.UserError(
+            f"the cell of group '{name}' has no weights yet; build it, or "
+            f"call its layer, before asking for its group"
+        )
     return groups.Group(
         name,
         cell.unit_slices() + list(consumers),
@@ -167,13 +183,15 @@ def iss_group(
     )
 
 
-def check_positive(name: str, value) -> None:
-    """Raises ValueError, naming the argument, unless it is a size."""
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"Received an invalid value for argument `{name}`, "
-            f"expected a positive integer, got {value}."
+def features(cell, input_shape: Sequence[Optional[int]]) -> int:
+    """Width of a cell's inputs, or a UserError if it is not known."""
+    width = input_shape[-1]
+    if width is None:
+        raise errors.UserError(
+            f"the last axis of the inputs of cell '{cell.name}' must have a "
+            f"known size, got inputs of shape {tuple(input_shape)}"
         )
+    return int(width)
 
 
 def zero_states(cell, inputs, batch_size, dtype) -> Tensors:

@@ -35,7 +35,7 @@ class GRUCell(common.KernelCell):
       bias_initializer: of `bias`.
 
     Raises:
-      ValueError: if `units` is not a positive integer.
+      UserError: if `units` is not a positive integer.
     """
 
     gates = 3

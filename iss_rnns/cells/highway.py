@@ -5,6 +5,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import groups
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
@@ -41,7 +42,7 @@ class RHNCell(tf.keras.layers.Layer):
       bias_initializer: of every `bias_h_d`.
 
     Raises:
-      ValueError: if `units` or `depth` is not a positive integer.
+      UserError: if `units` or `depth` is not a positive integer.
     """
 
     def __init__(
@@ -54,15 +55,13 @@ class RHNCell(tf.keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        common.check_positive("units", units)
-        common.check_positive("depth", depth)
-        self.units = units
-        self.depth = depth
-        self.forget_bias = forget_bias
+        self.units = arguments.integer("units", units, least=1)
+        self.depth = arguments.integer("depth", depth, least=1)
+        self.forget_bias = arguments.number("forget_bias", forget_bias)
         self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
         self.bias_initializer = tf.keras.initializers.get(bias_initializer)
-        self.state_size = [units]
-        self.output_size = units
+        self.state_size = [self.units]
+        self.output_size = self.units
 
     @property
     def hoisted_parts(self) -> int:
@@ -76,7 +75,8 @@ class RHNCell(tf.keras.layers.Layer):
             )
 
         drawn = itertools.count()
-        inputs, units = (input_shape[-1],), (self.units,)
+        inputs = (common.features(self, input_shape),)
+        units = (self.units,)
         steps = range(self.depth)
         self.kernel_h, self.kernel_t = (
             add(

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 from iss_rnns.ops import products
@@ -33,7 +34,7 @@ class LSTMCell(common.KernelCell):
       bias_initializer: of `bias`.
 
     Raises:
-      ValueError: if `units` is not a positive integer.
+      UserError: if `units` is not a positive integer.
     """
 
     gates = 4
@@ -55,7 +56,7 @@ class LSTMCell(common.KernelCell):
             bias_initializer,
             **kwargs,
         )
-        self.forget_bias = forget_bias
+        self.forget_bias = arguments.number("forget_bias", forget_bias)
 
     def effective_bias(self) -> tf.Tensor:
         """`bias` with `forget_bias` folded in: what a stock LSTM adds."""

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from iss_rnns import errors
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 from iss_rnns.ops import products
@@ -30,7 +31,7 @@ class SimpleRNNCell(common.KernelCell):
       bias_initializer: of `bias`.
 
     Raises:
-      ValueError: if `units` is not a positive integer or the activation is
+      UserError: if `units` is not a positive integer or the activation is
         another one.
     """
 
@@ -54,9 +55,9 @@ class SimpleRNNCell(common.KernelCell):
             **kwargs,
         )
         if activation not in ACTIVATIONS:
-            raise ValueError(
+            raise errors.UserError(
                 f"activation must be one of "
-                f"{', '.join(ACTIVATIONS)}, got {activation!r}."
+                f"{', '.join(ACTIVATIONS)}, got {activation!r}"
             )
         self.activation = activation
 

@@ -3,6 +3,7 @@
 from iss_rnns.groups.grids import BlockGrid
 from iss_rnns.groups.grids import JoinedGrid
 from iss_rnns.groups.group import blocks
+from iss_rnns.groups.group import check_groups
 from iss_rnns.groups.group import Cut
 from iss_rnns.groups.group import Group
 from iss_rnns.groups.group import keep_masks

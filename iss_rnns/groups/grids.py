@@ -6,6 +6,8 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import arguments
+from iss_rnns import errors
 from iss_rnns.groups import group
 
 
@@ -19,6 +21,10 @@ class BlockGrid:
       name: shown in reports.
       row_sizes: heights of the R rows of blocks; they add up to the rows.
       column_sizes: widths of the C columns of blocks.
+
+    Raises:
+      UserError: if the variable is no matrix, or the sizes are not positive
+        or do not add up to its own.
     """
 
     def __init__(
@@ -28,18 +34,21 @@ class BlockGrid:
         column_sizes: Sequence[int],
         multiplier: float = 1.0,
     ):
+        shape = _matrix_shape(variable)
         for axis, sizes in enumerate((row_sizes, column_sizes)):
-            if min(sizes, default=0) < 1 or sum(sizes) != variable.shape[axis]:
-                raise ValueError(
-                    f"Block sizes along axis {axis} of {variable.name} must "
-                    f"be positive and add up to {variable.shape[axis]}, got a "
-                    f"sum of {sum(sizes)}."
+            if min(sizes, default=0) < 1 or sum(sizes) != shape[axis]:
+                raise errors.UserError(
+                    f"block sizes along axis {axis} of {variable.name} must "
+                    f"be positive and add up to {shape[axis]}, got a sum of "
+                    f"{sum(sizes)}"
                 )
         self.name = variable.name
         self.variable = variable
         self.row_sizes = np.asarray(row_sizes, np.int32)
         self.column_sizes = np.asarray(column_sizes, np.int32)
-        self.multiplier = multiplier
+        self.multiplier = arguments.number(
+            f"multiplier of the blocks of {self.name}", multiplier, least=0
+        )
 
     @classmethod
     def uniform(
@@ -50,13 +59,13 @@ class BlockGrid:
         multiplier: float = 1.0,
     ) -> "BlockGrid":
         """Blocks of one size; the last row and column may be smaller."""
-        if height < 1 or width < 1:
-            raise ValueError(
-                f"Block size must be positive, got {height}x{width}."
-            )
         sizes = [
-            _equal_sizes(variable.shape[0], height),
-            _equal_sizes(variable.shape[1], width),
+            _equal_sizes(
+                total, arguments.integer(f"block {name}", size, least=1)
+            )
+            for total, name, size in zip(
+                _matrix_shape(variable), ("height", "width"), (height, width)
+            )
         ]
         return cls(variable, *sizes, multiplier=multiplier)
 
@@ -219,6 +228,16 @@ class JoinedGrid:
             )
             for variable, *both in parts
         ]
+
+
+def _matrix_shape(variable: tf.Variable) -> tuple[int, int]:
+    if not hasattr(variable, "assign") or len(variable.shape) != 2:
+        raise errors.UserError(
+            "only a matrix is cut into blocks, got "
+            f"{getattr(variable, 'name', type(variable).__name__)} with shape "
+            f"{tuple(getattr(variable, 'shape', ()))}"
+        )
+    return tuple(int(n) for n in variable.shape)
 
 
 def _equal_sizes(total: int, size: int) -> list[int]:

@@ -11,21 +11,32 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import arguments
+from iss_rnns import errors
+
 Values = dict[object, tf.Tensor]  # variable.ref() -> its value
 _PIECE = 1 << 19  # weights whose squares, 2 MB, stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Rows or columns of one variable, one per unit of a group.
+    """A stretch of one axis of one variable, an entry per unit of a group.
+
+    Of a matrix, rows (axis 0) or columns (axis 1). Unit k has all the weights
+    at its place on the axis: of `Conv1D` with a kernel `[width, in, out]`, the
+    filter k is axis 2; of `MultiHeadAttention` with a kernel `[in, heads,
+    size]`, the head k is axis 1.
 
     Attributes:
-      variable: a matrix `[rows, columns]`, or a vector `[rows]`.
-      axis: 0 when rows `start:stop` are the units, 1 when columns are.
-      start: first row or column.
+      variable: of any shape but a scalar's.
+      axis: that the units lie along, from 0.
+      start: first entry.
       stop: one past the last.
       multiplier: weight of this slice inside the square root (the authors'
-        `multi` in their RHN and BiDAF settings).
+        `multi` in their RHN and BiDAF settings), >= 0.
+
+    Raises:
+      UserError: if the variable has no such rows or columns.
     """
 
     variable: tf.Variable
@@ -35,18 +46,25 @@ class Slice:
     multiplier: float = 1.0
 
     def __post_init__(self):
-        shape = self.variable.shape
-        if not 0 <= self.axis < len(shape):
-            raise ValueError(
-                f"Slice of {self.variable.name} with shape {tuple(shape)} has "
-                f"no axis {self.axis}."
+        length = _length(self.variable, self.axis)
+        for name in ("start", "stop"):
+            bound = arguments.integer(
+                f"{name} of a slice of {self.variable.name}",
+                getattr(self, name),
+                least=0,
             )
-        if not 0 <= self.start < self.stop <= shape[self.axis]:
-            raise ValueError(
-                f"Slice {self.start}:{self.stop} does not fit axis "
-                f"{self.axis} of {self.variable.name}, which has "
-                f"{shape[self.axis]} entries."
+            object.__setattr__(self, name, bound)
+        if not self.start < self.stop <= length:
+            raise errors.UserError(
+                f"slice {self.start}:{self.stop} does not fit axis "
+                f"{self.axis} of {self.variable.name}, which has {length} "
+                "entries"
             )
+        arguments.number(
+            f"multiplier of a slice of {self.variable.name}",
+            self.multiplier,
+            least=0,
+        )
 
     @property
     def size(self) -> int:
@@ -55,13 +73,23 @@ class Slice:
 
 
 def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
-    """All rows (`axis=0`) or all columns (`axis=1`) of a variable."""
-    return Slice(variable, axis, 0, variable.shape[axis], multiplier)
+    """All entries of an axis of a variable: its rows (0), columns (1), ..."""
+    return Slice(variable, axis, 0, _length(variable, axis), multiplier)
 
 
 def blocks(variable: tf.Variable, axis: int, count: int) -> list[Slice]:
-    """`count` equal neighbouring slices of an axis (the gates of an LSTM)."""
-    size = variable.shape[axis] // count
+    """`count` equal neighbouring slices of an axis (the gates of an LSTM).
+
+    Raises:
+      UserError: if the axis does not divide into so many.
+    """
+    length = _length(variable, axis)
+    size, rest = divmod(length, arguments.integer("count", count, least=1))
+    if rest:
+        raise errors.UserError(
+            f"axis {axis} of {variable.name} has {length} entries, which do "
+            f"not divide into {count} equal blocks"
+        )
     return [
         Slice(variable, axis, i * size, (i + 1) * size) for i in range(count)
     ]
@@ -92,7 +120,10 @@ class Group:
       companions: cut with a unit but not counted (biases, as in the authors'
         code).
       multiplier: of the penalty, outside the root (the authors'
-        `*_decay_multi`).
+        `*_decay_multi`), >= 0.
+
+    Raises:
+      UserError: without slices, or if they have different numbers of entries.
     """
 
     def __init__(
@@ -102,18 +133,20 @@ class Group:
         companions: Sequence[Slice] = (),
         multiplier: float = 1.0,
     ):
-        if not slices:
-            raise ValueError(f"Group '{name}' needs at least one slice.")
-        sizes = {s.size for s in (*slices, *companions)}
-        if len(sizes) != 1:
-            raise ValueError(
-                f"Slices of group '{name}' must have one entry per unit, got "
-                f"{sorted(sizes)} entries."
-            )
         self.name = name
-        self.slices = list(slices)
-        self.companions = list(companions)
-        self.multiplier = multiplier
+        self.slices = _checked_slices(name, "slices", slices)
+        self.companions = _checked_slices(name, "companions", companions)
+        self.multiplier = arguments.number(
+            f"multiplier of group '{name}'", multiplier, least=0
+        )
+        if not self.slices:
+            raise errors.UserError(f"group '{name}' needs at least one slice")
+        sizes = {s.size for s in (*self.slices, *self.companions)}
+        if len(sizes) != 1:
+            raise errors.UserError(
+                f"slices of group '{name}' must have one entry per unit, got "
+                f"{sorted(sizes)} entries"
+            )
 
     def __repr__(self):
         return f"Group({self.name!r}, units={self.size})"
@@ -174,15 +207,16 @@ class Group:
 
         Returns:
           Pairs (variable, tensor that broadcasts to its shape): zero outside
-          the slice, `multiplier * per_unit[k]` on unit k's row or column.
+          the slice, `multiplier * per_unit[k]` on unit k's entries. The
+          tensor has the variable's rank, and 1 for all axes but the slice's.
         """
         result = []
         for s in self.slices + (self.companions if companions else []):
             length = s.variable.shape[s.axis]
             line = tf.pad(per_unit * s.multiplier, [[s.start, length - s.stop]])
-            if s.variable.shape.rank == 2:
-                line = tf.expand_dims(line, 1 - s.axis)
-            result.append((s.variable, line))
+            shape = [1] * len(s.variable.shape)
+            shape[s.axis] = length
+            result.append((s.variable, tf.reshape(line, shape)))
         return result
 
     def rebind(self, cuts: dict[object, "Cut"]) -> None:
@@ -191,16 +225,77 @@ class Group:
         self.companions = [_rebind_slice(s, cuts) for s in self.companions]
 
 
+def check_groups(groups: Iterable[Group]) -> list[Group]:
+    """A list of groups of units, as what cuts units needs them.
+
+    Raises:
+      UserError: if there is none, or something else among them.
+    """
+    if isinstance(groups, Group):
+        raise errors.UserError(
+            f"groups must be a list of Group objects, got {groups!r} alone; "
+            "give [it]"
+        )
+    found = list(groups) if isinstance(groups, Iterable) else [groups]
+    for each in found:
+        if not isinstance(each, Group):
+            raise errors.UserError(
+                "groups must be a list of Group objects, as iss_group makes "
+                f"them, got {type(each).__name__}"
+            )
+    if not found:
+        raise errors.UserError("groups must hold at least one Group, got none")
+    return found
+
+
+def _length(variable: tf.Variable, axis: int) -> int:
+    """Entries of an axis of a variable that is one and has such an axis."""
+    if not hasattr(variable, "assign"):
+        raise errors.UserError(
+            "a slice must be of a variable, of a built layer, got "
+            f"{type(variable).__name__}"
+        )
+    shape = tuple(variable.shape)
+    if not (arguments.is_integer(axis) and 0 <= axis < len(shape)):
+        raise errors.UserError(
+            f"slice of {variable.name} with shape {shape} has no axis {axis!r}"
+        )
+    return int(shape[axis])
+
+
+def _checked_slices(
+    name: str, what: str, slices: Iterable[Slice]
+) -> list[Slice]:
+    found = (
+        list(slices)
+        if isinstance(slices, Iterable) and not hasattr(slices, "assign")
+        else [None]
+    )
+    for each in found:
+        if not isinstance(each, Slice):
+            raise errors.UserError(
+                f"{what} of group '{name}' must be a list of Slice objects, "
+                f"got {type(slices if each is None else each).__name__}"
+            )
+    return found
+
+
 def _sums_of_squares(
     value: tf.Tensor, axes: Iterable[int]
 ) -> dict[int, tf.Tensor]:
-    """Of each row (axis 0), each column (axis 1): by the axis that stays.
+    """Of the entries of each axis: sums over all other axes, by axis.
 
-    In pieces whose squares stay in the cache: twice as fast as the squares of
-    a large matrix at once, and one pass over it for both axes.
+    Of a matrix in pieces whose squares stay in the cache: twice as fast as the
+    squares of a large one at once, and one pass over it for both axes.
     """
-    if value.shape.rank == 1:
-        return {0: tf.square(value)}
+    rank = value.shape.rank
+    if rank != 2:
+        squares = tf.square(value)
+        others = {axis: [i for i in range(rank) if i != axis] for axis in axes}
+        return {
+            axis: tf.reduce_sum(squares, over) if over else squares
+            for axis, over in others.items()
+        }
     rows, columns = value.shape
     height = max(_PIECE // columns, 1)
     heights = [min(height, rows - start) for start in range(0, rows, height)]

@@ -329,7 +329,7 @@ def read(path: str, makers: Mapping[str, Callable]):
         )
     try:
         return makers[kind](arrays)
-    except (errors.UserError, ValueError) as error:
+    except ValueError as error:
         raise errors.UserError(f"{path}: {error}") from None
 
 

@@ -406,7 +406,7 @@ def test_arguments_are_checked():
     ):
         pruning.GradualPruning([matrix], [schedule] * 2)
     with pytest.raises(
-        ValueError, match="Block size must be positive, got 0x4"
+        ValueError, match="block height must be a whole number of at least 1"
     ):
         pruning.BlockPruning([matrix], schedule, (0, 4))
     with pytest.raises(ValueError, match="strength must be a number >= 0"):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from iss_rnns import callbacks
 from iss_rnns import errors
+from iss_rnns import groups as groups_lib
 from iss_rnns import optimizers
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import training
@@ -194,11 +195,31 @@ def test_a_layer_without_living_units_stops_the_run():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"checks": 0}, "checks must be at least 1"),
-        ({"least_share": 1.0}, r"least_share must be in \[0, 1\)"),
-        ({"dead_below": -1.0}, "dead_below must be a number >= 0"),
+        ({"checks": 0}, "checks must be a whole number of at least 1, got 0"),
+        ({"least_share": 1.0}, r"least_share must lie in \[0, 1\), got 1.0"),
+        ({"dead_below": -1.0}, "dead_below must be a number >= 0, got -1.0"),
+        ({"tolerance": np.nan}, "tolerance must be a number >= 0, got nan"),
+        ({"every": -1}, "every must be a whole number of at least 0, got -1"),
+        ({"every": 2.5}, "every must be a whole number of at least 0, got 2.5"),
+        ({"epoch_steps": 0}, "epoch_steps must be a whole number"),
+        ({"start_batch": -3}, "start_batch must be a whole number"),
+        ({"groups": []}, "groups must hold at least one Group, got none"),
+        ({"groups": ["lstm"]}, "list of Group objects, .* got str"),
+        (
+            {"followers": [3]},
+            "followers must be a list of callbacks .* got int",
+        ),
     ],
 )
 def test_refuses_bad_arguments(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        callbacks.ShrinkWhileTraining([], (None, None), **wrong)
+    group = groups_lib.Group("w", [groups_lib.whole(tf.Variable([1.0]), 0)])
+    with pytest.raises(errors.UserError, match=message):
+        callbacks.ShrinkWhileTraining(
+            **{"groups": [group], "held_out": (None, None), **wrong}
+        )
+
+
+def test_a_group_alone_is_no_list_of_groups():
+    group = groups_lib.Group("w", [groups_lib.whole(tf.Variable([1.0]), 0)])
+    with pytest.raises(errors.UserError, match=r"Group\('w', .* give \[it\]"):
+        callbacks.ShrinkWhileTraining(group, (None, None))

@@ -1,10 +1,13 @@
 """The LSTM cell against NumPy and inside Keras' own RNN."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import errors
 from iss_rnns import groups
 
 UNITS, INPUTS, BATCH = 3, 5, 4
@@ -146,13 +149,44 @@ def test_recurrent_initializer_defaults_to_the_kernels():
     np.testing.assert_array_equal(cell.recurrent_kernel, np.ones([2, 8]))
 
 
-@pytest.mark.parametrize("units", [0, -1, 2.5, "3"])
+@pytest.mark.parametrize("units", [0, -1, 2.5, "3", True, None])
 def test_units_are_checked(units):
     with pytest.raises(
-        ValueError,
-        match=f"argument `units`, expected a positive integer, got {units}",
+        errors.UserError,
+        match=f"units must be a whole number of at least 1, got {units!r}",
     ):
         cells.LSTMCell(units)
+
+
+def test_units_may_be_a_number_of_numpy():
+    cell = cells.LSTMCell(np.int64(4), forget_bias=np.float32(0.5))
+    assert json.loads(json.dumps(cell.get_config()))["units"] == 4
+    cell.build(tf.TensorShape([None, 3]))
+    assert cell.kernel.shape == (3, 16)
+
+
+def test_forget_bias_is_checked():
+    with pytest.raises(errors.UserError, match="forget_bias must be a finite"):
+        cells.LSTMCell(4, forget_bias=np.nan)
+
+
+def test_inputs_of_unknown_width_are_refused():
+    with pytest.raises(
+        errors.UserError, match="last axis of the inputs of cell 'wide' must"
+    ):
+        cells.LSTMCell(4, name="wide").build(tf.TensorShape([None, None]))
+
+
+def test_a_group_of_a_cell_without_weights_is_refused():
+    with pytest.raises(
+        errors.UserError, match="cell of group 'lstm' has no weights yet"
+    ):
+        cells.iss_group("lstm", cells.LSTMCell(4))
+
+
+def test_a_group_of_another_kind_of_cell_is_refused():
+    with pytest.raises(errors.UserError, match="LSTMCell has no unit_slices"):
+        cells.iss_group("lstm", tf.keras.layers.LSTMCell(4))
 
 
 def test_slices_of_a_unit(cell):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import recurrent
 from iss_rnns import shrinking
@@ -279,9 +280,10 @@ def test_dead_units_are_cut_and_the_outputs_stay(kind):
 
 def test_arguments_are_checked():
     for kind in (cells.GRUCell, cells.SimpleRNNCell):
-        with pytest.raises(ValueError, match="`units`, expected a positive"):
+        with pytest.raises(errors.UserError, match="units must be a whole"):
             kind(0)
     with pytest.raises(
-        ValueError, match="activation must be one of tanh, relu, got 'elu'"
+        errors.UserError,
+        match="activation must be one of tanh, relu, got 'elu'",
     ):
         cells.SimpleRNNCell(2, "elu")

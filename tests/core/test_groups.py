@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from iss_rnns import errors
 from iss_rnns import groups
 
 
@@ -107,22 +108,56 @@ def test_unique_variables_keep_their_order(rng):
     "arguments, message",
     [
         ((2, 0, 1), r"w:0 with shape \(3, 4\) has no axis 2"),
-        ((0, 0, 4), r"Slice 0:4 does not fit axis 0 of w:0, which has 3"),
-        ((1, 2, 2), "Slice 2:2 does not fit axis 1"),
-        ((1, -1, 2), "Slice -1:2 does not fit"),
+        ((0.0, 0, 1), "has no axis 0.0"),
+        ((0, 0, 4), r"slice 0:4 does not fit axis 0 of w:0, which has 3"),
+        ((1, 2, 2), "slice 2:2 does not fit axis 1"),
+        ((1, -1, 2), "start of a slice of w:0 must be .* at least 0, got -1"),
+        ((1, 0, 1.5), "stop of a slice of w:0 must be .* got 1.5"),
+        ((1, 0, 1, -1.0), "multiplier of a slice of w:0 must be .* got -1.0"),
     ],
 )
 def test_slice_is_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         groups.Slice(tf.Variable(tf.zeros([3, 4]), name="w"), *arguments)
+
+
+def test_numbers_of_numpy_are_slices_too(rng):
+    part = groups.Slice(matrix(rng, 3, 4), np.int64(1), np.int32(1), np.int8(3))
+    assert (part.start, part.stop, part.size) == (1, 3, 2)
+
+
+@pytest.mark.parametrize("make", [groups.whole, groups.blocks])
+def test_a_slice_of_no_variable_is_refused(make):
+    with pytest.raises(errors.UserError, match="of a variable, .* got ndarray"):
+        make(np.zeros([3, 4]), 0, 1)
+
+
+def test_blocks_that_do_not_divide_the_axis_are_refused(rng):
+    with pytest.raises(errors.UserError, match="10 entries, .* 4 equal blocks"):
+        groups.blocks(matrix(rng, 2, 10), 1, 4)
+    with pytest.raises(errors.UserError, match="count must be .* least 1"):
+        groups.blocks(matrix(rng, 2, 10), 1, 0)
 
 
 def test_group_is_checked(rng):
     w = matrix(rng, 3, 4)
-    with pytest.raises(ValueError, match="'empty' needs at least one slice"):
-        groups.Group("empty", [])
     with pytest.raises(
-        ValueError,
+        errors.UserError, match="'empty' needs at least one slice"
+    ):
+        groups.Group("empty", [])
+    for wrong, kind in ((w, "ResourceVariable"), ([w], "ResourceVariable")):
+        with pytest.raises(
+            errors.UserError, match=f"slices of group 'x' .* got {kind}"
+        ):
+            groups.Group("x", wrong)
+    with pytest.raises(errors.UserError, match="list of Slice .* got Slice"):
+        groups.Group("x", groups.whole(w, 0))
+    with pytest.raises(errors.UserError, match="companions of group 'x' must"):
+        groups.Group("x", [groups.whole(w, 0)], [3])
+    with pytest.raises(errors.UserError, match="multiplier of group 'x'"):
+        groups.Group("x", [groups.whole(w, 0)], multiplier=np.nan)
+    with pytest.raises(
+        errors.UserError,
         match=r"'x' must have one entry per unit, "
         r"got \[3, 4\] entries",
     ):
@@ -204,13 +239,15 @@ class TestBlockGrid:
     def test_checked(self, rng):
         w = matrix(rng, 4, 4)
         with pytest.raises(
-            ValueError, match="axis 1 .* add up to 4, got a sum of 5"
+            errors.UserError, match="axis 1 .* add up to 4, got a sum of 5"
         ):
             groups.BlockGrid(w, [4], [2, 3])
-        with pytest.raises(ValueError, match="must be positive and add up"):
+        with pytest.raises(errors.UserError, match="positive and add up"):
             groups.BlockGrid(w, [4, 0], [4])
-        with pytest.raises(ValueError, match="must be positive, got 0x2"):
+        with pytest.raises(errors.UserError, match="block height .* got 0"):
             groups.BlockGrid.uniform(w, 0, 2)
+        with pytest.raises(errors.UserError, match=r"with shape \(4,\)"):
+            groups.BlockGrid.uniform(matrix(rng, 4), 1, 1)
 
     def test_rebind_follows_a_cut(self, rng):
         w = matrix(rng, 4, 6)
@@ -273,3 +310,74 @@ class TestBlockGrid:
         norms = grid.squared_norms().numpy()
         expected = (w.numpy() ** 2).reshape(750, 4, 1500, 4).sum((1, 3))
         np.testing.assert_allclose(norms, expected, rtol=1e-4)
+
+
+class TestAnyRank:
+    """Conv1D [width, in, out], MultiHeadAttention [in, heads, size]."""
+
+    SHAPES = [(5,), (5, 3), (3, 5), (2, 3, 5), (4, 5, 3), (5, 2, 3, 2)]
+
+    @staticmethod
+    def group(rng, shape):
+        """Five units along the axis of 5, the middle three in a slice."""
+        axis = shape.index(5)
+        variable = matrix(rng, *shape)
+        bias = matrix(rng, 1, 4, 2)
+        return groups.Group(
+            "layer",
+            [groups.Slice(variable, axis, 1, 4, 2.0)],
+            [groups.Slice(bias, 1, 0, 3)],
+        )
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_norms_are_sums_over_all_other_axes(self, rng, shape):
+        group = self.group(rng, shape)
+        value = group.variables[0].numpy()
+        axis = shape.index(5)
+        others = tuple(i for i in range(len(shape)) if i != axis)
+        expected = 2.0 * (value**2).sum(others)[1:4]
+        for norms in both(group.squared_norms):
+            np.testing.assert_allclose(norms, expected, rtol=1e-6)
+        assert group.weights_per_unit == value.size // 5
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_number_per_unit_is_spread_along_its_axis(self, rng, shape):
+        group = self.group(rng, shape)
+        for pairs in both(
+            lambda: [
+                line
+                for _, line in group.spread(
+                    tf.constant([1.0, 2.0, 3.0]), companions=True
+                )
+            ]
+        ):
+            line, companion = (part.numpy() for part in pairs)
+            axis = shape.index(5)
+            full = np.moveaxis(np.broadcast_to(line, shape), axis, -1)
+            expected = np.broadcast_to([0, 2, 4, 6, 0], full.shape)
+            np.testing.assert_array_equal(full, expected)
+            np.testing.assert_array_equal(companion[0, :, 0], [1, 2, 3, 0])
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_cut_keeps_what_is_alive(self, rng, shape):
+        group = self.group(rng, shape)
+        variable = group.variables[0]
+        keep = groups.keep_masks([group], [np.array([True, False, True])])
+        small = variable.numpy()[np.ix_(*keep[variable.ref()])]
+        expected = np.delete(variable.numpy(), 2, shape.index(5))
+        np.testing.assert_array_equal(small, expected)
+        norms = group.squared_norms().numpy()
+        group.rebind(
+            {
+                variable.ref(): groups.Cut(
+                    tf.Variable(small), tuple(keep[variable.ref()])
+                )
+            }
+        )
+        np.testing.assert_allclose(
+            group.squared_norms(), norms[[0, 2]], rtol=1e-6
+        )
+
+    def test_a_scalar_has_no_units(self):
+        with pytest.raises(errors.UserError, match=r"shape \(\) has no axis 0"):
+            groups.whole(tf.Variable(1.0), 0)

@@ -51,6 +51,31 @@ def test_group_lasso_of_rows_and_columns():
         )
 
 
+def test_group_lasso_of_convolutions_and_heads():
+    """Filters of a Conv1D kernel, heads of MultiHeadAttention's."""
+    filters, heads = matrix(2, 3, 4), matrix(3, 4, 2)
+    group = groups.Group(
+        "both", [groups.whole(filters, 2), groups.whole(heads, 1)]
+    )
+    norms = np.sqrt(
+        (filters.numpy() ** 2).sum((0, 1))
+        + (heads.numpy() ** 2).sum((0, 2))
+        + 1e-8
+    )
+    for found, gradients in both(
+        lambda: regularizers.group_lasso([group], 0.1), [filters, heads]
+    ):
+        np.testing.assert_allclose(found, 0.1 * norms.sum(), rtol=1e-6)
+        for variable, gradient, shape in zip(
+            (filters, heads), gradients, ((1, 1, 4), (1, 4, 1))
+        ):
+            np.testing.assert_allclose(
+                gradient,
+                0.1 * variable.numpy() / norms.reshape(shape),
+                rtol=1e-5,
+            )
+
+
 def test_group_lasso_of_an_lstm_is_the_derivative():
     """The written-out gradient against the tape's own, overlaps included."""
     cell = cells.LSTMCell(3)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import cells
+from iss_rnns import errors
 from iss_rnns import recurrent
 
 BATCH, TIME, INPUTS, UNITS = 3, 4, 5, 6
@@ -286,7 +287,7 @@ def test_config_round_trip_through_the_layer():
 )
 def test_bad_sizes(name, arguments):
     with pytest.raises(
-        ValueError,
-        match=f"`{name}`, expected a positive integer, got {arguments[-1]}",
+        errors.UserError,
+        match=f"{name} must be a whole number .* got {arguments[-1]!r}",
     ):
         cells.RHNCell(*arguments)

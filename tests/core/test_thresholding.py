@@ -1,8 +1,10 @@
 """Exact zeros, zero fractions and freezing against NumPy."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import thresholding
 from iss_rnns.ops import in_place
@@ -161,3 +163,42 @@ def test_dead_blocks_are_frozen():
         [(tf.ones([2, 3]), w)], thresholding.dead_masks([grid])
     )
     np.testing.assert_array_equal(masked, [[0, 0, 1], [0, 0, 1]])
+
+
+def dead_filter():
+    """Filter 1 of a Conv1D kernel [width, in, out] is dead."""
+    kernel = np.ones([2, 3, 4], np.float32)
+    kernel[:, :, 1] = 0.0
+    kernel, bias = tf.Variable(kernel), tf.Variable(tf.ones([4]))
+    group = groups.Group(
+        "filters", [groups.whole(kernel, 2)], [groups.whole(bias, 0)]
+    )
+    return kernel, bias, group
+
+
+def test_dead_filters_are_frozen():
+    kernel, bias, group = dead_filter()
+    masked = thresholding.freeze_groups(
+        [(tf.ones_like(v), v) for v in (kernel, bias)],
+        thresholding.dead_masks([group]),
+    )
+    np.testing.assert_array_equal(masked[0][0], kernel)
+    np.testing.assert_array_equal(masked[1][0], [1, 0, 1, 1])
+
+
+def test_filters_are_zeroed():
+    kernel, bias, group = dead_filter()
+    thresholding.zero_units(group, tf.constant([True, False, False, False]))
+    assert group.alive().numpy().tolist() == [False, False, True, True]
+    np.testing.assert_array_equal(bias, [0, 1, 1, 1])
+    assert {
+        k: float(v) for k, v in thresholding.zero_fractions(kernel).items()
+    } == {"element": 0.5}
+
+
+def test_unread_units_of_filters_are_not_guessed():
+    _, _, group = dead_filter()
+    with pytest.raises(
+        errors.UserError, match=r"'filters' .* \(2, 3, 4\).* in matrices only"
+    ):
+        thresholding.coordinate([group])
