@@ -215,7 +215,8 @@ def _check_dead_units_are_not_read(
             )
         )
     _require_equal(
-        *read,
+        read[0],
+        read[1],
         "groups: something reads units whose slices are all zero; "
         "`unit_slices` must name every row that reads them",
     )

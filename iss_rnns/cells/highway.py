@@ -184,7 +184,7 @@ class RHNCell(tf.keras.layers.Layer):
         """See `LSTMCell.scan_backprop`; a dz `[batch, 2 n]` per micro-step."""
         dstate = doutput + dstates[0]
         matrices, _, mask = self._parts(weights)
-        dzs = []
+        dzs: Tensors = []
         for d in reversed(range(self.depth)):
             state, h, t = saved[3 * d : 3 * d + 3]
             dh = dstate * t * (1.0 - h * h)

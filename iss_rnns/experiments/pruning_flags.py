@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import re
-from typing import Any, Callable, Optional
+from typing import Any, Callable, cast, Optional
 
 from absl import flags
 import numpy as np
@@ -305,15 +305,17 @@ class PruningSettings:
         self, epochs, steps_per_epoch, chosen, dense, recorded
     ) -> dict[str, schedules.Schedule]:
         times = self._times(epochs, steps_per_epoch)
+        one: schedules.Schedule
+        target = cast(float, self.target_sparsity)  # None with a dense one
         if self.method == "hard":
             one = schedules.ConstantSparsity(
-                self.target_sparsity,
+                target,
                 times["end"] if self.start is None else self.start,
             )
             return dict.fromkeys(chosen, one)
         if self.dense_checkpoint is None:
             one = schedules.CubicSparsity(
-                self.target_sparsity,
+                target,
                 times["start"],
                 times["end"],
                 times["frequency"],
@@ -350,10 +352,12 @@ class PruningSettings:
             for name in ("start", "ramp", "end", "frequency", "ramp_multiple")
             if getattr(self, name) is not None
         }
-        needed = {"hard": {"start"}}.get(
-            self.method,
-            {"start", "end"} | ({"ramp"} if self.dense_checkpoint else set()),
-        )
+        if self.method == "hard":
+            needed = {"start"}
+        else:
+            needed = {"start", "end"} | (
+                {"ramp"} if self.dense_checkpoint else set()
+            )
         if not needed <= set(given):
             defaults = (
                 schedules.block_defaults

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import reprlib
+from typing import Optional, Union
 
 from iss_rnns import cells
 from iss_rnns import errors
@@ -32,10 +33,10 @@ class AuthorsSettings:
     """
 
     source: str = "(no settings file)"
-    save_path: str = None
-    learning_rate: float = None
+    save_path: Optional[str] = None
+    learning_rate: Optional[float] = None
     weight_decay: float = 0.0
-    dropout_keep_prob: float = None
+    dropout_keep_prob: Optional[float] = None
     global_decay: float = 0.0
     grouplasso: Mapping[str, dict] = dataclasses.field(default_factory=dict)
 
@@ -97,7 +98,7 @@ def parse(data: dict, source: str) -> AuthorsSettings:
         )
     if lasso and "global_decay" not in lasso:
         raise errors.UserError(f"{source}: 'grouplasso' lacks 'global_decay'")
-    variables = {}
+    variables: dict[str, dict] = {}
     for name, entry in lasso.items():
         if name == "global_decay":
             continue
@@ -200,7 +201,7 @@ def build_groups(
         would go on without the penalty), and on a coupled matrix that does
         not read the layer.
     """
-    result = []
+    result: list[Union[groups.Group, groups.JoinedGrid]] = []
     for name, entry in settings.grouplasso.items():
         view = _find(name, views, settings.source)
         if len(view.shape) != 2:

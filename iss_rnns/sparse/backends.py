@@ -1,6 +1,6 @@
 """Other ways to multiply, and the one measurement that picks among them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import ctypes
 import glob
 import importlib
@@ -91,7 +91,7 @@ def set_numpy_threads(threads: int) -> Optional[int]:
 
 
 def measure(
-    runs: dict[Name, Callable], inputs: int, batch_sizes: Sequence[int]
+    runs: Mapping[Name, Callable], inputs: int, batch_sizes: Sequence[int]
 ) -> dict[int, dict[Name, float]]:
     """Times products of one matrix side by side.
 
@@ -122,5 +122,5 @@ def measure(
 
 def fastest(seconds: dict[Name, float], preferred: Name) -> Name:
     """The fastest; `preferred` unless beaten by `MARGIN`."""
-    best = min(seconds, key=seconds.get)
+    best = min(seconds, key=seconds.__getitem__)
     return best if seconds[best] * MARGIN < seconds[preferred] else preferred

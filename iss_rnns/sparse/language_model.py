@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import pathlib
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -59,7 +59,9 @@ class PackedLanguageModel:
         self.softmax_name: Optional[str] = next(
             (name for name in parts if name not in self.layers), None
         )
-        self._softmax = parts.get(self.softmax_name)
+        self._softmax: Any = (  # a `PackedMatrix`, or None if tied
+            None if self.softmax_name is None else parts[self.softmax_name]
+        )
         self.state_sizes = [
             layer.units
             for layer in self.layers.values()
@@ -138,7 +140,8 @@ class PackedLanguageModel:
             raise ValueError(
                 f"expected {len(self.state_sizes)} states, got {len(states)}."
             )
-        x, finals = self.embedding[ids], []
+        x = self.embedding[ids]
+        finals: list[np.ndarray] = []
         for layer in self.layers.values():
             own = states[len(finals) : len(finals) + layer.num_states]
             x, final = layer(x, own, threads)

@@ -5,6 +5,7 @@ from typing import (
     Callable,
     ClassVar,
     Optional,
+    TypeVar,
 )
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from iss_rnns import errors
 from iss_rnns.sparse import matrix
 
-State = tuple[np.ndarray, ...]
+State = Sequence[np.ndarray]
 # `multiply(name, x [rows, in]) -> [rows, out]`, with the matrix of that name.
 Multiply = Callable[[str, np.ndarray], np.ndarray]
 
@@ -369,15 +370,18 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return half + half * np.tanh(half * x)
 
 
+Layer = TypeVar("Layer", bound=PackedLayer)
+
+
 def pack_layer(
-    kind: type,
+    kind: type[Layer],
     matrices: Mapping[str, np.ndarray],
     biases: Mapping[str, np.ndarray],
     block_shape="auto",
     batch_sizes: Sequence[int] = (1, 4, 16, 64),
     threads: int = 1,
     tolerance: float = 1e-5,
-) -> PackedLayer:
+) -> Layer:
     """Packs the weights of a trained layer, and proves it equal.
 
     Args:

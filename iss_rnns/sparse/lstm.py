@@ -61,7 +61,8 @@ class PackedLSTM(layers.PackedLayer):
             if isinstance(form, panels.Panels)
             else self._run_steps
         )
-        outputs, h, c = run(inputs, *state, threads)
+        h, c = state
+        outputs, h, c = run(inputs, h, c, threads)
         return outputs, (h, c)
 
     def _input_gates(self, inputs, threads):

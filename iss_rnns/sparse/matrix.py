@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 
@@ -129,8 +129,8 @@ class PackedMatrix:
         batch: int,
         threads: Optional[int] = None,
         backend: Optional[str] = None,
-    ) -> tuple[object, int]:
-        """(product, threads) used by `matmul`."""
+    ) -> tuple[Any, int]:
+        """(product, threads) used by `matmul`: `Panels`, `Dense` or `MKL`."""
         choice = self.choice(batch)
         backend = choice.name if backend is None else backend
         threads = choice.threads if threads is None else threads
@@ -153,7 +153,10 @@ class PackedMatrix:
           threads: CPU threads on offer; one alone is tried as well.
         """
         matrix = self.to_dense()
-        candidates = {PACKED: self.form, DENSE: backends.Dense(matrix)}
+        candidates: dict[str, Any] = {
+            PACKED: self.form,
+            DENSE: backends.Dense(matrix),
+        }
         if self.form.indices.size * self.form.width < matrix.size:
             candidates[DENSE_PANELS] = panels.Panels.from_dense(
                 matrix, kernels.WIDTHS[0], keep_all=True
@@ -227,7 +230,7 @@ class PackedMatrix:
                 f"{difference:.2g} of the largest output; allowed are "
                 f"{tolerance:.2g}"
             )
-        self.max_difference = max(self.max_difference, float(difference))
+        self.max_difference = max(self.max_difference or 0.0, float(difference))
 
     def save(self, path: str) -> None:
         """Writes the packed form to one `.npz` file, atomically."""

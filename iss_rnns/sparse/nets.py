@@ -140,7 +140,7 @@ def highest_sparsity(packable: Packable) -> float:
     that died has zeros only.
     """
     found = (
-        counting.matrix_sparsity(matrix)["element"]
+        counting.matrix_sparsity(matrix)["element"] or 0.0
         for matrix in matrices(packable).values()
     )
     return max((sparsity for sparsity in found if sparsity < 1.0), default=0.0)

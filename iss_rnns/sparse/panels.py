@@ -201,7 +201,7 @@ def best_width(matrix: np.ndarray) -> int:
         w: _COST[w] * w * int(_by_panel(matrix, w).any(axis=2).sum())
         for w in kernels.WIDTHS
     }
-    return min(costs, key=costs.get)
+    return min(costs, key=costs.__getitem__)
 
 
 def width_of_blocks(block_shape: BlockShape) -> int:

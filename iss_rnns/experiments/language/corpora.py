@@ -295,10 +295,13 @@ def _corpus(
     name: str, unit: str, source: str, parts: list, symbols: tuple[str, ...]
 ) -> Corpus:
     sizes = " / ".join(f"{len(part):,}" for part in parts)
+    train, valid, test = parts
     return Corpus(
         name,
         unit,
-        *parts,
+        train,
+        valid,
+        test,
         symbols=symbols,
         description=(
             f"{source}: {sizes} train / valid / test, "

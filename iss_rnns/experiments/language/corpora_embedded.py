@@ -159,7 +159,7 @@ def extract() -> dict[str, str]:
             "give a folder with ptb.{train,valid,test}.txt"
         )
     random.Random(_SEED).shuffle(passages)
-    parts = {"train": [], "valid": [], "test": []}
+    parts: dict[str, list] = {"train": [], "valid": [], "test": []}
     for i, passage in enumerate(passages):
         part = {0: "valid", 10: "test"}.get(i % 20, "train")
         parts[part].extend(words for _, words in passage)
@@ -259,7 +259,8 @@ def sentences_of(text: str) -> Iterator[str]:
 
 def _units(paragraph: str) -> Iterator[str]:
     """Yields a paragraph's stretches of text: itself, or its list items."""
-    unit, previous = [], 0
+    unit: list[str] = []
+    previous = 0
     for line in paragraph.splitlines():
         stripped = line.strip()
         indent = len(line) - len(line.lstrip())

@@ -144,7 +144,7 @@ def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> tables_lib.Table:
       runs: (method, measures) of `read_run`.
     """
     base = dense_perplexity(runs)
-    columns = []
+    columns: list[tables_lib.Column] = []
     for name, values in runs:
         values = dict(values)
         if values["sparsity"] is not None:
@@ -228,7 +228,7 @@ def draw(
             written[-1],
             points,
             "test perplexity",
-            reference=base and (DENSE, base),
+            reference=(DENSE, base) if base else None,
         )
     for product, series in products.items():
         name = product.replace(", ", "_")

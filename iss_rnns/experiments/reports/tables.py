@@ -110,7 +110,9 @@ class Table:
         title: str = "",
     ):
         if measures is None:
-            measures = itertools.chain(*(column.values for column in columns))
+            measures = list(
+                itertools.chain(*(column.values for column in columns))
+            )
         if not isinstance(measures, Mapping):
             measures = dict.fromkeys(measures, "")
         titles = [column.title for column in columns]
@@ -147,7 +149,8 @@ class Table:
         width = width or shutil.get_terminal_size().columns
         labels = list(self.measures)
         label_width = max(map(len, labels), default=0)
-        blocks, room = [[]], width - label_width
+        blocks: list[list[tuple]] = [[]]
+        room = width - label_width
         for column in self.columns:
             cells = self._cells(column)
             heading = textwrap.wrap(
@@ -169,7 +172,7 @@ class Table:
         """The table for a Markdown file; the title is left to the file."""
         titles = [column.title for column in self.columns]
         rows = [["", *titles], ["---"] + ["---:"] * len(titles)]
-        rows += zip(self.measures, *map(self._cells, self.columns))
+        rows += map(list, zip(self.measures, *map(self._cells, self.columns)))
         lines = [
             "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |"
             for row in rows
