@@ -10,6 +10,7 @@ from typing import Optional
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import paths
 from iss_rnns.experiments import checkpoints as checkpoints_lib
 
 # Weights of the epoch that validated best, where a task asks for them.
@@ -29,7 +30,8 @@ class RunDirectory:
       keep: paths that `overwrite` must not remove; None among them is none.
 
     Raises:
-      UserError: if the name is none of a folder, if the folder is not empty
+      UserError: if the name is none of a folder, if TensorFlow cannot read
+        from there, if the folder is not empty
         and neither `resume` nor `overwrite` is given, if there is nothing to
         resume, if `overwrite` would remove what is no run or is to be kept,
         or if it cannot be read or written. Nothing is touched then.
@@ -48,7 +50,9 @@ class RunDirectory:
                 "--resume and --overwrite exclude each other: give one of them"
             )
         name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
+        paths.check_text(os.fspath(save_path), "--save_path")
         self.path = pathlib.Path(save_path) / _checked_name(name)
+        paths.check_for_tensorflow(self.path)
         occupied = bool(checkpoints_lib.names_in(self.path))
         if resume and not self.checkpoint_steps():
             raise errors.UserError(
@@ -122,9 +126,10 @@ class RunDirectory:
 
 
 def _checked_name(name: str) -> str:
+    paths.check_text(name, "a run's name")
     if (
         name in (".", "..")
-        or set(name) & {"/", os.sep, "\0"}
+        or set(name) & {"/", os.sep}
         or len(os.fsencode(name)) > MAX_NAME_BYTES
     ):
         raise errors.UserError(

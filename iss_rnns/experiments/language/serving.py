@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import paths
 from iss_rnns.experiments.reports import tables
 from iss_rnns.export import tflite
 from iss_rnns.ops import products
@@ -108,6 +109,7 @@ class ServedLanguageModel:
     """
 
     def __init__(self, path: pathlib.Path):
+        paths.check_for_tensorflow(path)
         try:
             self._loaded = tf.saved_model.load(str(path))
             self._serve = self._loaded.signatures["serving_default"]
@@ -155,6 +157,7 @@ def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
+    paths.check_for_tensorflow(path)
     module = tf.Module()
     table = _input_table(net)
 
