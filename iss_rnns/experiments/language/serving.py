@@ -11,8 +11,8 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import paths
+from iss_rnns import terminal
 from iss_rnns.experiments.reports import tables
-from iss_rnns.export import tflite
 from iss_rnns.ops import products
 
 _ONE_THREAD_BYTES = 1 << 27
@@ -181,7 +181,7 @@ def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     try:
         tf.saved_model.save(module, str(folder), signatures=module.step)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        with tflite.quiet_stderr():
+        with terminal.quiet_stderr():
             model = converter.convert()
         (folder / path.name).write_bytes(model)
         (folder / path.name).replace(path)
