@@ -1,6 +1,5 @@
 """Checkpoints of a run."""
 
-import contextlib
 import os
 import pathlib
 import re
@@ -9,6 +8,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns.experiments import states
 from iss_rnns.interop import tf1
 
 
@@ -42,15 +42,7 @@ def read_state(folder: pathlib.Path, step: int) -> dict:
     Raises:
       UserError: if it is damaged.
     """
-    path = pathlib.Path(folder) / f"state-{step}.json"
-    with contextlib.suppress(errors.UserError):
-        state = files.read_json(path, "checkpoint state")
-        if isinstance(state, dict) and "epoch" in state:
-            return state
-    raise errors.UserError(
-        f"checkpoint state {path} is damaged; remove it to go on from the "
-        "checkpoint before it"
-    )
+    return states.read_state(pathlib.Path(folder) / f"state-{step}.json")
 
 
 class Checkpoints:

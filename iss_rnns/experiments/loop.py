@@ -33,10 +33,22 @@ def fit_batches(
       epoch: first epoch, counted from 0.
       batch: first batch of that epoch.
       max_steps: see `fit`.
+      flag_names: see `FlagNames`.
 
     Raises:
-      UserError: see `fit`.
+      UserError: see `fit`; or if there is no such batch.
+      stopping.Terminated: after a SIGTERM, when a checkpoint is saved.
     """
+    if not 0 <= batch < steps:
+        raise errors.UserError(
+            f"the checkpoint was saved after batch {batch:,} of an epoch, "
+            f"which has {steps:,}: give the data of the interrupted run"
+        )
+    saving = [
+        callback
+        for callback in callbacks
+        if isinstance(callback, records.SaveCheckpoints)
+    ]
     # First: nobody saves or logs a broken step.
     callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
     model.stop_training = False

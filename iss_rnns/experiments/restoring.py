@@ -43,6 +43,12 @@ def restore(
     folder = pathlib.Path(path)
     if is_run(path):
         prefix, state = find_checkpoint(folder, step)
+        if type(state["sizes"]) is not type(sizes_of({})):
+            # BiDAF's have names, the language models' an order.
+            raise errors.UserError(
+                f"{folder} is a run of another program: its layers' sizes are "
+                f"{state['sizes']}; give a run of this one"
+            )
         _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
         best = folder / runs.BEST
         if step or not best.exists():

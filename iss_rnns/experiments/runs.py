@@ -12,6 +12,8 @@ from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns import paths
 from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import states
 
 # Weights of the epoch that validated best, where a task asks for them.
 BEST = "best.npz"
@@ -79,6 +81,13 @@ class RunDirectory:
                     f"--overwrite would remove {path}, which this run reads; "
                     "choose another --run_name"
                 )
+        if resume:  # What the report is made of, when training is over.
+            for file, read in (
+                ("metrics.csv", metrics_lib.Metrics.read),
+                ("cuts.json", states.read_cuts),
+            ):
+                if (self.path / file).exists():
+                    read(self.path / file)
         aside = self.path.with_name(f".{self.path.name}.replaced")
         replaces = occupied and overwrite
         try:
