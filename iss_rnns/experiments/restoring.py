@@ -43,12 +43,6 @@ def restore(
     folder = pathlib.Path(path)
     if is_run(path):
         prefix, state = find_checkpoint(folder, step)
-        if type(state["sizes"]) is not type(sizes_of({})):
-            # BiDAF's have names, the language models' an order.
-            raise errors.UserError(
-                f"{folder} is a run of another program: its layers' sizes are "
-                f"{state['sizes']}; give a run of this one"
-            )
         _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
         best = folder / runs.BEST
         if step or not best.exists():
@@ -96,7 +90,7 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
 
     Args:
       folder: the run's.
-      step: of the checkpoint; 0 means the newest.
+      step: of the checkpoint; 0 means the newest that is whole.
 
     Raises:
       UserError: if there is none.
@@ -110,11 +104,8 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
             f"{folder} holds no checkpoint of step {step}; it has "
             + ", ".join(map(str, steps))
         )
-    step = step or steps[-1]
-    return (
-        str(checkpoints / f"model-{step}"),
-        checkpoints_lib.read_state(checkpoints, step),
-    )
+    step, state = checkpoints_lib.find(checkpoints, step)
+    return str(checkpoints / f"model-{step}"), state
 
 
 def designed_sizes(path: str) -> Optional[Mapping[str, int]]:
