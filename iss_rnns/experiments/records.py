@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import callbacks as callbacks_lib
@@ -18,7 +19,8 @@ from iss_rnns.experiments import runs
 class TensorBoard:
     """Scalars for TensorBoard.
 
-    Training goes on where they cannot be written, and says so once.
+    Training goes on where they cannot be written, and says so once. Numbers
+    beyond the range of float32 become infinite, which is not drawn.
 
     Args:
       folder: of its files.
@@ -36,9 +38,9 @@ class TensorBoard:
         try:
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self.folder))
-            with self._writer.as_default(step=step):
+            with self._writer.as_default(step=step), np.errstate(over="ignore"):
                 for name, value in scalars.items():
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(name, np.float32(value))
             self._writer.flush()
         except (OSError, tf.errors.OpError) as error:
             self._failed = True
@@ -169,9 +171,13 @@ class KeepBest(tf.keras.callbacks.Callback):
         if stopped:
             return
         *before, last = [
-            float(row["valid_perplexity"]) for row in self.metrics.rows
+            metrics_lib.number(row, "valid_perplexity")
+            for row in self.metrics.rows
         ]
-        if all(last < perplexity for perplexity in before):
+        # A NaN is below nothing, and nothing is below it.
+        if math.isfinite(last) and not any(
+            perplexity <= last for perplexity in before
+        ):
             restoring.save_weights(self.model.net, self.path)
 
 
