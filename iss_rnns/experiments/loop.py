@@ -1,6 +1,7 @@
 """What the tasks share while they train: epochs, progress, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import json
 from typing import Callable, Optional
 
@@ -8,7 +9,9 @@ import tensorflow as tf
 
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
+from iss_rnns.experiments import progress
 from iss_rnns.experiments import records
+from iss_rnns.experiments import stopping
 
 
 def fit_batches(
@@ -33,7 +36,6 @@ def fit_batches(
       epoch: first epoch, counted from 0.
       batch: first batch of that epoch.
       max_steps: see `fit`.
-      flag_names: see `FlagNames`.
 
     Raises:
       UserError: see `fit`; or if there is no such batch.
@@ -57,36 +59,41 @@ def fit_batches(
         if int(model.optimizer.iterations) >= max_steps:
             return
     try:
-        if batch:
-            model.fit(
-                batches(epoch, batch),
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                steps_per_epoch=steps - batch,
-                verbose=0,
-                callbacks=callbacks,
-            )
-            epoch += 1
-        if epoch < epochs and not model.stop_training:
-            model.fit(
-                batches(epoch, 0),
-                epochs=epochs,
-                initial_epoch=epoch,
-                steps_per_epoch=steps,
-                verbose=0,
-                callbacks=callbacks,
-            )
+        # Without checkpoints there is nothing to wait for.
+        with stopping.after_the_step() if saving else contextlib.nullcontext():
+            if batch:
+                model.fit(
+                    batches(epoch, batch),
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    steps_per_epoch=steps - batch,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
+                epoch += 1
+            if epoch < epochs and not model.stop_training:
+                model.fit(
+                    batches(epoch, 0),
+                    epochs=epochs,
+                    initial_epoch=epoch,
+                    steps_per_epoch=steps,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
     except FloatingPointError as error:
-        kept = [
-            callback.checkpoints.kept()
-            for callback in callbacks
-            if isinstance(callback, records.SaveCheckpoints)
-        ]
         raise errors.UserError(
             "; ".join(
-                [f"training stopped: {error}", "lower the learning rate", *kept]
+                [
+                    f"training stopped: {error}",
+                    "lower the learning rate",
+                    *(each.checkpoints.kept() for each in saving),
+                ]
             )
         ) from None
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, progress.Progress):
+                callback.close()
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):

@@ -14,6 +14,7 @@ from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import stopping
 
 
 class TensorBoard:
@@ -182,7 +183,10 @@ class KeepBest(tf.keras.callbacks.Callback):
 
 
 class SaveCheckpoints(tf.keras.callbacks.Callback):
-    """Saves every `every` steps and at each epoch's end.
+    """Saves every `every` steps, at each epoch's end, and at a SIGTERM.
+
+    After a SIGTERM training ends with the next checkpoint that can be saved:
+    see `stopping`.
 
     Args:
       checkpoints: where.
@@ -215,11 +219,8 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self.done += 1
         # The last step's is saved when the epoch's end has validated: it says
         # that the next epoch begins.
-        if (
-            self.every
-            and self.done % self.every == 0
-            and (self.done < self.steps)
-        ):
+        due = self.every and self.done % self.every == 0
+        if (due or stopping.asked()) and self.done < self.steps:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -232,4 +233,7 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self.checkpoints.save(
             self.model,
             {"epoch": self.epoch, "batch": self.done, **self.describe()},
+        )
+        stopping.end_if_asked(
+            f" at step {int(self.model.optimizer.iterations)}, which is saved"
         )
