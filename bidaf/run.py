@@ -191,6 +191,7 @@ def train(
         epoch=state["epoch"],
         batch=state["batch"],
         max_steps=options.num_steps,
+        flag_names=loop.FlagNames("load_path", "init_lr"),
     )
     if cutter:
         run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))

@@ -2,16 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import dataclasses
 import json
+import shlex
 from typing import Callable, Optional
 
 import tensorflow as tf
 
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
+from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import progress
 from iss_rnns.experiments import records
 from iss_rnns.experiments import stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagNames:
+    """What a program calls two of its flags, for its advice.
+
+    Attributes:
+      restore_path: weights to start from.
+      learning_rate: of the first step.
+    """
+
+    restore_path: str = "restore_path"
+    learning_rate: str = "learning_rate"
 
 
 def fit_batches(
@@ -23,6 +39,7 @@ def fit_batches(
     epoch: int = 0,
     batch: int = 0,
     max_steps: Optional[int] = None,
+    flag_names: FlagNames = FlagNames(),
 ) -> None:
     """Runs `model.fit` over any data, from any epoch and batch on.
 
@@ -36,6 +53,7 @@ def fit_batches(
       epoch: first epoch, counted from 0.
       batch: first batch of that epoch.
       max_steps: see `fit`.
+      flag_names: see `FlagNames`.
 
     Raises:
       UserError: see `fit`; or if there is no such batch.
@@ -86,7 +104,10 @@ def fit_batches(
                 [
                     f"training stopped: {error}",
                     "lower the learning rate",
-                    *(each.checkpoints.kept() for each in saving),
+                    *(
+                        _way_on(each.checkpoints, model, flag_names)
+                        for each in saving
+                    ),
                 ]
             )
         ) from None
@@ -94,6 +115,31 @@ def fit_batches(
         for callback in callbacks:
             if isinstance(callback, progress.Progress):
                 callback.close()
+
+
+def _way_on(
+    checkpoints: checkpoints_lib.Checkpoints,
+    model: tf.keras.Model,
+    flag_names: FlagNames,
+) -> str:
+    """What is left of a training that broke, and flags that go on from it."""
+    run = checkpoints.folder.parent
+    rate = float(model.optimizer.learning_rate) / 2
+    if not ((run / "flags.txt").exists() and rate):
+        return checkpoints.kept()
+    flags = [f"--flagfile={run / 'flags.txt'}"]
+    if checkpoints.steps():
+        # A new run: one that is resumed keeps its learning rate.
+        start = "a run that goes on from it has the flags"
+        flags += [
+            f"--{flag_names.restore_path}={run}",
+            f"--run_name={run.name}-lower",
+        ]
+    else:
+        start = "to start again, give the flags"
+        flags += ["--overwrite"]
+    flags += [f"--{flag_names.learning_rate}={rate:.3g}"]
+    return f"{checkpoints.kept()}: {start} {shlex.join(flags)}"
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):
