@@ -22,7 +22,7 @@ class Metrics:
 
     def __init__(self, path: pathlib.Path, epochs_kept: int = 0):
         self.path = path
-        self.rows: list[dict] = []
+        self.rows: list[dict[str, Any]] = []
         if epochs_kept and path.exists():
             self.rows = [
                 row
@@ -41,7 +41,7 @@ class Metrics:
             text = files.read_text(path, "metrics")
             lines = csv.reader(io.StringIO(text, newline=""))
             columns = next(lines, [])
-            rows = []
+            rows: list[dict[str, str]] = []
             for line in lines:
                 _check_line(line, columns, rows, lines.line_num)
                 rows.append(dict(zip(columns, line)))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import sys
 import time
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 import tqdm
@@ -118,7 +118,7 @@ class Progress(tf.keras.callbacks.Callback):
                 f"{clock.words_per_second():.0f} words/s"
             )
         )
-        self._bar: Optional[tqdm.tqdm] = None
+        self._bar: Any = None
         self._shown = ""
         self._next = self._next_count = 0.0
 

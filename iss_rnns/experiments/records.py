@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import pathlib
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +29,7 @@ class TensorBoard:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        self._writer = None
+        self._writer: Any = None
         self._failed = False
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:

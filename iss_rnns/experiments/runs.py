@@ -25,7 +25,7 @@ MAX_NAME_BYTES = 255  # of a folder's name, on the usual file systems
 _PROBE = ".writable"
 
 # What is written beside its place and then moved there, see `files`.
-_UNFINISHED = re.compile(r"\..+\.partial|\.new-.+|\.writable")
+_UNFINISHED = re.compile(r"\..+\.(partial|replaced)|\.writable")
 
 
 class RunDirectory:
@@ -108,8 +108,8 @@ class RunDirectory:
                 "--resume, replace it with --overwrite, or choose another "
                 "--run_name"
             )
-        for path in filter(None, keep if overwrite else ()):
-            path = pathlib.Path(path).resolve()
+        for kept in filter(None, keep if overwrite else ()):
+            path = pathlib.Path(kept).resolve()
             if self.path.resolve() in (path, *path.parents):
                 raise errors.UserError(
                     f"--overwrite would remove {path}, which this run reads; "

@@ -48,7 +48,12 @@ def check_fields(kind: type, values: Mapping[str, Any], name: str) -> None:
     Raises:
       ValueError: naming the field.
     """
-    checks = {bool: _truth, int: _whole(0), float: _number(0), str: _text}
+    checks: dict[Any, _Check] = {
+        bool: _truth,
+        int: _whole(0),
+        float: _number(0),
+        str: _text,
+    }
     known = {
         field.name: checks[field.type] for field in dataclasses.fields(kind)
     }

@@ -136,14 +136,6 @@ def test_a_reader_that_leaves_early_is_no_bug():
     assert process.returncode == 141
 
 
-def test_an_error_that_quotes_lines_is_one_line(capsys):
-    def main(argv):
-        raise errors.UserError("no 'a\n  b' here")
-
-    assert main_lib.ending(main, []) == 2
-    assert capsys.readouterr().err == "error: no 'a b' here\n"
-
-
 def test_what_does_not_fit_in_memory(capsys):
     def main(argv):
         raise MemoryError("Unable to allocate 8 GiB\nfor an array")

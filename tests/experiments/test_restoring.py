@@ -105,7 +105,7 @@ def test_a_damaged_newest_checkpoint_gives_way(tmp_path, capsys, damaged):
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith("; the checkpoint before it, of step 1, is taken")
     assert sorted(path.name for path in run.checkpoints.iterdir()) == names
-    with pytest.raises(errors.UserError, match="-2(.json)? "):
+    with pytest.raises(errors.UserError, match="-2(.json:)? "):
         restored(run, step=2)
 
 

@@ -160,7 +160,7 @@ class TestRunDirectory:
         (run.path / ".hidden").write_text("the user's")
         arrays = ["model-4.index", "model-4.data-00000-of-00001"]
         for name in arrays + [
-            ".state-5.json.partial",
+            ".state-5.json.4711.partial",
             "model-5.index",
             "model-5.data-00000-of-00001",
             "model-6_temp/part-00000-of-00001.index",
@@ -169,9 +169,9 @@ class TestRunDirectory:
             file.parent.mkdir(exist_ok=True)
             file.write_text("half")
         for name in (
-            ".best.npz.partial",
-            ".new-a1b2c3/shared.json",
-            "saved_model/.dense.partial/variables/v",
+            ".best.npz.4711.partial",
+            "saved_model/.dense.4711.partial/variables/v",
+            "saved_model/.dense.4711.replaced/variables/v",
             "../.run.replaced/checkpoints/state-1.json",
         ):
             file = run.path / name

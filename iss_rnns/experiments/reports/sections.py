@@ -285,6 +285,8 @@ def _draw(folder, before, after, rows, designed, each, curves) -> list[str]:
         try:
             plots.training_curves(folder / "training.png", rows, **curves)
             drawn.append("plots/training.png")
+        except errors.UserError:
+            raise
         except ValueError as error:  # of rows without a finite score
             print(f"note: no curves are drawn: {error}", flush=True)
     return drawn
