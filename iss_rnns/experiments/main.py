@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import io
 import logging as stdlib_logging
 import os
 import sys
@@ -27,7 +28,8 @@ def run_main(main: Callable[[list[str]], Optional[int]]) -> None:
     on stderr, see `ending`; anything else is a bug and keeps its traceback.
     """
     # Names of files may hold what the terminal's encoding has not.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     with _quiet_logs(), stopping.on_sigterm():
         app.run(
             lambda argv: ending(main, argv),

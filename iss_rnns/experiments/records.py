@@ -1,6 +1,7 @@
 """What is on record of each epoch: metrics, best weights, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import math
 import pathlib
 from typing import Any, Callable
 

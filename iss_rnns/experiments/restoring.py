@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -85,7 +85,9 @@ def past_rows(path: str) -> list[dict]:
     return metrics.Metrics.read(file) if file.exists() else []
 
 
-def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
+def find_checkpoint(
+    folder: files.PathLike, step: int = 0
+) -> tuple[str, dict[str, Any]]:
     """Prefix and state of a run's checkpoint.
 
     Args:

@@ -9,7 +9,6 @@ import sys
 from absl import logging
 import pytest
 
-from iss_rnns import errors
 from iss_rnns.experiments import main as main_lib
 
 PROGRAM = """

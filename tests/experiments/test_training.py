@@ -184,7 +184,7 @@ class TestFit:
             stopping.on_sigterm(),
             pytest.raises(stopping.Terminated, match="^terminated; a training"),
         ):
-            training.fit(new_model(), *windows(), 1, [Terminate()])
+            fitting.fit(new_model(), *windows(), 1, [Terminate()])
 
     def test_a_state_of_longer_epochs_is_refused(self):
         """B23: where the epoch ends is in no state file."""
@@ -192,7 +192,7 @@ class TestFit:
             errors.UserError,
             match="saved after batch 4 of an epoch, which has 4: give the data",
         ):
-            training.fit(new_model(), *windows(), 1, [], batch=STEPS)
+            fitting.fit(new_model(), *windows(), 1, [], batch=STEPS)
 
     def test_counts_the_steps_exactly(self, tmp_path):
         """Keras would run one more, to see that the data is out."""
@@ -371,7 +371,7 @@ class TestFit:
             checkpoints.save(model, {"epoch": 0, "batch": 0, **KNOWN})
         model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
         with pytest.raises(errors.UserError) as caught:
-            training.fit(
+            fitting.fit(
                 model,
                 *windows(),
                 1,
