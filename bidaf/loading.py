@@ -20,6 +20,7 @@ from bidaf.net import groups as groups_lib
 from iss_rnns import averages as averages_lib
 from iss_rnns import errors
 from iss_rnns.experiments import restoring
+from iss_rnns.experiments import states
 from iss_rnns.experiments import tasks
 from iss_rnns.interop import tf1
 from iss_rnns.ops import in_place
@@ -113,17 +114,19 @@ def state_of(folder: PathLike, step: int = 0) -> tuple[str, dict]:
       UserError: if there is none, or another program wrote it.
     """
     prefix, state = restoring.find_checkpoint(folder, step)
-    known = {field.name for field in dataclasses.fields(model_lib.ModelConfig)}
-    if not (
-        isinstance(state.get("model"), dict)
-        and set(state["model"]) == known
-        and {"sizes", "max_word_size"} <= state.keys()
-    ):
+    pruned = (state.get("options", {}).get("pruning") or {}).get("schedules")
+    try:
+        states.check_fields(model_lib.ModelConfig, state.get("model"), "model")
+        if not isinstance(state["sizes"], dict) or "max_word_size" not in state:
+            raise ValueError("it says no sizes by name")
+        if not set(pruned or ()) <= set(model_lib.LAYER_TYPES):
+            raise ValueError(f"no layers are called {', '.join(pruned)}")
+    except ValueError as error:
         raise errors.UserError(
             f"{folder} is no run of this version of bidaf.cli: the state "
-            f"beside {prefix} does not say what model it is; give another "
-            "--load_path"
-        )
+            f"beside {prefix} does not say what model it is ({error}); give "
+            "another --load_path"
+        ) from None
     return prefix, state
 
 

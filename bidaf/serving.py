@@ -11,6 +11,7 @@ from bidaf import model as model_lib
 from bidaf.data import sources
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import paths
 from iss_rnns.experiments.reports import tables
 
 INPUTS = {
@@ -99,6 +100,7 @@ class ServedBiDAF:
     """
 
     def __init__(self, path: pathlib.Path):
+        paths.check_for_tensorflow(path)
         try:
             self._loaded = tf.saved_model.load(str(path))
             self._serve = self._loaded.signatures["serving_default"]

@@ -18,6 +18,7 @@ from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns.experiments import loop
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
@@ -220,6 +221,7 @@ class _Training(training.Training):
     """See base class."""
 
     keep_one = True
+    flag_names = loop.FlagNames("load_path", "init_lr")
 
     def __init__(self, options, questions, run, start):
         self.options = options

@@ -115,6 +115,19 @@ def new_folder(path: PathLike) -> Iterator[pathlib.Path]:
                 os.replace(aside, path)
 
 
+def remove(path: PathLike) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there.
+
+    Raises:
+      OSError: if a file cannot be removed.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def read_bytes(path: PathLike, what: str) -> bytes:
     """The bytes of a file.
 

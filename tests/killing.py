@@ -1,8 +1,9 @@
-"""`kill -9` of a program in mid-epoch, and what follows."""
+"""Signals that end a program in mid-epoch, and what follows."""
 
 import csv
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -24,6 +25,37 @@ def kill_midway(command, run):
     Returns:
       The state of the last checkpoint.
     """
+    ending, complaints = _signalled_midway(command, run, signal.SIGKILL)
+    assert ending == -signal.SIGKILL, complaints
+    last = max(states(run), key=lambda s: (s["epoch"], s["batch"]))
+    assert last["epoch"] == 1 and last["batch"] > 0, "too late to resume"
+    return last
+
+
+def terminate_midway(command, run):
+    """Starts a program and asks it to end (SIGTERM) in its second epoch.
+
+    It ends with one line and the code of the signal, and a checkpoint of the
+    step that the line names.
+
+    Args:
+      command: see `kill_midway`.
+      run: the run's folder.
+    """
+    ending, complaints = _signalled_midway(command, run, signal.SIGTERM)
+    assert ending == 128 + signal.SIGTERM, complaints
+    match = re.fullmatch(
+        r"terminated at step (\d+), which is saved; the run goes on with "
+        "--resume from its last checkpoint\n",
+        complaints,
+    )
+    assert match, complaints
+    assert int(match[1]) == max(steps(run))
+    assert not (run / "report.json").exists(), "too late to resume"
+
+
+def _signalled_midway(command, run, number):
+    """Exit code and stderr of a program that gets a signal in its 2nd epoch."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -36,13 +68,11 @@ def kill_midway(command, run):
             state["epoch"] == 1 and state["batch"] for state in states(run)
         ):
             time.sleep(0.002)
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=300)
     finally:
         process.kill()
-    _, complaints = process.communicate()
-    assert process.returncode == -signal.SIGKILL, complaints
-    last = max(states(run), key=lambda s: (s["epoch"], s["batch"]))
-    assert last["epoch"] == 1 and last["batch"] > 0, "too late to resume"
-    return last
+    return process.returncode, complaints
 
 
 def kill_and_resume(command, run):
@@ -86,11 +116,15 @@ def assert_same_ending(run, other):
 
 def last_arrays(run):
     """Numbers of a run's last checkpoint by name."""
-    folder = pathlib.Path(run) / "checkpoints"
-    step = max(
-        int(path.stem.split("-")[1]) for path in folder.glob("state-*.json")
-    )
-    return arrays(folder / f"model-{step}")
+    return arrays(run / "checkpoints" / f"model-{max(steps(run))}")
+
+
+def steps(run):
+    """Of the run's checkpoints."""
+    return [
+        int(path.stem.split("-")[1])
+        for path in (run / "checkpoints").glob("state-*.json")
+    ]
 
 
 def arrays(prefix):

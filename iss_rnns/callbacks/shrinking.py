@@ -99,8 +99,20 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         }
 
     def restore(self, state: Optional[dict]) -> None:
-        """Goes on from a `state`; None is a run's beginning."""
+        """Goes on from a `state`; None is a run's beginning.
+
+        Raises:
+          UserError: if it is of other groups.
+        """
         if state:
+            counts = [len(streak) for streak in state["streaks"]]
+            sizes = [group.size for group in self.groups]
+            if counts != sizes:
+                raise errors.UserError(
+                    f"cannot resume: the checkpoint counts dead units of "
+                    f"layers of {counts} units, the model has {sizes}: its "
+                    "state is damaged, or of another model"
+                )
             self._streaks = [np.array(s, int) for s in state["streaks"]]
             self.cuts = list(state["cuts"])
 

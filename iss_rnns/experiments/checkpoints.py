@@ -1,15 +1,23 @@
 """Checkpoints of a run."""
 
-import contextlib
+import functools
 import os
 import pathlib
 import re
+from typing import Any, Optional
 
 import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import paths
+from iss_rnns.experiments import states
 from iss_rnns.interop import tf1
+
+_STATE = re.compile(r"state-([0-9]{1,18})\.json")
+
+# What `tf.train.Checkpoint.write` leaves, done or not.
+_ARRAYS = re.compile(r"model-([0-9]{1,18})(\.|_temp).*")
 
 
 def names_in(folder: pathlib.Path) -> list[str]:
@@ -30,27 +38,95 @@ def checkpoint_steps(folder: pathlib.Path) -> list[int]:
     Raises:
       UserError: if the folder cannot be read.
     """
-    found = (
-        re.fullmatch(r"state-(\d+)\.json", name) for name in names_in(folder)
-    )
+    found = (_STATE.fullmatch(name) for name in names_in(folder))
     return sorted(int(match[1]) for match in found if match)
 
 
-def read_state(folder: pathlib.Path, step: int) -> dict:
+def remove_incomplete(folder: pathlib.Path) -> None:
+    """Removes the arrays of checkpoints that were never completed."""
+    complete = checkpoint_steps(folder)
+    for name in names_in(folder):
+        match = _ARRAYS.fullmatch(name)
+        if match and int(match[1]) not in complete:
+            files.remove(folder / name)
+
+
+def find(folder: pathlib.Path, step: int = 0) -> tuple[int, dict[str, Any]]:
+    """Step and state of the newest checkpoint of a folder that is whole.
+
+    A line tells of each newer one that is damaged.
+
+    Args:
+      folder: of the checkpoints.
+      step: of the only one that will do; 0 means any.
+
+    Raises:
+      UserError: if there is none.
+    """
+    damage = []
+    for each in [step] if step else reversed(checkpoint_steps(folder)):
+        try:
+            state = read_state(folder, each)
+            _check_arrays(folder / f"model-{each}")
+        except errors.UserError as error:
+            damage.append(str(error))
+            continue
+        for line in damage:
+            _tell(
+                f"note: {line}; the checkpoint before it, of step {each}, is "
+                "taken"
+            )
+        return each, state
+    if not damage:
+        raise errors.UserError(f"{folder} holds no finished checkpoint")
+    others = "" if step else ", and no checkpoint beside it is whole"
+    raise errors.UserError(damage[0] + others)
+
+
+def read_state(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """What was saved with a checkpoint beside its arrays.
 
     Raises:
       UserError: if it is damaged.
     """
-    path = pathlib.Path(folder) / f"state-{step}.json"
-    with contextlib.suppress(errors.UserError):
-        state = files.read_json(path, "checkpoint state")
-        if isinstance(state, dict) and "epoch" in state:
-            return state
-    raise errors.UserError(
-        f"checkpoint state {path} is damaged; remove it to go on from the "
-        "checkpoint before it"
+    return states.read_state(pathlib.Path(folder) / f"state-{step}.json")
+
+
+def _check_arrays(prefix: pathlib.Path) -> None:
+    """Refuses a checkpoint whose arrays cannot be read, all of them."""
+    paths.check_for_tensorflow(prefix)
+    written = tuple(
+        (name, status.st_size, status.st_mtime_ns)
+        for name in sorted(names_in(prefix.parent))
+        if name.startswith(f"{prefix.name}.")
+        for status in [(prefix.parent / name).stat()]
     )
+    damage = _damage(str(prefix), written)
+    if damage is not None:
+        raise errors.UserError(
+            f"checkpoint {prefix} cannot be restored: {damage}"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _damage(prefix: str, written: tuple) -> Optional[str]:
+    """What is wrong with files as they were written; None if nothing is.
+
+    TensorFlow compares the checksum of each array that it reads.
+    """
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except tf1.READ_ERRORS as error:
+        return errors.reason(error)
+    return None
+
+
+@functools.cache
+def _tell(line: str) -> None:
+    """Once, however often a checkpoint is looked for."""
+    print(line, flush=True)
 
 
 class Checkpoints:
@@ -85,8 +161,13 @@ class Checkpoints:
           UserError: if there is no space or no permission.
         """
         step = int(model.optimizer.iterations)
-        for variable in model.trainable_variables:
-            if not tf.reduce_all(tf.math.is_finite(variable)):
+        for variable in [
+            *model.trainable_variables,
+            *model.optimizer.variables,
+        ]:
+            if variable.dtype.is_floating and not tf.reduce_all(
+                tf.math.is_finite(variable)
+            ):
                 raise FloatingPointError(
                     f"{variable.name} became NaN at step {step}"
                 )
@@ -99,10 +180,12 @@ class Checkpoints:
                 f"{self.kept()}"
             ) from None
         files.write_json(self.folder / f"state-{step}.json", state)
-        for old in self.steps()[: -self.keep]:
+        steps = self.steps()
+        # A later one is what a resumed run found damaged.
+        whole = [each for each in steps if each <= step][-self.keep :]
+        for old in set(steps).difference(whole):
             (self.folder / f"state-{old}.json").unlink()
-            for file in self.folder.glob(f"model-{old}.*"):
-                file.unlink()
+        remove_incomplete(self.folder)
 
     def kept(self) -> str:
         """What a run that breaks leaves behind, for errors."""
@@ -112,17 +195,21 @@ class Checkpoints:
             else "no checkpoint was saved yet"
         )
 
-    def last_state(self) -> dict:
-        """The state saved with the newest checkpoint."""
-        return read_state(self.folder, self.steps()[-1])
-
-    def restore(self, model: tf.keras.Model) -> None:
-        """Restores the newest checkpoint into a model of its sizes.
+    def last_state(self) -> dict[str, Any]:
+        """The state saved with the newest checkpoint that is whole.
 
         Raises:
-          UserError: if the checkpoint is damaged or of other sizes.
+          UserError: if none is.
         """
-        step = self.steps()[-1]
+        return find(self.folder)[1]
+
+    def restore(self, model: tf.keras.Model) -> None:
+        """Restores the newest whole checkpoint into a model of its sizes.
+
+        Raises:
+          UserError: if there is none, or it is of other sizes.
+        """
+        step, _ = find(self.folder)
         prefix = str(self.folder / f"model-{step}")
         model.optimizer.build(model.trainable_variables)
         try:
@@ -131,7 +218,6 @@ class Checkpoints:
         except tf1.READ_ERRORS + (AssertionError,) as error:
             raise errors.UserError(
                 f"checkpoint {prefix} cannot be restored: "
-                f"{errors.reason(error)}; if it is damaged, remove "
-                f"state-{step}.json beside it to go on from the checkpoint "
-                "before it"
+                f"{errors.reason(error)}; give the data and the flags that it "
+                "was trained with"
             ) from None

@@ -1,14 +1,33 @@
 """What the tasks share while they train: epochs, progress, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
 import json
+import shlex
 from typing import Callable, Optional
 
 import tensorflow as tf
 
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
+from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import progress
 from iss_rnns.experiments import records
+from iss_rnns.experiments import stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagNames:
+    """What a program calls two of its flags, for its advice.
+
+    Attributes:
+      restore_path: weights to start from.
+      learning_rate: of the first step.
+    """
+
+    restore_path: str = "restore_path"
+    learning_rate: str = "learning_rate"
 
 
 def fit_batches(
@@ -20,6 +39,7 @@ def fit_batches(
     epoch: int = 0,
     batch: int = 0,
     max_steps: Optional[int] = None,
+    flag_names: FlagNames = FlagNames(),
 ) -> None:
     """Runs `model.fit` over any data, from any epoch and batch on.
 
@@ -33,10 +53,22 @@ def fit_batches(
       epoch: first epoch, counted from 0.
       batch: first batch of that epoch.
       max_steps: see `fit`.
+      flag_names: see `FlagNames`.
 
     Raises:
-      UserError: see `fit`.
+      UserError: see `fit`; or if there is no such batch.
+      stopping.Terminated: after a SIGTERM, when a checkpoint is saved.
     """
+    if not 0 <= batch < steps:
+        raise errors.UserError(
+            f"the checkpoint was saved after batch {batch:,} of an epoch, "
+            f"which has {steps:,}: give the data of the interrupted run"
+        )
+    saving = [
+        callback
+        for callback in callbacks
+        if isinstance(callback, records.SaveCheckpoints)
+    ]
     # First: nobody saves or logs a broken step.
     callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
     model.stop_training = False
@@ -45,36 +77,69 @@ def fit_batches(
         if int(model.optimizer.iterations) >= max_steps:
             return
     try:
-        if batch:
-            model.fit(
-                batches(epoch, batch),
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                steps_per_epoch=steps - batch,
-                verbose=0,
-                callbacks=callbacks,
-            )
-            epoch += 1
-        if epoch < epochs and not model.stop_training:
-            model.fit(
-                batches(epoch, 0),
-                epochs=epochs,
-                initial_epoch=epoch,
-                steps_per_epoch=steps,
-                verbose=0,
-                callbacks=callbacks,
-            )
+        # Without checkpoints there is nothing to wait for.
+        with stopping.after_the_step() if saving else contextlib.nullcontext():
+            if batch:
+                model.fit(
+                    batches(epoch, batch),
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    steps_per_epoch=steps - batch,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
+                epoch += 1
+            if epoch < epochs and not model.stop_training:
+                model.fit(
+                    batches(epoch, 0),
+                    epochs=epochs,
+                    initial_epoch=epoch,
+                    steps_per_epoch=steps,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
     except FloatingPointError as error:
-        kept = [
-            callback.checkpoints.kept()
-            for callback in callbacks
-            if isinstance(callback, records.SaveCheckpoints)
-        ]
         raise errors.UserError(
             "; ".join(
-                [f"training stopped: {error}", "lower the learning rate", *kept]
+                [
+                    f"training stopped: {error}",
+                    "lower the learning rate",
+                    *(
+                        _way_on(each.checkpoints, model, flag_names)
+                        for each in saving
+                    ),
+                ]
             )
         ) from None
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, progress.Progress):
+                callback.close()
+
+
+def _way_on(
+    checkpoints: checkpoints_lib.Checkpoints,
+    model: tf.keras.Model,
+    flag_names: FlagNames,
+) -> str:
+    """What is left of a training that broke, and flags that go on from it."""
+    run = checkpoints.folder.parent
+    rate = float(model.optimizer.learning_rate) / 2
+    if not ((run / "flags.txt").exists() and rate):
+        return checkpoints.kept()
+    flags = [f"--flagfile={run / 'flags.txt'}"]
+    if checkpoints.steps():
+        # A new run: one that is resumed keeps its learning rate.
+        start = "a run that goes on from it has the flags"
+        flags += [
+            f"--{flag_names.restore_path}={run}",
+            f"--run_name={run.name}-lower",
+        ]
+    else:
+        start = "to start again, give the flags"
+        flags += ["--overwrite"]
+    flags += [f"--{flag_names.learning_rate}={rate:.3g}"]
+    return f"{checkpoints.kept()}: {start} {shlex.join(flags)}"
 
 
 class _StopAtStep(tf.keras.callbacks.Callback):

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 import contextlib
 import ctypes
-import os
 import pathlib
 import shlex
 import sys
 from typing import Optional
 
 import tensorflow as tf
+
+from iss_rnns import terminal
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
@@ -62,8 +63,6 @@ def product_dtype(compute_dtype: str) -> Optional[tf.DType]:
 
 # Options of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD = -1
-
-
 _M_MMAP_THRESHOLD = -3
 
 
@@ -104,17 +103,10 @@ def _keep_freed_memory() -> None:
 
 
 def _compile_quietly() -> None:
-    # At its first compilation XLA writes two lines to the terminal that no
-    # setting silences; they would stand amid the progress line.
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            tf.function(lambda: tf.zeros([]) + 1.0, jit_compile=True)()
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+    # At its first compilation XLA writes two lines; they would stand amid the
+    # progress line.
+    with terminal.quiet_stderr():
+        tf.function(lambda: tf.zeros([]) + 1.0, jit_compile=True)()
 
 
 def command_line(module: str) -> str:

@@ -1,99 +1,132 @@
-"""How every program ends."""
+"""How every program begins and ends."""
 
+from collections.abc import Callable, Iterator
+import contextlib
+import io
 import logging as stdlib_logging
 import os
 import sys
-from typing import Callable
+from typing import Any, Optional
 
 from absl import app
 from absl import flags
 from absl import logging
 
 from iss_rnns import errors
+from iss_rnns import paths
 from iss_rnns.experiments import help as help_lib
 from iss_rnns.experiments import program_flags
+from iss_rnns.experiments import stopping
 
 LARGEST = 3.4e38  # about where float32 ends, which all flags end up in
 
 
-def run_main(main: Callable) -> None:
-    """Runs a program's `main(argv)`; absl flags are parsed first.
+def run_main(main: Callable[[list[str]], Optional[int]]) -> None:
+    """Runs a program's `main(argv)` and ends the process.
 
-    A `UserError` ends it with one line on stderr and exit code 2, without a
-    traceback; so does a flag that absl refuses. Whoever reads the output may
-    leave early (`| head`). Anything else is a bug and keeps its traceback.
+    absl flags are parsed first. A mistake of the user's ends it with one line
+    on stderr, see `ending`; anything else is a bug and keeps its traceback.
     """
-
-    def guarded(argv):
-        try:
-            ending = main(argv)
-            sys.stdout.flush()
-            return ending
-        except BrokenPipeError:
-            # As of a program that the signal ends: who reads has gone. Python
-            # would complain once more when it flushes on the way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except errors.UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except Exception as error:  # pylint: disable=broad-except
-            # By name, so that programs without TensorFlow start without it.
-            if type(error).__name__ not in (
-                "ResourceExhaustedError",
-                "MemoryError",
-            ):
-                raise
-            why = str(error).strip().partition("\n")[0]
-            print(
-                f"error: not enough memory: {why}; smaller layers, "
-                "batches or fewer time steps need less",
-                file=sys.stderr,
-            )
-            return 2
-        except KeyboardInterrupt:
-            print(
-                "interrupted; a training run goes on with --resume from "
-                "its last checkpoint",
-                file=sys.stderr,
-            )
-            return 130
-
-    def parse(argv):
-        try:
-            for argument in argv[1:]:
-                # TensorFlow could not open them, hours later.
-                if argument.startswith("-") and not _is_text(argument):
-                    raise flags.Error(
-                        f"{ascii(argument)} is not UTF-8; rename the file or "
-                        "folder"
-                    )
-            # Now, for absl has defined its own.
-            help_lib.define_flags(sys.modules[main.__module__].__doc__ or "")
-            rest = program_flags.parse(argv)
-            # Comparisons with bounds let a NaN through.
-            for name, value in flags.FLAGS.flag_values_dict().items():
-                if isinstance(value, float) and not abs(value) <= LARGEST:
-                    raise flags.Error(
-                        f"--{name} must be a finite number, got {value}"
-                    )
-            return rest
-        except (flags.Error, errors.UserError) as error:
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
-            sys.exit(2)
-
     # Names of files may hold what the terminal's encoding has not.
-    sys.stdout.reconfigure(errors="backslashreplace")
-    # TensorFlow tells of every file that it writes.
-    logging.set_verbosity(logging.ERROR)
-    stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.ERROR)
-    app.run(guarded, flags_parser=parse)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _quiet_logs(), stopping.on_sigterm():
+        app.run(
+            lambda argv: ending(main, argv),
+            flags_parser=lambda argv: parse_flags(
+                argv, sys.modules[main.__module__].__doc__ or ""
+            ),
+        )
 
 
-def _is_text(argument: str) -> bool:
-    """Whether it was UTF-8 on the command line."""
+def ending(
+    main: Callable[[list[str]], Optional[int]], argv: list[str]
+) -> Optional[int]:
+    """Runs `main(argv)`; returns the process's exit code.
+
+    2 after a `UserError` or for want of memory, 130 after Ctrl-C, 143 after
+    SIGTERM (each with one line on stderr), 141 if whoever reads the output
+    left early (`| head`), otherwise what `main` returns.
+    """
     try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        code = main(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # As of a program that the signal ends: who reads has gone. Python
+        # would complain once more when it flushes on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except errors.UserError as error:
+        return _tell(f"error: {error}", 2)
+    except stopping.Terminated as error:
+        return _tell(str(error), stopping.CODE)
+    except KeyboardInterrupt:
+        return _tell(
+            "interrupted; a training run goes on with --resume from its last "
+            "checkpoint",
+            130,
+        )
+    except Exception as error:  # pylint: disable=broad-except
+        # By name, so that programs without TensorFlow start without it.
+        if type(error).__name__ not in (
+            "ResourceExhaustedError",
+            "MemoryError",
+        ):
+            raise
+        return _tell(
+            f"error: not enough memory: {errors.reason(error)}; smaller "
+            "layers, batches or fewer time steps need less",
+            2,
+        )
+
+
+def parse_flags(argv: list[str], about: str = "") -> list[str]:
+    """Arguments that are left when the flags are parsed and looked at.
+
+    Args:
+      argv: of the process.
+      about: the program, for its `--help`.
+
+    Raises:
+      SystemExit: 2, after one line on stderr, if one of them is wrong.
+    """
+    try:
+        # Now, for absl has defined its own.
+        help_lib.define_flags(about)
+        rest = program_flags.parse(argv)
+        for name, value in flags.FLAGS.flag_values_dict().items():
+            _check_value(name, value)
+        return rest
+    except (flags.Error, errors.UserError) as error:
+        sys.exit(_tell(f"error: {error}", 2))
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuses what would break later: in comparisons, and in `flags.txt`."""
+    # Comparisons with bounds let a NaN through.
+    if isinstance(value, float) and not abs(value) <= LARGEST:
+        raise errors.UserError(f"--{name} must be a finite number, got {value}")
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            paths.check_text(text, f"--{name}")
+
+
+def _tell(line: str, code: int) -> int:
+    parts = (part.strip() for part in line.splitlines())
+    print(" ".join(filter(None, parts)), file=sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Keeps absl and TensorFlow, which tells of every file it writes, quiet."""
+    tensorflow = stdlib_logging.getLogger("tensorflow")
+    before = logging.get_verbosity(), tensorflow.level
+    logging.set_verbosity(logging.ERROR)
+    tensorflow.setLevel(stdlib_logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before[0])
+        tensorflow.setLevel(before[1])

@@ -83,8 +83,8 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
     else:
         source = str(choices.restore_path)
         trained = task.restore(source)
-        directory = run_directory(task, choices, flags_text)
         rows = restoring.past_rows(source)
+        directory = run_directory(task, choices, flags_text)
     sizes = restoring.designed_sizes(source)
     display = choices.display_weights
     if choices.mode in ("train", "report"):

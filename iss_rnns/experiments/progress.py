@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import sys
 import time
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 import tqdm
@@ -118,7 +118,7 @@ class Progress(tf.keras.callbacks.Callback):
                 f"{clock.words_per_second():.0f} words/s"
             )
         )
-        self._bar = None
+        self._bar: Any = None
         self._shown = ""
         self._next = self._next_count = 0.0
 
@@ -153,7 +153,12 @@ class Progress(tf.keras.callbacks.Callback):
         self._bar.set_postfix_str(f"{self.show(logs)}, units {self._shown}")
 
     def on_epoch_end(self, epoch, logs=None):
-        self._bar.close()
+        self.close()
+
+    def close(self) -> None:
+        """Takes the line away: of a training that broke, too."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def short(value: float) -> str:

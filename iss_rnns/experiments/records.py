@@ -1,9 +1,11 @@
 """What is on record of each epoch: metrics, best weights, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import math
 import pathlib
-from typing import Callable
+from typing import Any, Callable
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import callbacks as callbacks_lib
@@ -13,12 +15,14 @@ from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import stopping
 
 
 class TensorBoard:
     """Scalars for TensorBoard.
 
-    Training goes on where they cannot be written, and says so once.
+    Training goes on where they cannot be written, and says so once. Numbers
+    beyond the range of float32 become infinite, which is not drawn.
 
     Args:
       folder: of its files.
@@ -26,7 +30,7 @@ class TensorBoard:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        self._writer = None
+        self._writer: Any = None
         self._failed = False
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -36,9 +40,9 @@ class TensorBoard:
         try:
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self.folder))
-            with self._writer.as_default(step=step):
+            with self._writer.as_default(step=step), np.errstate(over="ignore"):
                 for name, value in scalars.items():
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(name, np.float32(value))
             self._writer.flush()
         except (OSError, tf.errors.OpError) as error:
             self._failed = True
@@ -169,14 +173,21 @@ class KeepBest(tf.keras.callbacks.Callback):
         if stopped:
             return
         *before, last = [
-            float(row["valid_perplexity"]) for row in self.metrics.rows
+            metrics_lib.number(row, "valid_perplexity")
+            for row in self.metrics.rows
         ]
-        if all(last < perplexity for perplexity in before):
+        # A NaN is below nothing, and nothing is below it.
+        if math.isfinite(last) and not any(
+            perplexity <= last for perplexity in before
+        ):
             restoring.save_weights(self.model.net, self.path)
 
 
 class SaveCheckpoints(tf.keras.callbacks.Callback):
-    """Saves every `every` steps and at each epoch's end.
+    """Saves every `every` steps, at each epoch's end, and at a SIGTERM.
+
+    After a SIGTERM training ends with the next checkpoint that can be saved:
+    see `stopping`.
 
     Args:
       checkpoints: where.
@@ -209,11 +220,8 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self.done += 1
         # The last step's is saved when the epoch's end has validated: it says
         # that the next epoch begins.
-        if (
-            self.every
-            and self.done % self.every == 0
-            and (self.done < self.steps)
-        ):
+        due = self.every and self.done % self.every == 0
+        if (due or stopping.asked()) and self.done < self.steps:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -226,4 +234,7 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self.checkpoints.save(
             self.model,
             {"epoch": self.epoch, "batch": self.done, **self.describe()},
+        )
+        stopping.end_if_asked(
+            f" at step {int(self.model.optimizer.iterations)}, which is saved"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -85,12 +85,14 @@ def past_rows(path: str) -> list[dict]:
     return metrics.Metrics.read(file) if file.exists() else []
 
 
-def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
+def find_checkpoint(
+    folder: files.PathLike, step: int = 0
+) -> tuple[str, dict[str, Any]]:
     """Prefix and state of a run's checkpoint.
 
     Args:
       folder: the run's.
-      step: of the checkpoint; 0 means the newest.
+      step: of the checkpoint; 0 means the newest that is whole.
 
     Raises:
       UserError: if there is none.
@@ -104,11 +106,8 @@ def find_checkpoint(folder: pathlib.Path, step: int = 0) -> tuple[str, dict]:
             f"{folder} holds no checkpoint of step {step}; it has "
             + ", ".join(map(str, steps))
         )
-    step = step or steps[-1]
-    return (
-        str(checkpoints / f"model-{step}"),
-        checkpoints_lib.read_state(checkpoints, step),
-    )
+    step, state = checkpoints_lib.find(checkpoints, step)
+    return str(checkpoints / f"model-{step}"), state
 
 
 def designed_sizes(path: str) -> Optional[Mapping[str, int]]:

@@ -1,25 +1,38 @@
 """The folder of a run: what stands in it, and going on from there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import os
 import pathlib
+import re
 import reprlib
-import shutil
 import time
 from typing import Optional
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import paths
 from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import locking
+from iss_rnns.experiments import metrics as metrics_lib
+from iss_rnns.experiments import states
 
 # Weights of the epoch that validated best, where a task asks for them.
 BEST = "best.npz"
 
 MAX_NAME_BYTES = 255  # of a folder's name, on the usual file systems
 
+_PROBE = ".writable"
+
+# What is written beside its place and then moved there, see `files`.
+_UNFINISHED = re.compile(r"\..+\.(partial|replaced)|\.writable")
+
 
 class RunDirectory:
     """The folder of one run: flags, checkpoints, metrics, models, report.
+
+    While the object lives, no other process gets one of the same folder:
+    see `locking.lock`. Reading what stands in it needs none.
 
     Args:
       save_path: folder that holds runs.
@@ -29,10 +42,12 @@ class RunDirectory:
       keep: paths that `overwrite` must not remove; None among them is none.
 
     Raises:
-      UserError: if the name is none of a folder, if the folder is not empty
-        and neither `resume` nor `overwrite` is given, if there is nothing to
-        resume, if `overwrite` would remove what is no run or is to be kept,
-        or if it cannot be read or written. Nothing is touched then.
+      UserError: if the name is none of a folder, if TensorFlow cannot read
+        from there, if the folder is not empty and neither `resume` nor
+        `overwrite` is given, if there is nothing to resume or its records
+        are damaged, if `overwrite` would remove what is no run or is to be
+        kept, if another process is at it, or if it cannot be read or
+        written. Nothing is touched then.
     """
 
     def __init__(
@@ -48,8 +63,33 @@ class RunDirectory:
                 "--resume and --overwrite exclude each other: give one of them"
             )
         name = name or time.strftime("%Y-%m-%d___%H-%M-%S")
+        paths.check_text(os.fspath(save_path), "--save_path")
         self.path = pathlib.Path(save_path) / _checked_name(name)
-        occupied = bool(checkpoints_lib.names_in(self.path))
+        paths.check_for_tensorflow(self.path)
+        self._aside = self.path.with_name(f".{self.path.name}.replaced")
+        self._check(resume, overwrite, keep)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = locking.lock(self.path)
+            # Until now, another process may have been at it.
+            self._check(resume, overwrite, keep)
+            self._remove_leftovers()
+            with self._emptied() if overwrite else contextlib.nullcontext():
+                self.checkpoints.mkdir(exist_ok=True)
+                probe = self.path / _PROBE
+                probe.write_text("")
+                probe.unlink()
+        except OSError as error:
+            raise errors.UserError(
+                f"cannot write to run directory {self.path}: "
+                f"{errors.reason(error)}; choose another --save_path"
+            ) from None
+
+    def _check(
+        self, resume: bool, overwrite: bool, keep: Sequence[Optional[str]]
+    ) -> None:
+        """Refuses what must not be done; writes nothing."""
+        occupied = bool(self._contents())
         if resume and not self.checkpoint_steps():
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
@@ -68,32 +108,69 @@ class RunDirectory:
                 "--resume, replace it with --overwrite, or choose another "
                 "--run_name"
             )
-        for path in filter(None, keep if overwrite else ()):
-            path = pathlib.Path(path).resolve()
+        for kept in filter(None, keep if overwrite else ()):
+            path = pathlib.Path(kept).resolve()
             if self.path.resolve() in (path, *path.parents):
                 raise errors.UserError(
                     f"--overwrite would remove {path}, which this run reads; "
                     "choose another --run_name"
                 )
-        aside = self.path.with_name(f".{self.path.name}.replaced")
-        replaces = occupied and overwrite
+        if resume:  # What the report is made of, when training is over.
+            for file, read in (
+                ("metrics.csv", metrics_lib.Metrics.read),
+                ("cuts.json", states.read_cuts),
+            ):
+                if (self.path / file).exists():
+                    read(self.path / file)
+
+    def _contents(self) -> list[str]:
+        """Names of what a run left in the folder."""
+        return [
+            name
+            for name in checkpoints_lib.names_in(self.path)
+            if name not in (locking.FILE, _PROBE)
+        ]
+
+    def _remove_leftovers(self) -> None:
+        """Removes what a run that was killed had begun to write."""
+        files.remove(self._aside)
+        for folder, folders, names in os.walk(self.path):
+            for name in [*folders, *names]:
+                if _UNFINISHED.fullmatch(name):
+                    files.remove(pathlib.Path(folder, name))
+            folders[:] = [
+                name for name in folders if not _UNFINISHED.fullmatch(name)
+            ]
+        checkpoints_lib.remove_incomplete(self.checkpoints)
+
+    @contextlib.contextmanager
+    def _emptied(self) -> Iterator[None]:
+        """Sets aside what the folder holds: to be removed, or brought back.
+
+        The folder itself, and the lock in it, stay.
+        """
+        if not self._contents():
+            yield
+            return
+        self._aside.mkdir()
+        moved = []
         try:
-            if replaces:  # Removed when all else has succeeded.
-                shutil.rmtree(aside, ignore_errors=True)
-                os.replace(self.path, aside)
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.write_text("")
-            probe.unlink()
-            shutil.rmtree(aside, ignore_errors=True)
-        except OSError as error:
-            if replaces and aside.exists():
-                shutil.rmtree(self.path, ignore_errors=True)
-                os.replace(aside, self.path)
-            raise errors.UserError(
-                f"cannot write to run directory {self.path}: "
-                f"{errors.reason(error)}; choose another --save_path"
-            ) from None
+            # Killed in between, it is still a run, though not to be resumed.
+            for name in sorted(
+                self._contents(),
+                key=lambda name: (name == "flags.txt", name != "checkpoints"),
+            ):
+                os.replace(self.path / name, self._aside / name)
+                moved.append(name)
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.checkpoints.rmdir()  # the new one
+            for name in moved:
+                os.replace(self._aside / name, self.path / name)
+            self._aside.rmdir()
+            raise
+        files.remove(self._aside)
 
     def begin(self) -> None:
         """Training begins, or goes on: where a report stands, it is over."""
@@ -101,11 +178,7 @@ class RunDirectory:
 
     def holds_run(self) -> bool:
         """Whether it is one that a program of this project made."""
-        return bool(
-            {"flags.txt", "checkpoints"}.intersection(
-                checkpoints_lib.names_in(self.path)
-            )
-        )
+        return bool({"flags.txt", "checkpoints"}.intersection(self._contents()))
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -122,9 +195,10 @@ class RunDirectory:
 
 
 def _checked_name(name: str) -> str:
+    paths.check_text(name, "a run's name")
     if (
         name in (".", "..")
-        or set(name) & {"/", os.sep, "\0"}
+        or set(name) & {"/", os.sep}
         or len(os.fsencode(name)) > MAX_NAME_BYTES
     ):
         raise errors.UserError(

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import files as files_lib
+from iss_rnns import paths
 
 
 def variables_of(function) -> list[tf.Variable]:
@@ -35,8 +36,10 @@ def write_saved_model(
       `path`.
 
     Raises:
-      UserError: if it cannot be written; an older one stays.
+      UserError: if it cannot be written, or could not be read again; an
+        older one stays.
     """
+    paths.check_for_tensorflow(path)
     try:
         with files_lib.new_folder(path) as folder:
             tf.saved_model.save(

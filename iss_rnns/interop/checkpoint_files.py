@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import paths
 
 # What TensorFlow raises on a damaged checkpoint; a short file is an IndexError.
 READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
@@ -38,9 +39,12 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
       path: see `find`.
 
     Raises:
-      UserError: if there is none or it is damaged.
+      UserError: if there is none or it is damaged, or TensorFlow cannot read
+        from such a path.
     """
     prefix = find(path)
+    if os.path.exists(f"{prefix}.index"):  # The older format's is a pattern.
+        paths.check_for_tensorflow(prefix)
     try:
         # Not by `tf.train.load_checkpoint`, which asks state files once more.
         reader = tf.compat.v1.train.NewCheckpointReader(_opened_by(prefix))

@@ -62,7 +62,9 @@ class MKL:
 def load_mkl():
     """The module `sparse_dot_mkl`, or None when it or MKL is missing."""
     # The wheel `mkl` puts its library where the loader does not look.
-    found = glob.glob(os.path.join(sys.prefix, "lib", "libmkl_rt.so*"))
+    found = glob.glob(
+        os.path.join(glob.escape(sys.prefix), "lib", "libmkl_rt.so*")
+    )
     if found:
         os.environ.setdefault("MKL_RT", found[0])
     try:

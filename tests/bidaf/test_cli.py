@@ -64,6 +64,14 @@ TRAIN = DATA + [
 ISS = ["--structure_wd=0.01", "--group_config=iss"]
 DEAD = {"ModFwd1": [1], "ModBwd1": [0, 2], "OutFwd": [3], "OutBwd": [0, 1, 2]}
 
+# What the run that broke names as the flags of the next one; {0}: the runs.
+ADVICE = [
+    "--flagfile={0}/broken/flags.txt",
+    "--load_path={0}/broken",
+    "--run_name=broken-lower",
+    "--init_lr=5e+29",
+]
+
 # Reads cases from stdin: name -> flags; writes, for each, how it ended, what
 # it printed and whether the folder `precious` stayed as it was.
 DRIVER = """
@@ -304,6 +312,8 @@ def fixture_inputs(tmp_path_factory):
             train_lib.compiled(net, options_lib.Options(), questions.vectors),
             {
                 "epoch": 0,
+                "batch": 0,
+                "seconds": 0.0,
                 "model": model,
                 "sizes": dict(net.sizes),
                 "options": {"wy": False},
@@ -314,7 +324,10 @@ def fixture_inputs(tmp_path_factory):
     restoring.save_weights(net, folder / "dead.npz")
     other = folder / "other" / "checkpoints"
     other.mkdir(parents=True)
-    (other / "state-3.json").write_text('{"epoch": 1, "sizes": [4, 4]}')
+    (other / "state-3.json").write_text(
+        '{"epoch": 1, "batch": 0, "seconds": 1, "sizes": [4, 4]}'
+    )
+    tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(other / "model-3"))
     return folder
 
 
@@ -349,7 +362,7 @@ def fixture_outcomes(inputs, tmp_path_factory):
     good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
     program = [sys.executable, "-m", "bidaf.cli", *good]
     killing.kill_midway(program + ["--run_id=killed"], runs / "killed")
-    killing.kill_midway(
+    killing.terminate_midway(
         program
         + ["--run_id=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
         runs / "cut",
@@ -413,6 +426,7 @@ def fixture_outcomes(inputs, tmp_path_factory):
             "other words": good + ["--run_id=x", "--char_count_th=99"],
             "broken": good
             + ["--run_id=broken", "--init_lr=1e30", "--save_period=1"],
+            "lower": [flag.format(runs) for flag in ADVICE],
             "sums": base
             + SIZES
             + ["--answer_func=sum", "--run_id=sums", "--debug"],
@@ -472,7 +486,7 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
         (
             "broken",
             "training stopped: .* became (nan|inf|NaN) at step [12]; "
-            "lower the learning rate; (the last good|no) checkpoint ",
+            "lower the learning rate; the last good checkpoint is kept: ",
         ),
     ],
 )
@@ -496,6 +510,17 @@ def test_nan_leaves_finite_weights(outcomes):
     for state in folder.glob("state-*.json"):
         saved = killing.arrays(folder / state.stem.replace("state", "model"))
         assert all(np.isfinite(array).all() for array in saved.values())
+
+
+def test_the_flags_that_nan_names_do_what_they_say(outcomes):
+    """B29: word for word, a run at half the rate; which breaks, too, here."""
+    runs = outcomes["runs"]
+    advice = " ".join(flag.format(runs) for flag in ADVICE)
+    assert outcomes["broken"]["ending"][1].endswith(f" the flags {advice}")
+    kind, message = outcomes["lower"]["ending"]
+    assert kind == "UserError" and message.endswith(" --init_lr=2.5e+29")
+    flags = (runs / "broken-lower" / "flags.txt").read_text()
+    assert f"--load_path={runs}/broken\n" in flags
 
 
 def test_exit_code_and_stream_of_a_mistake():
@@ -598,8 +623,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
     )
 
 
-def test_cut_in_training_killed_and_resumed(outcomes):
-    """The table has the sizes that training began with, and those left."""
+def test_cut_in_training_ended_by_sigterm_and_resumed(outcomes):
+    """B30, and: the table has the sizes that training began with, and those left."""
     ended(outcomes, "cut")
     run = outcomes["runs"] / "cut"
     cuts = json.loads((run / "cuts.json").read_text())

@@ -65,6 +65,8 @@ def fixture_run(trainer, tmp_path):
         trainer,
         {
             "epoch": 0,
+            "batch": 0,
+            "seconds": 0.0,
             "model": dataclasses.asdict(CONFIG),
             "sizes": dict(trainer.net.sizes),
             "max_word_size": 4,
@@ -194,16 +196,22 @@ def test_damaged_averages_are_told_in_one_line(trainer, run):
     data.write_bytes(content)
     with pytest.raises(
         errors.UserError,
-        match=(
-            "^the averages in checkpoint .*model-7 cannot be restored: .*; "
-            "take another one with --load_step$"
-        ),
-    ):
+        match="^checkpoint .*model-7 cannot be restored: .*",
+    ) as caught:
         load(run)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"model": None}, {"model": {"vocab_size": 3}}, {"sizes": None}]
+    "changes",
+    [
+        {"model": None},
+        {"model": {"vocab_size": 3}},
+        {"model": {**dataclasses.asdict(CONFIG), "hidden_size": -1}},
+        {"max_word_size": None},
+        {"sizes": [4, 4]},
+        {"options": {"pruning": {"schedules": {"lstm": {"q": 1.0}}}}},
+    ],
 )
 def test_a_run_of_another_program(run, changes):
     path = pathlib.Path(run) / "checkpoints" / "state-7.json"

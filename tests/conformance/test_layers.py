@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -18,6 +19,8 @@ MAY_IMPORT = {
     "schedules": {"arguments", "errors"},
     "files": {"errors"},
     "groups": {"arguments", "errors"},
+    "paths": {"errors"},
+    "terminal": set(),
     "ops": {"errors"},
     "averages": set(),
     "regularizers": {"groups"},
@@ -38,8 +41,8 @@ MAY_IMPORT = {
         "thresholding",
     },
     "sparse": {"cells", "counting", "errors", "files"},
-    "export": {"errors", "files"},
-    "interop": {"cells", "errors", "files", "groups"},
+    "export": {"errors", "files", "paths"},
+    "interop": {"cells", "errors", "files", "groups", "paths"},
     # The command: it may reach into the harness, and nobody imports it.
     "testing": {"cells", "groups", "recurrent", "thresholding"},
     "cli": {"experiments"},
@@ -117,3 +120,15 @@ def test_flags_are_read_by_programs_only():
         assert "absl" not in {
             other.split(".")[0] for other in imported(path)
         }, f"{name} imports absl"
+
+
+def test_tensorflows_environment_is_set_in_one_place():
+    """Before it is imported; the library sets none of it."""
+    setting = re.compile(r"environ(\.setdefault\(|\[)\s*\"(TF_|XLA_|ABSL_)")
+    places = {
+        path.relative_to(ROOT).as_posix()
+        for top in ("iss_rnns", "benchmarks", "tests", *TASKS)
+        for _, path in modules(top)
+        if setting.search(path.read_text(encoding="utf-8"))
+    }
+    assert places == {"iss_rnns/experiments/environment.py"}

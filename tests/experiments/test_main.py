@@ -1,11 +1,15 @@
 """How a program ends: one line for a user's mistake, a traceback for ours."""
 
+import logging as stdlib_logging
 import os
 import re
 import subprocess
 import sys
 
+from absl import logging
 import pytest
+
+from iss_rnns.experiments import main as main_lib
 
 PROGRAM = """
 from absl import flags
@@ -13,6 +17,7 @@ from iss_rnns import errors
 from iss_rnns.experiments import main as main_lib
 
 flags.DEFINE_integer("size", 1, "A number.", lower_bound=1)
+flags.DEFINE_list("names", [], "Names.")
 
 def main(argv):
     {body}
@@ -41,6 +46,12 @@ def run(body, *arguments):
         ),
         ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
         ("pass", ["--siez=1"], 2, "error: .*siez"),
+        (  # B26
+            "pass",
+            ["--names=a,b\x1bc"],
+            2,
+            r"error: --names holds the control character .\\x1b.: .b\\x1bc.; exp",
+        ),
         (
             "raise KeyboardInterrupt",
             [],
@@ -82,14 +93,15 @@ def test_a_byte_order_mark_before_flags(tmp_path):
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"a\xc3"])
-def test_flags_that_are_not_utf8(name):
+@pytest.mark.parametrize("form", [["--names={}"], ["--names", "{}"]])
+def test_flags_that_are_not_utf8(name, form):
     """B26: TensorFlow could not open such paths; what is no flag may be so."""
     odd = os.fsdecode(name)
-    done = run("pass", "--size=1", f"--alsologtostderr={odd}")
+    done = run("pass", "--size=1", *(part.format(odd) for part in form))
     assert done.returncode == 2 and not done.stdout
     assert re.fullmatch(
-        r"error: '--alsologtostderr=.*\\udc.*' is not UTF-8; rename the file "
-        r"or folder\n",
+        r"error: --names is not UTF-8: 'a?\\udc..'; expected printable "
+        r"characters, in UTF-8\n",
         done.stderr,
     )
     done = run("print(argv[1])", odd)
@@ -121,3 +133,28 @@ def test_a_reader_that_leaves_early_is_no_bug():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_what_does_not_fit_in_memory(capsys):
+    def main(argv):
+        raise MemoryError("Unable to allocate 8 GiB\nfor an array")
+
+    assert main_lib.ending(main, []) == 2
+    assert capsys.readouterr().err == (
+        "error: not enough memory: Unable to allocate 8 GiB; smaller layers, "
+        "batches or fewer time steps need less\n"
+    )
+
+
+def test_logs_are_silenced_for_the_program_only(monkeypatch):
+    tensorflow = stdlib_logging.getLogger("tensorflow")
+    seen = []
+
+    def run(main, flags_parser):
+        seen.append((logging.get_verbosity(), tensorflow.level))
+
+    monkeypatch.setattr(main_lib.app, "run", run)
+    before = logging.get_verbosity(), tensorflow.level
+    main_lib.run_main(lambda argv: None)
+    assert seen == [(logging.ERROR, stdlib_logging.ERROR)]
+    assert (logging.get_verbosity(), tensorflow.level) == before

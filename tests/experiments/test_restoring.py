@@ -13,6 +13,8 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import options
 from ptb import model as model_lib
 
+STATE = {"epoch": 1, "batch": 0, "seconds": 0.0, "sizes": [5, 4]}
+
 
 def text_in_zip(path):
     with zipfile.ZipFile(path, "w") as file:
@@ -48,7 +50,7 @@ def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path, sizes):
         str(run.checkpoints / "model-1")
     )
     (run.checkpoints / "state-1.json").write_text(
-        json.dumps({"epoch": 1, "sizes": sizes, "hidden_sizes": [7, 5]})
+        json.dumps({**STATE, "sizes": sizes, "hidden_sizes": [7, 5]})
     )
 
     def restored(asked):
@@ -68,3 +70,51 @@ def test_flags_may_ask_for_the_sizes_that_training_began_with(tmp_path, sizes):
         r"units, but the flags ask for \(9, 9\)",
     ):
         restored({"lstm_0": 9, "lstm_1": 9})
+
+
+def saved_run(tmp_path, states):
+    """A run with a checkpoint for each of the states, by step."""
+    run = runs.RunDirectory(tmp_path, "run")
+    nets = {}
+    for step, state in states.items():
+        nets[step] = model_lib.WordLSTM(9, 3, (5, 4), seed=step)
+        tf.train.Checkpoint(model=tf.train.Checkpoint(net=nets[step])).write(
+            str(run.checkpoints / f"model-{step}")
+        )
+        (run.checkpoints / f"state-{step}.json").write_text(json.dumps(state))
+    return run, nets
+
+
+def restored(run, **kwargs):
+    return restoring.restore(
+        lambda sizes: model_lib.WordLSTM(9, 3, options.layer_sizes(sizes)),
+        str(run.path),
+        model_lib.sizes_of,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("damaged", ["state-2.json", "model-2.index"])
+def test_a_damaged_newest_checkpoint_gives_way(tmp_path, capsys, damaged):
+    """B27, of a run that others start from: it is only read."""
+    run, nets = saved_run(tmp_path, {1: STATE, 2: STATE})
+    (run.checkpoints / damaged).write_text("{")
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    np.testing.assert_array_equal(restored(run).softmax_w, nets[1].softmax_w)
+    assert restoring.designed_sizes(str(run.path)) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("; the checkpoint before it, of step 1, is taken")
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == names
+    with pytest.raises(errors.UserError, match="-2(.json:)? "):
+        restored(run, step=2)
+
+
+def test_brackets_in_a_path_are_named(tmp_path):
+    """B16: TensorFlow would say that there is no such file."""
+    run, _ = saved_run(tmp_path / "whole", {1: STATE})
+    run.path.rename(tmp_path / "run [1]")
+    run.path = tmp_path / "run [1]"
+    with pytest.raises(
+        errors.UserError, match=r"cannot read from .*\[1\]/.* takes \[ for"
+    ):
+        restored(run)

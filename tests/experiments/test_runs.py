@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import fitting
 import numpy as np
@@ -16,6 +17,7 @@ from iss_rnns.experiments.language import model as language_model
 from ptb import model as model_lib
 
 VOCABULARY = 9
+STATE = {"epoch": 1, "batch": 0, "seconds": 0.5, "sizes": [4]}
 
 
 def new_model(sizes=(4,), optimizer=None, **kwargs):
@@ -41,7 +43,7 @@ class TestRunDirectory:
         run = runs.RunDirectory(tmp_path / "a" / "b", "name")
         assert run.path == tmp_path / "a" / "b" / "name"
         assert run.checkpoints.is_dir()
-        assert [p.name for p in run.path.iterdir()] == ["checkpoints"]
+        assert sorted(os.listdir(run.path)) == [".lock", "checkpoints"]
         run.write_text("flags.txt", "--x\n")
         assert (run.path / "flags.txt").read_text() == "--x\n"
 
@@ -77,11 +79,12 @@ class TestRunDirectory:
         def full(*args, **kwargs):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(pathlib.Path, "mkdir", full)
+        monkeypatch.setattr(pathlib.Path, "write_text", full)
         with pytest.raises(errors.UserError, match="No space left"):
             runs.RunDirectory(tmp_path, "run", overwrite=True)
         assert old.read_text() == "months of work"
-        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+        assert os.listdir(tmp_path) == ["run"]
+        assert sorted(os.listdir(tmp_path / "run")) == [".lock", "flags.txt"]
 
     def test_a_run_that_goes_on_is_not_complete(self, tmp_path):
         run = runs.RunDirectory(tmp_path, "run")
@@ -104,7 +107,7 @@ class TestRunDirectory:
 
     @pytest.mark.parametrize(
         "name",
-        [".", "..", "a/b", "../run", "/", "a\0b", "n" * 256, "\u00e9" * 128],
+        [".", "..", "a/b", "../run", "/", "n" * 256, "\u00e9" * 128],
     )
     def test_names_that_no_folder_has(self, tmp_path, name):
         with pytest.raises(
@@ -113,6 +116,99 @@ class TestRunDirectory:
             runs.RunDirectory(tmp_path / "runs", name, overwrite=True)
         assert len(str(caught.value)) < 200
         assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("name", ["a\0b", "a\nb", "caf\udce9"])
+    @pytest.mark.parametrize("where", ["name", "save_path"])
+    def test_control_characters_and_what_is_not_utf8(
+        self, tmp_path, name, where
+    ):
+        """B26: `flags.txt` holds the name, on a line."""
+        place = (
+            (tmp_path, name) if where == "name" else (f"{tmp_path}/{name}", "r")
+        )
+        with pytest.raises(
+            errors.UserError, match="control character|is not UTF-8"
+        ) as caught:
+            runs.RunDirectory(*place)
+        assert str(caught.value).isprintable()
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("name", ["run [1]", "a\\b"])
+    @pytest.mark.parametrize("where", ["name", "save_path"])
+    def test_brackets_and_backslashes_are_refused_before_training(
+        self, tmp_path, name, where
+    ):
+        """B16: TensorFlow could not read what training had written."""
+        place = (
+            (tmp_path, name) if where == "name" else (tmp_path / name, "run")
+        )
+        with pytest.raises(
+            errors.UserError, match="TensorFlow cannot read from .* a pattern"
+        ):
+            runs.RunDirectory(*place)
+        assert not any(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("how", ["resume", "overwrite"])
+    def test_leftovers_of_kills_are_removed_at_the_next_start(
+        self, tmp_path, how
+    ):
+        """B28"""
+        run = runs.RunDirectory(tmp_path, "run")
+        tiny_checkpoint(run, 4)
+        kept = {".lock", "checkpoints", "saved_model", ".hidden"}
+        (run.path / "saved_model").mkdir()
+        (run.path / ".hidden").write_text("the user's")
+        arrays = ["model-4.index", "model-4.data-00000-of-00001"]
+        for name in arrays + [
+            ".state-5.json.4711.partial",
+            "model-5.index",
+            "model-5.data-00000-of-00001",
+            "model-6_temp/part-00000-of-00001.index",
+        ]:
+            file = run.checkpoints / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("half")
+        for name in (
+            ".best.npz.4711.partial",
+            "saved_model/.dense.4711.partial/variables/v",
+            "saved_model/.dense.4711.replaced/variables/v",
+            "../.run.replaced/checkpoints/state-1.json",
+        ):
+            file = run.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("half")
+        again = runs.RunDirectory(tmp_path, "run", **{how: True})
+        assert os.listdir(tmp_path) == ["run"]
+        if how == "overwrite":
+            assert sorted(os.listdir(again.path)) == [".lock", "checkpoints"]
+            return
+        assert set(os.listdir(again.path)) == kept
+        assert os.listdir(again.path / "saved_model") == []
+        assert set(os.listdir(again.checkpoints)) == {*arrays, "state-4.json"}
+
+    @pytest.mark.parametrize(
+        "file, content, line",
+        [
+            (
+                "metrics.csv",
+                "epoch,a\n1,x\n",
+                "metrics .*csv are damaged: line",
+            ),
+            ("cuts.json", "{}", "record of cuts .*cuts.json is damaged: "),
+        ],
+    )
+    def test_damaged_records_are_told_before_training(
+        self, tmp_path, file, content, line
+    ):
+        """B24: not when the report is made of them."""
+        run = runs.RunDirectory(tmp_path, "run")
+        tiny_checkpoint(run)
+        run.write_text("report.json", "{}")
+        run.write_text(file, content)
+        with pytest.raises(errors.UserError, match=line):
+            runs.RunDirectory(tmp_path, "run", resume=True)
+        assert (run.path / "report.json").exists()
+        assert runs.RunDirectory(tmp_path, "run", overwrite=True)
 
     @pytest.mark.parametrize("locked", ["run", "checkpoints"])
     def test_no_permission_to_read(self, tmp_path, monkeypatch, locked):
@@ -171,15 +267,15 @@ class TestCheckpoints:
     def saved(self, tmp_path, model, state=None, **kwargs):
         run = runs.RunDirectory(tmp_path, "run", overwrite=True)
         checkpoints = checkpoints_lib.Checkpoints(run.checkpoints, **kwargs)
-        checkpoints.save(model, state or {"epoch": 1})
+        checkpoints.save(model, state or STATE)
         return checkpoints
 
     def test_round_trip_of_everything(self, tmp_path):
         model = new_model(optimizer=tf.keras.optimizers.Adam(0.1))
         ids = np.random.default_rng(0).integers(0, VOCABULARY, (2, 3, 2, 2))
         fitting.fit(model, *ids.astype(np.int32), epochs=1, callbacks=[])
-        checkpoints = self.saved(tmp_path, model, {"epoch": 1, "batch": 2})
-        assert checkpoints.last_state() == {"epoch": 1, "batch": 2}
+        checkpoints = self.saved(tmp_path, model, {**STATE, "batch": 2})
+        assert checkpoints.last_state() == {**STATE, "batch": 2}
         again = new_model(optimizer=tf.keras.optimizers.Adam(0.1), seed=5)
         checkpoints.restore(again)
         assert int(again.optimizer.iterations) == 3
@@ -197,9 +293,9 @@ class TestCheckpoints:
         checkpoints = self.saved(tmp_path, model, keep=2)
         for step in (3, 9, 10):
             model.optimizer.iterations.assign(step)
-            checkpoints.save(model, {"epoch": step})
+            checkpoints.save(model, {**STATE, "epoch": step})
         assert checkpoints.steps() == [9, 10]
-        assert checkpoints.last_state() == {"epoch": 10}
+        assert checkpoints.last_state() == {**STATE, "epoch": 10}
         assert sorted(
             {p.name.split(".")[0] for p in checkpoints.folder.iterdir()}
         ) == ["model-10", "model-9", "state-10", "state-9"]
@@ -261,6 +357,87 @@ class TestCheckpoints:
             checkpoints.restore(new_model())
         assert "\n" not in str(caught.value)
 
+    def test_nan_in_the_optimizer_is_never_saved(self, tmp_path):
+        """B8: the next step would carry it into the weights."""
+        model = new_model(optimizer=tf.keras.optimizers.SGD(1.0, momentum=0.9))
+        model.optimizer.build(model.trainable_variables)
+        slot = model.optimizer.momentums[0]
+        slot.assign(np.full(slot.shape, np.nan))
+        with pytest.raises(FloatingPointError, match=" became NaN at step 0"):
+            self.saved(tmp_path, model)
+
+    @pytest.mark.parametrize(
+        "ending, damage",
+        [
+            (".index", b"garbage" * 40),
+            (".data-00000-of-00001", None),
+            (".data-00000-of-00001", "a bit"),
+            ("state", b'{"epoch": -1}'),
+        ],
+    )
+    def test_a_damaged_newest_one_gives_way_to_the_one_before(
+        self, tmp_path, capsys, ending, damage
+    ):
+        """B27"""
+        model = new_model()
+        model.optimizer.build(model.trainable_variables)
+        checkpoints = self.saved(tmp_path, model, {**STATE, "sizes": [4]})
+        expected = model.net.softmax_w.numpy().copy()
+        model.optimizer.iterations.assign(7)
+        model.net.softmax_w.assign(expected + 1)
+        checkpoints.save(model, {**STATE, "epoch": 2})
+        folder = checkpoints.folder
+        file = folder / (
+            "state-7.json" if ending == "state" else f"model-7{ending}"
+        )
+        if damage is None:
+            file.unlink()
+        elif damage == "a bit":  # of the last array
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        else:
+            file.write_bytes(damage)
+        again = checkpoints_lib.Checkpoints(folder)
+        assert again.last_state() == STATE
+        again.restore(model)
+        np.testing.assert_array_equal(model.net.softmax_w, expected)
+        printed = capsys.readouterr().out
+        assert re.fullmatch(
+            r"note: checkpoint .*-7(\.json)? (cannot be restored|is damaged): "
+            ".*; the checkpoint before it, of step 0, is taken\n",
+            printed,
+        )
+        # What is damaged goes when the next one is whole.
+        model.optimizer.iterations.assign(5)
+        again.save(model, {**STATE, "epoch": 3})
+        assert again.steps() == [0, 5]
+        assert not any(folder.glob("*-7*"))
+
+    def test_of_many_damaged_ones_the_newest_is_named(self, tmp_path):
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model)
+        model.optimizer.iterations.assign(7)
+        checkpoints.save(model, STATE)
+        for file in checkpoints.folder.glob("*.index"):
+            file.write_bytes(b"")
+        with pytest.raises(
+            errors.UserError,
+            match="model-7 cannot be restored: .*, and no checkpoint beside "
+            "it is whole$",
+        ):
+            checkpoints.last_state()
+
+    def test_one_that_is_asked_for_gives_way_to_none(self, tmp_path):
+        model = new_model()
+        checkpoints = self.saved(tmp_path, model)
+        model.optimizer.iterations.assign(7)
+        checkpoints.save(model, STATE)
+        (checkpoints.folder / "model-7.index").write_bytes(b"")
+        with pytest.raises(errors.UserError, match="model-7 cannot be"):
+            checkpoints_lib.find(checkpoints.folder, 7)
+        assert checkpoints_lib.find(checkpoints.folder, 0)[0] == 0
+
     def test_no_place_to_write(self, tmp_path):
         model = new_model()
         checkpoints = self.saved(tmp_path, model)
@@ -294,3 +471,40 @@ class TestMetrics:
         again.append({"epoch": 3, "valid": 9.0})
         assert path.read_text() == "epoch,valid\n1,1.0\n2,2.0\n3,9.0\n"
         assert metrics_lib.Metrics(path, epochs_kept=0).rows == []
+
+    @pytest.mark.parametrize(
+        "text, wrong",
+        [
+            ("", "it holds no row"),
+            ("epoch,a\n", "it holds no row"),
+            ("epoch,a\n1,2.5\n2\n", "line 3 has 1 values, expected 2"),
+            ("epoch,a\n1,2.5,3\n", "line 2 has 3 values, expected 2"),
+            ("epoch,a\n1,x\n", "line 2: a is 'x', expected a number"),
+            ("epoch,a\n2,1\n2,1\n", "line 3 is of epoch '2', expected one af"),
+            ("epoch,a\n-1,1\n", "line 2 is of epoch '-1'"),
+            ("a,b\n1,1\n", "line 2 is of epoch ''"),
+            (f"epoch\n{'9' * 5000}\n", "line 2 is of epoch '999"),
+            ("epoch,a\n1,\0\n", "."),
+        ],
+    )
+    def test_what_is_damaged_names_the_line(self, tmp_path, text, wrong):
+        path = tmp_path / "metrics.csv"
+        path.write_text(text)
+        with pytest.raises(
+            errors.UserError,
+            match=f"metrics {path} are damaged: {wrong}.*; expected the rows "
+            "that training wrote: remove the file to go on without them$",
+        ) as caught:
+            metrics_lib.Metrics.read(path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+    def test_numbers_that_are_none_and_empty_cells(self, tmp_path):
+        path = tmp_path / "metrics.csv"
+        metrics = metrics_lib.Metrics(path)
+        metrics.append({"epoch": 1, "valid": float("nan")})
+        metrics.append({"epoch": 2, "valid": 1e39, "more": float("inf")})
+        (first, last) = metrics_lib.Metrics.read(path)
+        assert np.isnan(metrics_lib.number(first, "valid"))
+        assert np.isnan(metrics_lib.number(first, "more"))
+        assert np.isnan(metrics_lib.number(first, "none"))
+        assert metrics_lib.number(last, "valid") == 1e39

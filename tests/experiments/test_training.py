@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -24,6 +25,7 @@ from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress as progress_lib
 from iss_rnns.experiments import records
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import stopping
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import options as options_lib
@@ -31,6 +33,9 @@ from iss_rnns.experiments.language import training
 from ptb import model as model_lib
 
 VOCABULARY, BATCH, TIME, STEPS = 9, 2, 2, 4
+
+
+KNOWN = {"seconds": 0.0, "sizes": [4]}  # of a state, beside where it stood
 
 
 def new_model(sizes=(4,), optimizer=None, **kwargs):
@@ -76,6 +81,7 @@ def run_epochs(
     die_at=None,
     resume=False,
     max_steps=None,
+    terminate_at=None,
 ):
     """Trains as the tasks do; returns the costs and the checkpoints."""
     run = runs.RunDirectory(tmp_path, "run", resume=resume)
@@ -91,10 +97,14 @@ def run_epochs(
             costs.append(float(logs["cost"]))
             if len(costs) == die_at:
                 raise Stop
+            if len(costs) == terminate_at:
+                os.kill(os.getpid(), signal.SIGTERM)
 
         def on_epoch_end(self, epoch, logs=None):
             if die_at == "validation":
                 raise Stop
+            if terminate_at == "validation":
+                os.kill(os.getpid(), signal.SIGTERM)
 
     fitting.fit(
         model,
@@ -107,7 +117,7 @@ def run_epochs(
             ),
             Record(),
             records.SaveCheckpoints(
-                checkpoints, every, STEPS, lambda: {}, state["batch"]
+                checkpoints, every, STEPS, lambda: KNOWN, state["batch"]
             ),
         ],
         epoch=state["epoch"],
@@ -139,6 +149,67 @@ class TestFit:
         for ours, theirs in zip(resumed.variables, whole.variables):
             np.testing.assert_array_equal(ours, theirs)
 
+    @pytest.mark.parametrize(
+        "terminate_at, step, state",
+        [
+            (3, 3, {"epoch": 0, "batch": 3}),
+            # Nothing says that a validation is left to be done: it is done.
+            (4, 4, {"epoch": 1, "batch": 0}),
+            ("validation", 4, {"epoch": 1, "batch": 0}),
+        ],
+    )
+    def test_at_sigterm_it_saves_a_checkpoint_and_ends(
+        self, tmp_path, terminate_at, step, state
+    ):
+        """B30: in mid-epoch, whenever checkpoints are due otherwise."""
+        whole = new_model(keep_prob=0.7)
+        costs, _ = run_epochs(whole, tmp_path / "whole")
+        with (
+            stopping.on_sigterm(),
+            pytest.raises(
+                stopping.Terminated,
+                match=f"^terminated at step {step}, which is saved; the run "
+                "goes on with --resume from its last checkpoint$",
+            ),
+        ):
+            run_epochs(
+                new_model(keep_prob=0.7),
+                tmp_path / "cut",
+                every=0,
+                terminate_at=terminate_at,
+            )
+        checkpoints = checkpoints_lib.Checkpoints(
+            tmp_path / "cut" / "run" / "checkpoints"
+        )
+        assert checkpoints.steps() == [step]
+        assert checkpoints.last_state() == {**state, **KNOWN}
+        resumed = new_model(keep_prob=0.7, seed=8)
+        resumed.net.seed = whole.net.seed
+        rest, _ = run_epochs(resumed, tmp_path / "cut", resume=True)
+        assert rest == costs[step:]
+        for ours, theirs in zip(resumed.variables, whole.variables):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_without_checkpoints_sigterm_ends_it_at_once(self):
+        class Terminate(tf.keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise AssertionError("it went on")
+
+        with (
+            stopping.on_sigterm(),
+            pytest.raises(stopping.Terminated, match="^terminated; a training"),
+        ):
+            fitting.fit(new_model(), *windows(), 1, [Terminate()])
+
+    def test_a_state_of_longer_epochs_is_refused(self):
+        """B23: where the epoch ends is in no state file."""
+        with pytest.raises(
+            errors.UserError,
+            match="saved after batch 4 of an epoch, which has 4: give the data",
+        ):
+            fitting.fit(new_model(), *windows(), 1, [], batch=STEPS)
+
     def test_counts_the_steps_exactly(self, tmp_path):
         """Keras would run one more, to see that the data is out."""
         model = new_model()
@@ -154,7 +225,7 @@ class TestFit:
             json.loads(p.read_text())
             for p in (tmp_path / "run" / "checkpoints").glob("state-*.json")
         ]
-        assert states == [{"epoch": 0, "batch": 2}]
+        assert states == [{"epoch": 0, "batch": 2, **KNOWN}]
         rest, _ = run_epochs(new_model(), tmp_path, resume=True)
         assert len(rest) == 3 * STEPS - 2
 
@@ -184,7 +255,7 @@ class TestFit:
     def test_stops_after_max_steps_and_can_go_on(self, tmp_path, steps, state):
         costs, checkpoints = run_epochs(new_model(), tmp_path, max_steps=steps)
         assert len(costs) == steps
-        assert checkpoints.last_state() == state
+        assert checkpoints.last_state() == {**state, **KNOWN}
         more, _ = run_epochs(new_model(), tmp_path, resume=True)
         assert len(costs) + len(more) == 3 * STEPS
         none, _ = run_epochs(new_model(), tmp_path, resume=True, max_steps=1)
@@ -282,12 +353,49 @@ class TestFit:
                     [
                         Poison(),
                         records.SaveCheckpoints(
-                            checkpoints, every, STEPS, lambda: {}
+                            checkpoints, every, STEPS, lambda: KNOWN
                         ),
                     ],
                 )
             assert checkpoints.steps() == [1, 2]
             checkpoints.restore(model)
+
+    @pytest.mark.parametrize(
+        "saved, advice",
+        [
+            (
+                True,
+                "the last good checkpoint is kept: a run that goes on from it "
+                "has the flags '--flagfile={0}/flags.txt' "
+                "'--restore_path={0}' '--run_name=my run-lower' "
+                "--learning_rate=0.125",
+            ),
+            (
+                False,
+                "no checkpoint was saved yet: to start again, give the flags "
+                "'--flagfile={0}/flags.txt' --overwrite --learning_rate=0.125",
+            ),
+        ],
+    )
+    def test_nan_names_the_flags_that_go_on(self, tmp_path, saved, advice):
+        """B29; that programs take them: see those of the tasks."""
+        run = runs.RunDirectory(tmp_path, "my run")
+        run.write_text("flags.txt", "--run_name=my run\n")
+        checkpoints = checkpoints_lib.Checkpoints(run.checkpoints)
+        model = new_model(optimizer=tf.keras.optimizers.SGD(0.25))
+        if saved:
+            checkpoints.save(model, {"epoch": 0, "batch": 0, **KNOWN})
+        model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
+        with pytest.raises(errors.UserError) as caught:
+            fitting.fit(
+                model,
+                *windows(),
+                1,
+                [records.SaveCheckpoints(checkpoints, 1, STEPS, lambda: KNOWN)],
+            )
+        assert str(caught.value).endswith(
+            f"; lower the learning rate; {advice.format(run.path)}"
+        )
 
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
@@ -358,6 +466,55 @@ class TestEpochEvaluation:
         printed = capsys.readouterr().out
         assert printed.startswith(f"note: cannot write {tmp_path}/file/tensor")
         assert printed.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "value", [1e39, float("inf"), float("nan"), 10**50, np.float64(1e300)]
+    )
+    def test_curves_of_numbers_beyond_float32(self, tmp_path, capsys, value):
+        """B21: a perplexity of 1e39 ended the run before its checkpoint."""
+        board = records.TensorBoard(tmp_path)
+        board.write(1, {"valid_perplexity": value})
+        (file,) = tmp_path.iterdir()
+        (event,) = [
+            event
+            for event in tf.compat.v1.train.summary_iterator(str(file))
+            if event.summary.value
+        ]
+        number = tf.make_ndarray(event.summary.value[0].tensor)
+        assert number == np.float32(value) or np.isnan([number, value]).all()
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        "perplexities, best",
+        [
+            ([3.0, 2.0, 2.5], 2),
+            ([math.nan, 3.0, math.nan, 4.0], 2),
+            ([math.nan, math.nan], None),
+            ([math.inf, 1e39], 2),
+            ([2.0, math.nan, 2.0], 1),
+            (["", "3.5", 3.0], 3),  # rows of a file, one without it
+        ],
+    )
+    def test_no_perplexity_that_is_nan_is_the_best(
+        self, tmp_path, perplexities, best
+    ):
+        """B8: nor does one stand in the way of the others."""
+        run = runs.RunDirectory(tmp_path, "run")
+        metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
+        keep = records.KeepBest(run, metrics, steps=1)
+        model = new_model()
+        keep.set_model(model)
+        for epoch, perplexity in enumerate(perplexities, 1):
+            metrics.append({"epoch": epoch, "valid_perplexity": perplexity})
+            model.net.softmax_b.assign(np.full(VOCABULARY, float(epoch)))
+            keep.on_train_batch_end(0)
+            keep.on_epoch_end(epoch - 1)
+        kept = run.path / runs.BEST
+        assert kept.exists() == (best is not None)
+        if best:
+            with np.load(kept) as arrays:
+                (name,) = [n for n in arrays.files if n.endswith("softmax_b")]
+                assert set(arrays[name]) == {best}
 
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()

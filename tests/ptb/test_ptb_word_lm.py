@@ -183,6 +183,14 @@ MISTAKES = {
         "precious is not empty; continue it with "
         "--resume, replace it with --overwrite",
     ),
+    "brackets": (
+        ["--run_name=run [1]"],
+        r"TensorFlow cannot read from .*/run \[1\]: it takes \[ for a pattern",
+    ),
+    "two lines": (
+        ["--run_name=a\nb"],
+        "a run's name holds the control character",
+    ),
     "no folder": (
         ["--save_path={0}/data/ptb.test.txt"],
         "cannot write to run directory {0}/data/ptb.test.txt/",
@@ -197,6 +205,22 @@ SMALL = [
     "--threads=1",
     "--checkpoint_every=13",
 ]
+
+
+# What runs that broke name as the flags of the next one; {0}: the runs.
+ADVICE = {
+    "NaN": [
+        "--flagfile={0}/nan/flags.txt",
+        "--restore_path={0}/nan",
+        "--run_name=nan-lower",
+        "--learning_rate=5e+05",
+    ],
+    "NaN at once": [
+        "--flagfile={0}/once/flags.txt",
+        "--overwrite",
+        "--learning_rate=5e+05",
+    ],
+}
 
 
 @pytest.fixture(name="inputs", scope="module")
@@ -311,8 +335,20 @@ def fixture_outcomes(inputs, tmp_path_factory):
     }
     cases["NaN"] = {
         "flags": common
-        + ["--run_name=nan", "--learning_rate=1e30", "--checkpoint_every=1"]
+        + ["--run_name=nan", "--learning_rate=1e6", "--checkpoint_every=1"]
     }
+    cases["NaN at once"] = {
+        "flags": common
+        + ["--run_name=once", "--learning_rate=1e6", "--checkpoint_every=0"]
+    }
+    for name, case in ADVICE.items():
+        cases[f"after {name}"] = {"flags": [flag.format(runs) for flag in case]}
+    terminated = good + ["--run_name=terminated"]
+    killing.terminate_midway(
+        [sys.executable, "-m", ptb_program.MODULE, *terminated],
+        runs / "terminated",
+    )
+    cases["terminated"] = {"flags": terminated + ["--resume"]}
     cases["damaged run"] = {
         "flags": good + ["--run_name=damaged", "--resume"],
         "copy": [f"{runs}/whole", f"{runs}/damaged"],
@@ -385,8 +421,8 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
         ),
         (
             "NaN",
-            "training stopped: .* became (nan|inf|NaN) at step [12]; lower "
-            "the learning rate; (the last good|no) checkpoint ",
+            "training stopped: .* became (nan|inf|NaN) at step 2; lower "
+            "the learning rate; the last good checkpoint is kept: ",
         ),
         (
             "damaged run",
@@ -403,12 +439,33 @@ def test_what_breaks_later_gives_one_line(name, message, outcomes):
 
 
 def test_nan_leaves_finite_weights(outcomes):
-    folder = outcomes["runs"] / "nan" / "checkpoints"
-    found = list(folder.glob("state-*.json"))
-    assert ("is kept" in outcomes["NaN"]["ending"][1]) == bool(found)
-    for state in found:
-        saved = killing.arrays(folder / state.stem.replace("state", "model"))
-        assert all(np.isfinite(array).all() for array in saved.values())
+    saved = killing.last_arrays(outcomes["runs"] / "nan")
+    assert all(np.isfinite(array).all() for array in saved.values())
+
+
+@pytest.mark.parametrize(
+    "name, run", [("NaN", "nan-lower"), ("NaN at once", "once")]
+)
+def test_the_flags_that_nan_names_do_what_they_say(name, run, outcomes):
+    """B29: word for word, a run at half the rate; which breaks, too, here."""
+    runs = outcomes["runs"]
+    advice = " ".join(flag.format(runs) for flag in ADVICE[name])
+    assert outcomes[name]["ending"][1].endswith(f" the flags {advice}")
+    kind, message = outcomes[f"after {name}"]["ending"]
+    assert kind == "UserError" and re.search(
+        r"^training stopped: .* --learning_rate=2.5e\+05$", message
+    )
+    flags = (runs / run / "flags.txt").read_text()
+    assert "--learning_rate=500000.0\n" in flags
+    assert (f"--restore_path={runs}/nan\n" in flags) == (run == "nan-lower")
+
+
+def test_ended_by_sigterm_and_resumed_it_has_the_same_weights(outcomes):
+    """B30"""
+    kind, message = outcomes["terminated"]["ending"]
+    assert kind == "ended", message
+    runs = outcomes["runs"]
+    killing.assert_same_ending(runs / "whole", runs / "terminated")
 
 
 def test_a_whole_run(outcomes):

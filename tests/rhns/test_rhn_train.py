@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -536,7 +535,6 @@ def test_the_whole_program(golden_dir, tmp_path):
         "--batch_size=4",
         f"--data_path={golden_dir / 'ptb_corpus'}",
     ]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     trained = call(
         program
         + sizes
@@ -547,7 +545,6 @@ def test_the_whole_program(golden_dir, tmp_path):
             "--structure_wd=0.02",
             "--zero_threshold=4e-4",
         ],
-        env=environment,
     )
     assert trained.returncode == 0, trained.stderr
     run = tmp_path / "run"
@@ -573,7 +570,7 @@ def test_the_whole_program(golden_dir, tmp_path):
         best, rel=1e-5
     )
 
-    again = call(program + [f"--flagfile={run / 'flags.txt'}"], env=environment)
+    again = call(program + [f"--flagfile={run / 'flags.txt'}"])
     assert again.returncode == 2 and "is not empty" in again.stderr
     assert again.stderr.count("\n") == 1 and "Traceback" not in again.stderr
 
@@ -586,7 +583,6 @@ def test_the_whole_program(golden_dir, tmp_path):
             "--mc_steps=2",
             "--mc_reject_above=1e6",
         ],
-        env=environment,
     )
     assert sampled.returncode == 0, sampled.stderr
     assert "Monte-Carlo test perplexity " in sampled.stdout
@@ -598,12 +594,10 @@ def test_the_whole_program(golden_dir, tmp_path):
             f"--restore_path={run / 'saved_model' / 'compressed.npz'}",
             "--mode=eval",
         ],
-        env=environment,
     )
     assert f"test perplexity {test:.3f}\n" in evaluated.stdout
     wrong = call(
         program + sizes + ["--depth=1", f"--restore_path={run}", "--mode=eval"],
-        env=environment,
     )
     assert wrong.returncode == 2
     assert "more than the model: give the flags" in wrong.stderr
@@ -635,6 +629,29 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
         command + ["--run_name=killed"], tmp_path / "killed"
     )
     killing.assert_same_ending(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_sigterm_saves_a_checkpoint_in_mid_epoch(tmp_path):
+    """B30"""
+    ptb_program.write_corpus(tmp_path / "data")
+    killing.terminate_midway(
+        [
+            sys.executable,
+            "-m",
+            "rhns.rhn_train",
+            f"--save_path={tmp_path}",
+            "--run_name=run",
+            "--threads=1",
+            "--hidden_size=8",
+            "--depth=2",
+            "--num_steps=5",
+            "--batch_size=4",
+            f"--data_path={tmp_path / 'data'}",
+            "--max_max_epoch=2",
+            "--checkpoint_every=13",
+        ],
+        tmp_path / "run",
+    )
 
 
 def test_characters_end_to_end(golden_dir, tmp_path):

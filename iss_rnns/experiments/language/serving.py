@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import paths
+from iss_rnns import terminal
 from iss_rnns.experiments.reports import tables
-from iss_rnns.export import tflite
 from iss_rnns.ops import products
 
 _ONE_THREAD_BYTES = 1 << 27
@@ -108,6 +109,7 @@ class ServedLanguageModel:
     """
 
     def __init__(self, path: pathlib.Path):
+        paths.check_for_tensorflow(path)
         try:
             self._loaded = tf.saved_model.load(str(path))
             self._serve = self._loaded.signatures["serving_default"]
@@ -155,6 +157,7 @@ def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
+    paths.check_for_tensorflow(path)
     module = tf.Module()
     table = _input_table(net)
 
@@ -178,7 +181,7 @@ def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     try:
         tf.saved_model.save(module, str(folder), signatures=module.step)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        with tflite.quiet_stderr():
+        with terminal.quiet_stderr():
             model = converter.convert()
         (folder / path.name).write_bytes(model)
         (folder / path.name).replace(path)

@@ -1,6 +1,7 @@
 """What the reports of all tasks are made of: tables, sections, pictures."""
 
 from collections.abc import Mapping, Sequence
+import math
 import pathlib
 from typing import Optional
 
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from iss_rnns import counting
 from iss_rnns import errors
-from iss_rnns import files
+from iss_rnns.experiments import metrics
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import states
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 from iss_rnns.sparse import nets
@@ -140,7 +142,7 @@ def _shapes(net) -> dict[str, tuple[int, ...]]:
 def cuts_section(run: runs.RunDirectory) -> dict:
     """A report's section on the cuts of a training; nothing without any."""
     path = run.path / "cuts.json"
-    cuts = files.read_json(path, "cuts") if path.exists() else []
+    cuts = states.read_cuts(path) if path.exists() else []
     if not cuts:
         return {}
     names = [f"step {cut['step']}" for cut in cuts]
@@ -185,13 +187,14 @@ def epochs_table(
       counted: name of what tells the rows apart, a number that grows with
         the work done.
     """
-    names = [f"{counted} {row[counted]}" for row in rows]
-    seconds = [float(row["seconds"]) for row in rows]
+    names = [f"{counted} {row.get(counted) or '?'}" for row in rows]
+    seconds = [metrics.number(row, "seconds") for row in rows]
     minutes = dict(zip(names, (s / 60 for s in np.diff([0.0, *seconds]))))
     if len(rows) > 1:
+        first, last = (metrics.number(rows[i], counted) for i in (0, -1))
         minutes["all"] = seconds[-1] / 60
         minutes["all, at the first one's speed"] = (
-            seconds[0] * int(rows[-1][counted]) / int(rows[0][counted]) / 60
+            seconds[0] * last / first / 60
         )
 
     def column(title, read):
@@ -202,21 +205,24 @@ def epochs_table(
             column(
                 "units",
                 lambda row: tuple(
-                    int(float(value))
-                    for key, value in row.items()
-                    if key.startswith("units/")
+                    _whole(row, key) for key in row if key.startswith("units/")
                 ),
             ),
             *(
-                column(title, lambda row, name=name: float(row[name]))
+                column(title, lambda row, name=name: metrics.number(row, name))
                 for title, name in scores.items()
             ),
-            column(speed[0], lambda row: round(float(row[speed[1]]))),
+            column(speed[0], lambda row: _whole(row, speed[1])),
             tables.Column("minutes", minutes),
         ],
         dict.fromkeys(minutes, ""),
         f"{counted}s",
     )
+
+
+def _whole(row: Mapping, name: str) -> Optional[int]:
+    value = metrics.number(row, name)
+    return round(value) if math.isfinite(value) else None
 
 
 def curves_of(rows: Sequence[Mapping]) -> dict:
@@ -276,8 +282,13 @@ def _draw(folder, before, after, rows, designed, each, curves) -> list[str]:
                 plots.matrix_pattern(folder / "weights" / file, state)
         print(f"pictures of the weights: {folder / 'weights'}", flush=True)
     if rows:
-        plots.training_curves(folder / "training.png", rows, **curves)
-        drawn.append("plots/training.png")
+        try:
+            plots.training_curves(folder / "training.png", rows, **curves)
+            drawn.append("plots/training.png")
+        except errors.UserError:
+            raise
+        except ValueError as error:  # of rows without a finite score
+            print(f"note: no curves are drawn: {error}", flush=True)
     return drawn
 
 
