@@ -24,6 +24,7 @@ _PUBLIC = {
     "LSTMCell": "cells",
     "LanguageModel": "language_model",
     "RHNCell": "cells",
+    "RNN": "recurrent",
     "Recurrent": "recurrent",
     "Served": "export",
     "ShrinkWhileTraining": "callbacks",
