@@ -25,6 +25,7 @@ _PUBLIC = {
     "LSTMCell": "cells",
     "LanguageModel": "experiments.language.model",
     "RHNCell": "cells",
+    "RNN": "recurrent",
     "Recurrent": "recurrent",
     "Served": "experiments.language.serving",
     "ShrinkWhileTraining": "callbacks",

@@ -1,4 +1,4 @@
-"""The sequence layer: runs a cell fast over time.
+"""The sequence layers: they run a cell fast over time.
 
 Everything that does not depend on the state is hoisted out of the time loop
 (one product for all steps), and in training the gradient is written out: the
@@ -7,24 +7,158 @@ gradient is one product over all steps after it.
 """
 
 from collections.abc import Sequence
-from typing import Callable, Optional
+import inspect
+from typing import Optional, Union
 
 import tensorflow as tf
 
 from iss_rnns.ops import products
+from iss_rnns.ops import scan
+from iss_rnns.ops import steps
+
+_PIECES = ("hoist", "scan_weights", "scan_step")
+
+_flat = tf.nest.flatten
+
+
+@tf.keras.utils.register_keras_serializable(package="iss_rnns")
+class RNN(tf.keras.layers.RNN):
+    """`tf.keras.layers.RNN` with a faster loop for cells of `iss_rnns.cells`.
+
+    Takes its place everywhere: same arguments, weights, outputs and gradients,
+    for any mask, in functional, sequential and subclassed models, inside
+    `Bidirectional` and `TimeDistributed`. The inputs' product is computed for
+    all steps at once, and with `training=True` the gradient is written out.
+
+    Cells without the pieces that this takes (see `iss_rnns.cells`), lists of
+    cells, ragged inputs and `unroll=True` run in Keras' own loop.
+
+    Args:
+      cell: an `iss_rnns.cells` cell, or any Keras cell.
+      return_sequences: return the outputs of all steps, not the last one only.
+      return_state: return the final states, too.
+      go_backwards: run from the last step to the first; with
+        `return_sequences`, outputs come in that order.
+      stateful: each batch starts from the final states of the one before, see
+        `reset_states`.
+      unroll: write each step into the graph instead of a loop.
+      time_major: inputs, mask and outputs are `[time, batch, ...]` instead of
+        `[batch, time, ...]`.
+      zero_output_for_mask: masked steps give 0; if False, the output of the
+        step before, 0 where there is none.
+      **kwargs: of a Keras layer.
+
+    Call arguments:
+      inputs: `[batch, time, features]`; or a list of it and the initial
+        states.
+      mask: `[batch, time]` bool, False for steps to leave out: they keep the
+        states. Layers such as `Masking` and `Embedding(mask_zero=True)` pass
+        it on by themselves.
+      training: keeps what the gradient needs. With False the loop is lighter;
+        it is still differentiable, only slower to differentiate.
+      initial_state: list of `[batch, n]`, in the cell's order; zeros if None.
+      constants: what the cell reads unchanged in every step; of `RHNCell`,
+        its masks, which get no gradient.
+
+    Returns:
+      Outputs `[batch, time, n]`, or the last one `[batch, n]`; with
+      `return_state`, a list of that and the final states `[batch, n]`.
+
+    Raises:
+      ValueError: if the mask does not fit the inputs, the number of initial
+        states is not the cell's, or the cell takes no constants.
+
+    Example:
+      >>> import iss_rnns
+      >>> layer = iss_rnns.RNN(iss_rnns.LSTMCell(5), return_sequences=True)
+      >>> layer(tf.zeros([2, 7, 3])).shape
+      TensorShape([2, 7, 5])
+      >>> both = tf.keras.layers.Bidirectional(layer)
+      >>> both(tf.keras.layers.Masking()(tf.zeros([2, 7, 3]))).shape
+      TensorShape([2, 7, 10])
+    """
+
+    def build(self, input_shape):
+        """See base class."""
+        # Read from a file a shape is a list, which Keras takes for several.
+        if isinstance(input_shape, list) and len(_flat(input_shape)) == len(
+            input_shape
+        ):
+            input_shape = tuple(input_shape)
+        super().build(input_shape)
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        training=None,
+        initial_state=None,
+        constants=None,
+    ):
+        """See base class."""
+        if (
+            self.unroll
+            or any(isinstance(x, tf.RaggedTensor) for x in _flat(inputs))
+            or not _runs_fast(self.cell, bool(constants))
+        ):
+            return super().call(
+                inputs,
+                mask=mask,
+                training=training,
+                initial_state=initial_state,
+                constants=constants,
+            )
+        inputs, initial_state, constants = self._process_inputs(
+            inputs, initial_state, constants
+        )
+        outputs, finals, order = _run(
+            self.cell,
+            inputs,
+            initial_state,
+            constants or (),
+            # Of a list of inputs, the states have no mask.
+            _loop_mask(_flat(mask)[0], inputs, self.time_major),
+            go_backwards=self.go_backwards,
+            time_major=self.time_major,
+            training=training,
+            finals=self.return_state or self.stateful,
+        )
+        if self.stateful:
+            for kept, final in zip(_flat(self.states), finals):
+                kept.assign(tf.cast(final, kept.dtype))
+        zero = self.zero_output_for_mask
+        if self.return_sequences:
+            output = order.leave(
+                outputs, self.time_major, as_run=True, zero=zero
+            )
+            output.set_shape(inputs.shape[:2] + outputs.shape[2:])
+        else:
+            output = order.last(outputs, zero=zero)
+        return [output, *finals] if self.return_state else output
+
+    def get_config(self):
+        """See base class."""
+        # For `Bidirectional`, which HDF5 files give a stock `RNN` to wrap.
+        return _cell_by_full_name(super().get_config())
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """See base class."""
+        return super().from_config(_cell_by_full_name(config), custom_objects)
 
 
 @tf.keras.utils.register_keras_serializable(package="iss_rnns")
 class Recurrent(tf.keras.layers.Layer):
-    """Runs a cell of `iss_rnns.cells` over a sequence.
+    """Runs a cell of `iss_rnns.cells` over a sequence, all states in the open.
 
-    State goes in and comes out explicitly; nothing is kept between calls.
+    State goes in and comes out with every call; nothing is kept between calls.
+    `RNN` is the same behind the interface of `tf.keras.layers.RNN`.
 
     Args:
       cell: an `iss_rnns.cells` cell.
       go_backwards: run from the last step to the first; outputs are returned
         in the order of the inputs.
-      time_major: inputs and outputs are `[time, batch, ...]` instead of
+      time_major: inputs, mask and outputs are `[time, batch, ...]` instead of
         `[batch, time, ...]`.
       jit_compile: in training, compile the loops over time with XLA: 1 to 5 %
         of a step of the language models on a CPU. Each new shape is compiled
@@ -37,15 +171,35 @@ class Recurrent(tf.keras.layers.Layer):
         not to be learned: in training no gradient flows back to them.
       lengths: `[batch]` int, valid steps of each sequence. Outputs past a
         sequence's length are 0, and the backward direction starts at its
-        last valid step. The first final state (h) is then that of the last
-        valid step; later states are not available and returned as None.
+        last valid step.
       training: keeps what the gradient needs. With False the loop is lighter;
         it is still differentiable, only slower to differentiate.
       hoisted: the inputs are the cell's `hoist` of the features already, e.g.
         rows of an `input_table`.
+      return_state: with False, the list of final states is empty, and the
+        loop over sequences with lengths or a mask is lighter.
+      mask: `[batch, time]` bool, False for steps to leave out: they keep the
+        states, and their output is that of the step before (of the one after,
+        if `go_backwards`), 0 where there is none; as in
+        `tf.keras.layers.RNN`. Layers such as `Masking` and
+        `Embedding(mask_zero=True)` pass it on by themselves, and so does this
+        one. Given lengths, too, a step is valid if both say so, and the
+        outputs of all others are 0.
 
     Returns:
-      (outputs `[batch, time, n]`, list of final states `[batch, n]`).
+      (outputs `[batch, time, n]`, list of final states `[batch, n]`). Outputs
+      are in the order of the inputs. States are those of each sequence's last
+      valid step; of a sequence without any, its initial states.
+
+    Raises:
+      ValueError: if mask or lengths do not fit the inputs.
+
+    Example:
+      >>> import iss_rnns
+      >>> layer = iss_rnns.Recurrent(iss_rnns.LSTMCell(5))
+      >>> outputs, (h, c) = layer(tf.zeros([2, 7, 3]), lengths=[7, 4])
+      >>> outputs.shape, h.shape
+      (TensorShape([2, 7, 5]), TensorShape([2, 5]))
     """
 
     def __init__(
@@ -61,6 +215,7 @@ class Recurrent(tf.keras.layers.Layer):
         self.go_backwards = go_backwards
         self.time_major = time_major
         self.jit_compile = jit_compile
+        self.supports_masking = True
 
     def build(self, input_shape):
         if not self.cell.built:
@@ -76,75 +231,42 @@ class Recurrent(tf.keras.layers.Layer):
         constants=(),
         training=None,
         hoisted=False,
+        return_state=True,
+        mask=None,
     ):
+        """See the class."""
         if initial_state is None:
             initial_state = self.cell.get_initial_state(
                 batch_size=tf.shape(inputs)[int(self.time_major)],
                 dtype=inputs.dtype,
             )
-        else:
-            initial_state = [tf.cast(s, inputs.dtype) for s in initial_state]
-        # A cell's constants are by batch entry, as the loop sees them.
-        swapped = bool(constants) and not self.time_major
-        if swapped:
-            inputs = _swap(inputs)
-        z = inputs if hoisted else self.cell.hoist(inputs, *constants)
-        z, back = self._in_loop_order(z, lengths, self.time_major or swapped)
-        weights = products.loop_weights(
-            lambda: self.cell.scan_weights(*constants)
-        )
-        outputs, states = _scan(
-            self.cell,
-            z,
-            initial_state,
-            weights,
-            bool(training),
-            self.jit_compile,
-        )
         if lengths is not None:
-            mask = tf.sequence_mask(lengths, tf.shape(outputs)[0])
-            outputs *= tf.cast(tf.transpose(mask), outputs.dtype)[..., None]
-            last = tf.stack(
-                [
-                    tf.maximum(lengths - 1, 0),
-                    tf.range(tf.shape(outputs)[1], dtype=lengths.dtype),
-                ],
-                axis=1,
-            )
-            states = [tf.gather_nd(outputs, last)] + [None] * (len(states) - 1)
-        outputs = back(outputs)
-        if swapped:
-            outputs = _swap(outputs)
-        return outputs, states
+            time = tf.shape(inputs)[int(not self.time_major)]
+            valid = tf.sequence_mask(lengths, time)
+            valid = tf.transpose(valid) if self.time_major else valid
+            mask = valid if mask is None else valid & mask
+        outputs, finals, order = _run(
+            self.cell,
+            inputs,
+            initial_state,
+            constants,
+            _loop_mask(mask, inputs, self.time_major),
+            go_backwards=self.go_backwards,
+            time_major=self.time_major,
+            training=training,
+            finals=return_state,
+            hoisted=hoisted,
+            compiled=self.jit_compile,
+        )
+        outputs = order.leave(
+            outputs, self.time_major, as_run=False, zero=lengths is not None
+        )
+        outputs.set_shape(inputs.shape[:2] + outputs.shape[2:])
+        return outputs, finals
 
-    def _in_loop_order(
-        self, sequence, lengths, time_major
-    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        """A sequence as the loop reads it, and the function that undoes it."""
-
-        def swap(x):
-            return x if time_major else _swap(x)
-
-        if not self.go_backwards:
-            return swap(sequence), swap
-        if lengths is None:
-            return (
-                tf.reverse(swap(sequence), [0]),
-                lambda x: swap(tf.reverse(x, [0])),
-            )
-        # Whole rows by number: several times as fast as tf.reverse_sequence
-        # and a transposition.
-        axes = tf.unstack(tf.shape(sequence)[:2])
-        time, batch = axes if time_major else axes[::-1]
-        steps, entries = tf.range(time)[:, None], tf.range(batch)
-        lengths = tf.cast(lengths, tf.int32)
-        turned = tf.where(steps < lengths, lengths - 1 - steps, steps)
-        back = turned * batch + entries
-        if time_major:
-            there = back
-        else:
-            there, back = entries * time + turned, tf.transpose(back)
-        return (_take(sequence, there, back), lambda x: _take(x, back, there))
+    def compute_mask(self, inputs, mask=None):
+        """The outputs' mask is that of the inputs; the states have none."""
+        return [_flat(mask)[0]] + [None] * len(_flat(self.cell.state_size))
 
     def get_config(self):
         return {
@@ -157,7 +279,7 @@ class Recurrent(tf.keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
+        config = _cell_by_full_name(config)
         cell = tf.keras.layers.deserialize(config.pop("cell"))
         return cls(cell, **config)
 
@@ -183,173 +305,100 @@ def input_table(cell, embedding: tf.Tensor) -> Optional[tf.Tensor]:
     return cell.hoist(embedding)
 
 
-def _scan(
+def _run(
     cell,
-    z: tf.Tensor,
-    states: Sequence[tf.Tensor],
-    weights: Sequence[tf.Tensor],
-    training: bool,
-    compiled: bool,
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Runs a cell over the hoisted products.
+    inputs: tf.Tensor,
+    initial_state: Sequence[tf.Tensor],
+    constants: Sequence[tf.Tensor],
+    mask: Optional[tf.Tensor],
+    *,
+    go_backwards: bool,
+    time_major: bool,
+    training: Optional[bool],
+    finals: bool,
+    hoisted: bool = False,
+    compiled: bool = False,
+) -> tuple[tf.Tensor, list[tf.Tensor], Union[steps.Whole, steps.Masked]]:
+    """Runs a cell over a sequence.
 
     Args:
-      cell: object with the `scan_*` methods of `iss_rnns.cells`.
-      z: `[time, batch, ...]`.
-      states: initial states `[batch, n]`.
-      weights: of `cell.scan_weights`.
-      training: use the written-out gradient.
-      compiled: each loop by XLA.
+      cell: see `Recurrent`.
+      inputs: see `Recurrent`.
+      initial_state: see `Recurrent`.
+      constants: see `Recurrent`.
+      mask: `[time, batch]` bool, the steps that count; None for all.
+      go_backwards: see `Recurrent`.
+      time_major: see `Recurrent`.
+      training: see `Recurrent`.
+      finals: whether final states are asked for.
+      hoisted: see `Recurrent`.
+      compiled: see `Recurrent`.
 
     Returns:
-      (outputs `[time, batch, n]`, final states).
+      (outputs `[time, batch, n]` by the loop's steps, final states or an empty
+      list, what turns the outputs into the layer's).
     """
-    states, weights = list(states), list(weights)
-    if not training:
-        outputs, states, _ = _forward(cell, z, states, weights, False)
-        return outputs, states
-    forward, backward = _forward, _backward
-    # Eagerly, each call would compile them anew; and XLA converts bfloat16
-    # products to float32 on a CPU, which takes longer than they do.
-    if compiled and not tf.executing_eagerly() and not products.reduced():
-        forward, backward = _compiled(_forward), _compiled(_backward)
+    order = (
+        steps.Whole(go_backwards)
+        if mask is None
+        else steps.Masked(mask, go_backwards)
+    )
+    # A cell's constants are by batch entry, as the loop sees them.
+    if constants and not time_major:
+        inputs, time_major = steps.swap(inputs), True
+    z = inputs if hoisted else cell.hoist(inputs, *constants)
+    outputs, states = scan.scan(
+        cell,
+        order.enter(z, time_major),
+        [tf.cast(state, inputs.dtype) for state in initial_state],
+        products.loop_weights(lambda: cell.scan_weights(*constants)),
+        bool(training),
+        compiled,
+        order.lengths if finals else None,
+    )
+    return outputs, states if finals else [], order
 
-    @tf.custom_gradient
-    def run(z, *rest):
-        states, weights = rest[:count], rest[count:]
-        outputs, finals, saved = forward(
-            cell, z, list(states), list(weights), True
+
+def _loop_mask(
+    mask: Optional[tf.Tensor], inputs: tf.Tensor, time_major: bool
+) -> Optional[tf.Tensor]:
+    """A Keras mask as `[time, batch]` bool."""
+    if mask is None:
+        return None
+    mask = tf.cast(mask, tf.bool)
+    if mask.shape.rank == 3:  # Keras takes a column for each sequence, too.
+        mask = mask[..., 0]
+    if not mask.shape.is_compatible_with(inputs.shape[:2]):
+        raise ValueError(
+            f"The mask or the lengths are for inputs of {mask.shape} steps, "
+            f"these inputs have {inputs.shape[:2]}."
         )
-
-        def gradient(doutputs, *dfinals):
-            dzs, dstates = backward(
-                cell,
-                doutputs,
-                list(dfinals),
-                saved,
-                cell.backprop_weights(list(weights)),
-                z.shape[1:],
-            )
-            return [
-                dzs[0],
-                *dstates,
-                *cell.scan_weight_gradients(dzs, saved, list(weights)),
-            ]
-
-        return [outputs, *finals], gradient
-
-    count = len(states)
-    outputs, *states = run(z, *states, *weights)
-    return outputs, states
+    mask = tf.broadcast_to(mask, tf.shape(inputs)[:2])
+    return mask if time_major else tf.transpose(mask)
 
 
-def _swap(sequence: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(sequence, [1, 0, 2])
+def _runs_fast(cell, constants: bool) -> bool:
+    """Whether a cell's pieces say what its `call` does with such arguments."""
+    kind = type(cell)
+    if not all(hasattr(kind, piece) for piece in _PIECES):
+        return False
+    if constants and "constants" not in inspect.signature(kind.call).parameters:
+        return False
+
+    def depth(name):
+        """Of the class that defines a method: 0 is the cell's own."""
+        return [name in vars(c) for c in kind.__mro__].index(True)
+
+    # A class that changes only `call` means what it writes there.
+    return depth("call") >= depth("scan_step")
 
 
-def _take(sequence: tf.Tensor, rows: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
-    """A sequence's rows in another order.
+def _cell_by_full_name(config: dict) -> dict:
+    """A layer's configuration whose cell Keras finds in every file format.
 
-    Args:
-      sequence: `[a, b, n]`.
-      rows: `[c, d]`, which of the a * b rows stands at each place.
-      back: `[a, b]`, the place of each row: the gradient is taken by it, too.
+    In HDF5 files it looks for classes by their short names, and has cells of
+    its own that are called the same.
     """
-
-    def take(x, numbers):
-        return tf.gather(tf.reshape(x, [-1, sequence.shape[-1]]), numbers)
-
-    @tf.custom_gradient
-    def run(x):
-        return take(x, rows), lambda gradient: take(gradient, back)
-
-    return run(sequence)
-
-
-def _compiled(loop):
-    function = tf.function(loop, jit_compile=True, autograph=False)
-
-    def call(*args):
-        # The gradient is written out. TensorFlow would prepare its own as
-        # well, and make the compiled loop hand out what it cannot.
-        return function(
-            *tf.nest.map_structure(
-                lambda a: tf.stop_gradient(a) if tf.is_tensor(a) else a, args
-            )
-        )
-
-    return call
-
-
-def _forward(cell, z, states, weights, keep: bool):
-    """The loop over time; `saved` is None unless `keep`."""
-    time = tf.shape(z)[0]
-    z_array = tf.TensorArray(z.dtype, time, element_shape=z.shape[1:])
-    z_array = z_array.unstack(z)
-    output_shape, saved_shapes = _step_shapes(cell, z, states, weights)
-    arrays = [
-        tf.TensorArray(z.dtype, time, element_shape=shape)
-        for shape in [output_shape] + (saved_shapes if keep else [])
-    ]
-
-    def body(t, states, arrays):
-        output, states, saved = cell.scan_step(z_array.read(t), states, weights)
-        values = [output] + (saved if keep else [])
-        return t + 1, states, [a.write(t, v) for a, v in zip(arrays, values)]
-
-    _, states, arrays = tf.while_loop(
-        lambda t, *_: t < time,
-        body,
-        (0, states, arrays),
-        parallel_iterations=1,
-        maximum_iterations=time,
-    )
-    outputs, *saved = [array.stack() for array in arrays]
-    return outputs, states, saved
-
-
-def _step_shapes(cell, z, states, weights):
-    """Shapes of a step's output and saved tensors, without running it."""
-    with tf.Graph().as_default():
-        z, states, weights = tf.nest.map_structure(
-            lambda t: tf.compat.v1.placeholder(t.dtype, t.shape),
-            (z, states, weights),
-        )
-        output, _, saved = cell.scan_step(z[0], states, weights)
-        return output.shape, [s.shape for s in saved]
-
-
-def _backward(cell, doutputs, dstates, saved, weights, dz_shape):
-    """The loop back through time: gradients of z and of the old states."""
-    time = tf.shape(doutputs)[0]
-    doutput_array = _unstack(doutputs)
-    saved_arrays = [_unstack(s) for s in saved]
-    dz_arrays = [
-        tf.TensorArray(doutputs.dtype, time, element_shape=dz_shape)
-        for _ in range(cell.hoisted_parts)
-    ]
-
-    def body(t, dstates, dz_arrays):
-        dzs, dstates = cell.scan_backprop(
-            doutput_array.read(t),
-            dstates,
-            [array.read(t) for array in saved_arrays],
-            weights,
-        )
-        return t - 1, dstates, [a.write(t, dz) for a, dz in zip(dz_arrays, dzs)]
-
-    _, dstates, dz_arrays = tf.while_loop(
-        lambda t, *_: t >= 0,
-        body,
-        (time - 1, dstates, dz_arrays),
-        parallel_iterations=1,
-        maximum_iterations=time,
-    )
-    return [array.stack() for array in dz_arrays], dstates
-
-
-def _unstack(tensor: tf.Tensor) -> tf.TensorArray:
-    array = tf.TensorArray(
-        tensor.dtype, tf.shape(tensor)[0], element_shape=tensor.shape[1:]
-    )
-    return array.unstack(tensor)
+    cell = dict(config["cell"])
+    cell["class_name"] = cell.get("registered_name") or cell["class_name"]
+    return {**config, "cell": cell}

@@ -238,7 +238,8 @@ class TwoWay(tf.keras.layers.Layer):
                 drop(inputs, keep_prob, training, seed, site + i),
                 lengths=lengths,
                 constants=constants,
-                training=training and hasattr(direction.cell, "scan_backprop"),
+                training=training,
+                return_state=False,
             )[0]
             for i, direction in enumerate(self.directions)
         ]

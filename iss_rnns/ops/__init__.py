@@ -1,1 +1,1 @@
-"""Arithmetic that TensorFlow does in more passes."""
+"""Arithmetic that TensorFlow does in more passes, and the loop over time."""

@@ -23,7 +23,7 @@ def make(forget_bias=0.0, **kwargs):
         return_sequences=True,
         return_state=True,
         unit_forget_bias=False,
-        go_backwards=kwargs.get("go_backwards"),
+        go_backwards=kwargs.get("go_backwards", False),
     )
     stock.build(tf.TensorShape([None, None, INPUTS]))
     cell = layer.cell
@@ -117,14 +117,124 @@ def test_lengths_both_directions_equal_keras_masking(training):
     for backwards in (False, True):
         layer, stock = make(go_backwards=backwards)
         stock.zero_output_for_mask = True
-        outputs, finals = layer(x, lengths=lengths, training=training)
-        expected, last_h, _ = stock(x, mask=mask)
+        states = [normal(BATCH, UNITS, seed=i) for i in (1, 2)]
+        outputs, finals = layer(
+            x, initial_state=states, lengths=lengths, training=training
+        )
+        expected, *last = stock(x, mask=mask, initial_state=states)
         if backwards:  # Keras returns it in the order it was computed.
             expected = tf.reverse(expected, [1])
         np.testing.assert_allclose(outputs, expected, atol=1e-6)
-        np.testing.assert_allclose(finals[0], last_h, atol=1e-6)
-        assert finals[1] is None
+        np.testing.assert_allclose(finals, last, atol=1e-6)
         assert not outputs.numpy()[~mask.numpy()].any()
+
+
+MASK = tf.constant(
+    [
+        [1, 1, 1, 1, 0, 0],
+        [0, 0, 1, 1, 1, 1],
+        [0, 1, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0],
+    ],
+    tf.int32,
+)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_masked_outputs_states_and_gradients_equal_keras(backwards, training):
+    """Whatever the mask; outputs are in the order of the inputs."""
+    layer, stock = make(go_backwards=backwards)
+    mask = MASK > 0
+
+    def ours(x, states):
+        return layer(x, initial_state=states, mask=mask, training=training)
+
+    def theirs(x, states):
+        outputs, *finals = stock(x, initial_state=states, mask=mask)
+        return tf.reverse(outputs, [1]) if backwards else outputs, finals
+
+    x = normal(BATCH, TIME, INPUTS)
+    states = [normal(BATCH, UNITS, seed=i) for i in (1, 2)]
+    found = gradients(ours, layer.trainable_variables, x, states)
+    expected = gradients(theirs, stock.trainable_variables, x, states)
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(a, b, atol=3e-6)
+
+
+def test_gradients_of_the_final_states_with_lengths():
+    """Also of the later states, and of a sequence without a step."""
+    layer, stock = make()
+    lengths = np.array([6, 2, 0, 5], np.int32)
+    mask = tf.sequence_mask(lengths, TIME)
+
+    def ours(x, states):
+        _, finals = layer(
+            x, initial_state=states, lengths=lengths, training=True
+        )
+        return finals[1], [finals[0]]
+
+    def theirs(x, states):
+        _, h, c = stock(x, initial_state=states, mask=mask)
+        return c, [h]
+
+    x = normal(BATCH, TIME, INPUTS)
+    states = [normal(BATCH, UNITS, seed=i) for i in (1, 2)]
+    found = gradients(ours, layer.trainable_variables, x, states)
+    expected = gradients(theirs, stock.trainable_variables, x, states)
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(a, b, atol=3e-6)
+
+
+def test_a_step_counts_if_lengths_and_mask_say_so():
+    layer, stock = make()
+    stock.zero_output_for_mask = True
+    x, lengths = normal(BATCH, TIME, INPUTS), [3, 5, 6, 6]
+    outputs, finals = layer(x, lengths=lengths, mask=MASK > 0)
+    both = (MASK > 0) & tf.sequence_mask(lengths, TIME)
+    expected, *last = stock(x, mask=both)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(finals, last, atol=1e-6)
+
+
+def test_behind_a_masking_layer():
+    """The mask comes by itself and goes on, also in time-major order."""
+    layer, stock = make()
+    inputs = tf.keras.Input([None, INPUTS])
+    masked = tf.keras.layers.Masking()(inputs)
+    outputs, finals = layer(masked)
+    assert outputs._keras_mask is not None
+    assert not any(hasattr(state, "_keras_mask") for state in finals)
+    x = normal(BATCH, TIME, INPUTS) * tf.cast(MASK, tf.float32)[..., None]
+    found = tf.keras.Model(inputs, [outputs, *finals])(x)
+    expected = tf.keras.Model(inputs, stock(masked))(x)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    turned, _ = make(time_major=True)
+    turned.set_weights(layer.get_weights())
+    swapped, _ = turned(tf.transpose(x, [1, 0, 2]), mask=tf.transpose(MASK > 0))
+    np.testing.assert_allclose(
+        tf.transpose(swapped, [1, 0, 2]), expected[0], atol=1e-6
+    )
+
+
+def test_states_that_nobody_asks_for_are_left_out():
+    layer, _ = make()
+    x, lengths = normal(BATCH, TIME, INPUTS), [6, 2, 0, 5]
+    expected, _ = layer(x, lengths=lengths)
+    outputs, finals = layer(x, lengths=lengths, return_state=False)
+    assert finals == []
+    np.testing.assert_array_equal(outputs, expected)
+
+
+def test_lengths_of_another_batch_are_refused():
+    layer, _ = make()
+    with pytest.raises(
+        ValueError,
+        match=r"lengths are for inputs of \(3, 6\) steps, these inputs have "
+        r"\(4, 6\)",
+    ):
+        layer(normal(BATCH, TIME, INPUTS), lengths=[6, 2, 1])
 
 
 def test_gradients_with_lengths_see_only_valid_steps():
