@@ -16,6 +16,7 @@ from iss_rnns import errors
 from iss_rnns.experiments.language import net as net_lib
 from iss_rnns.interop import tf1
 from iss_rnns.ops import dropout
+from ptb import configs
 
 CELLS = {
     "lstm": cells.LSTMCell,
@@ -30,36 +31,7 @@ _TF1_NAMES = {
 }
 _STATES = {"lstm": "hc", "gru": "h", "rnn": "h"}
 LAYER_TYPES, PRUNED_TYPES = net_lib.LAYER_TYPES, net_lib.PRUNED_TYPES
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Hyper-parameters, named as in the authors' code."""
-
-    init_scale: float
-    learning_rate: float
-    max_grad_norm: float
-    num_layers: int
-    num_steps: int
-    hidden_size: int
-    max_epoch: int  # epochs at the first learning rate
-    max_max_epoch: int  # epochs in all
-    keep_prob: float
-    lr_decay: float
-    batch_size: int = 20
-    decay_by_thirds: bool = False  # `sparselarge`
-
-
-CONFIGS: dict[str, ModelConfig] = {
-    "small": ModelConfig(0.1, 1.0, 5, 2, 20, 200, 4, 13, 1.0, 0.5),
-    "medium": ModelConfig(0.05, 1.0, 5, 2, 35, 650, 6, 39, 0.5, 0.8),
-    "large": ModelConfig(0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15),
-    "sparselarge": ModelConfig(
-        0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.60, 0.1, decay_by_thirds=True
-    ),
-    "validtestlarge": ModelConfig(0.04, 0.0, 10, 2, 35, 1500, 0, 0, 1.0, 1.0),
-    "test": ModelConfig(0.1, 1.0, 1, 1, 2, 2, 1, 1, 1.0, 0.5),
-}
+ModelConfig, CONFIGS = configs.ModelConfig, configs.CONFIGS
 
 
 def learning_rate(config: ModelConfig, epoch: int, optimizer: str) -> float:

@@ -12,6 +12,7 @@ from iss_rnns.experiments.language import texts as texts_lib
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables
 from iss_rnns.ops import in_place
+from rhns import configs
 from rhns import model as model_lib
 from rhns import monte_carlo
 from rhns import options as options_lib
@@ -149,14 +150,14 @@ def read_corpus(options: options_lib.Options) -> corpora.Corpus:
     dataset = options.dataset or (
         "ptb" if options.data_path else "embedded_words"
     )
-    if dataset in options_lib.EMBEDDED:
+    if dataset in configs.EMBEDDED:
         if options.data_path:
             raise errors.UserError(
                 f"--dataset={dataset} comes with Python and has no "
                 f"--data_path; leave out --data_path={options.data_path}, or "
                 "give --dataset=ptb, enwik8 or text8"
             )
-        corpus = corpora.embedded(options_lib.EMBEDDED[dataset])
+        corpus = corpora.embedded(configs.EMBEDDED[dataset])
     elif not options.data_path:
         raise errors.UserError(
             f"--dataset={dataset} needs --data_path, the folder of its files;"

@@ -10,49 +10,12 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns.experiments.language import net as net_lib
 from iss_rnns.interop import tf1
+from rhns import configs
 from rhns import noise as noise_lib
 
-LR_POLICIES = ("quick_start", "equal_step")
+LR_POLICIES, ModelConfig = configs.LR_POLICIES, configs.ModelConfig
 LAYER_TYPES, PRUNED_TYPES = net_lib.LAYER_TYPES, net_lib.PRUNED_TYPES
 NO_NOISE = noise_lib.Rates()
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Hyper-parameters, named and preset as in the authors' code."""
-
-    init_scale: float = 0.04
-    init_bias: float = -2.0
-    num_layers: int = 1
-    depth: int = 4
-    learning_rate: float = 0.2
-    lr_decay: float = 1.02
-    weight_decay: float = 1e-7  # L2 on everything
-    max_grad_norm: float = 10.0
-    num_steps: int = 35
-    hidden_size: int = 1000
-    max_epoch: int = 20  # epochs at the first learning rate
-    max_max_epoch: int = 500  # epochs in all
-    batch_size: int = 20
-    drop_x: float = 0.25
-    drop_i: float = 0.75
-    drop_h: float = 0.25
-    drop_o: float = 0.75
-    drop_multi: float = 1.0  # multiplies the four rates above
-    tied: bool = True
-    structure_wd: float = 0.0  # strength of the group lasso
-    zero_threshold: float = 0.0
-    lr_policy: str = "quick_start"
-
-    @property
-    def rates(self) -> noise_lib.Rates:
-        """The four rates that hold."""
-        return noise_lib.Rates(
-            *(
-                self.drop_multi * rate
-                for rate in (self.drop_x, self.drop_i, self.drop_h, self.drop_o)
-            )
-        )
 
 
 def learning_rate(config: ModelConfig, epoch: int) -> float:

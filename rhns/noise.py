@@ -1,29 +1,14 @@
 """Variational noise: masks drawn once a sequence, all in graph."""
 
 from collections.abc import Sequence
-import dataclasses
 from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
+from rhns import configs
+
 Mask = Optional[tf.Tensor]  # None: nothing is dropped
-
-
-@dataclasses.dataclass(frozen=True)
-class Rates:
-    """Probabilities of dropping, named as the authors' drop_x, i, h, o.
-
-    Attributes:
-      words: of a word (all of its embedding) in the sequence.
-      inputs: of a unit of each layer's input.
-      states: of a unit of each layer's state.
-      outputs: of a unit of the last layer's output.
-    """
-
-    words: float = 0.0
-    inputs: float = 0.0
-    states: float = 0.0
-    outputs: float = 0.0
+Rates = configs.Rates
 
 
 class Noise(NamedTuple):

@@ -1,180 +1,17 @@
-"""The program's flags, and what they say together.
-
-The authors' names and meanings, and flags beyond.
-"""
+"""What the program's flags say together."""
 
 from collections.abc import Mapping
 import dataclasses
 import math
 from typing import Any, Optional
 
-from absl import flags
-
 from iss_rnns import errors
 from iss_rnns.experiments import flags as flags_lib
-from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments.language import options as language_options
 from iss_rnns.interop import group_json
-from rhns import model as model_lib
+from rhns import configs
 
 ISS = "iss"
-EMBEDDED = {"embedded_words": "word", "embedded_characters": "character"}
-
-
-def define_flags() -> None:
-    """The authors' hyper-parameters, and flags beyond."""
-    flags_lib.define_flags(
-        flags_lib.MODES[:2] + ("eval_mc",) + flags_lib.MODES[2:]
-    )
-    pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.PRUNED_TYPES)
-    preset = model_lib.ModelConfig()
-    flags.DEFINE_enum(
-        "dataset",
-        None,
-        ["ptb", "enwik8", "text8", *EMBEDDED],
-        "What --data_path holds. embedded_*: prose that comes "
-        "with Python. Defaults to ptb with --data_path, to "
-        "embedded_words without.",
-    )
-    flags.DEFINE_string(
-        "data_path",
-        None,
-        "Folder with ptb.train.txt, "
-        "ptb.valid.txt and ptb.test.txt, or with the file "
-        "enwik8 or text8 (or that file).",
-    )
-    flags.DEFINE_integer(
-        "num_test_symbols",
-        5_000_000,
-        "enwik8 and text8: characters of the valid and of the test text.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "vocab_size",
-        0,
-        "Refuse data with another number of symbols; 0 takes any.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "test_batch_size",
-        1,
-        "Parallel streams of the test text; the authors have 1.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "init_scale",
-        preset.init_scale,
-        "Weights start uniform between minus and plus this.",
-    )
-    flags.DEFINE_float(
-        "init_bias",
-        preset.init_bias,
-        "Start of the biases of the gates t; negative carries the state on.",
-    )
-    flags.DEFINE_integer(
-        "num_layers", preset.num_layers, "Highway layers.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "depth", preset.depth, "Micro-steps of a layer.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "hidden_size",
-        preset.hidden_size,
-        "Width of the "
-        "layers, and of the embedding (but untied with "
-        "fewer symbols: as wide as there are symbols).",
-        lower_bound=1,
-    )
-    flags.DEFINE_bool(
-        "tied", preset.tied, "The softmax reads with the transposed embedding."
-    )
-    flags.DEFINE_float("learning_rate", preset.learning_rate, "At the start.")
-    flags.DEFINE_enum(
-        "lr_policy",
-        preset.lr_policy,
-        list(model_lib.LR_POLICIES),
-        "quick_start: divide by "
-        "--lr_decay each epoch from --max_epoch on; equal_step:"
-        " after each third of --max_max_epoch.",
-    )
-    flags.DEFINE_float("lr_decay", preset.lr_decay, "See --lr_policy.")
-    flags.DEFINE_integer(
-        "max_epoch",
-        preset.max_epoch,
-        "Epochs at the first learning rate.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "max_max_epoch", preset.max_max_epoch, "Epochs.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "weight_decay", preset.weight_decay, "Strength of L2, on all weights."
-    )
-    flags.DEFINE_float(
-        "max_grad_norm",
-        preset.max_grad_norm,
-        "Bound on the norm of the gradient.",
-    )
-    flags.DEFINE_integer(
-        "num_steps", preset.num_steps, "Time steps of a batch.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "batch_size", preset.batch_size, "Streams.", lower_bound=1
-    )
-    for name, what in (
-        ("x", "a word, in all of a sequence"),
-        ("i", "a unit of a layer's input"),
-        ("h", "a unit of the state"),
-        ("o", "a unit of the output"),
-    ):
-        flags.DEFINE_float(
-            f"drop_{name}",
-            getattr(preset, f"drop_{name}"),
-            f"Probability of dropping {what}.",
-        )
-    flags.DEFINE_float(
-        "drop_multi", preset.drop_multi, "Multiplies the four drop rates."
-    )
-    flags.DEFINE_string(
-        "group_config",
-        None,
-        "What --structure_wd and "
-        "--zero_threshold act on: 'iss', the units of the "
-        "model itself, or one of the authors' JSON files.",
-    )
-    flags.DEFINE_bool(
-        "compat_first_group_only",
-        True,
-        "Honour the first "
-        "group of a JSON file only, as the authors' code does.",
-    )
-    flags.DEFINE_float(
-        "structure_wd",
-        preset.structure_wd,
-        "Strength of the group lasso, the paper's lambda.",
-    )
-    flags.DEFINE_float(
-        "zero_threshold",
-        preset.zero_threshold,
-        "Weights of the groups smaller than this become exact zeros.",
-    )
-    flags.DEFINE_string(
-        "load_model", None, "The authors' name of --restore_path."
-    )
-    flags.DEFINE_integer(
-        "mc_steps", 0, "With --mode=eval_mc: samples.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "mc_reject_above",
-        500.0,
-        "Samples of this perplexity or more are drawn anew.",
-    )
-    flags.DEFINE_integer(
-        "mc_max_rejected",
-        100,
-        "Give up after more of these in a row.",
-        lower_bound=0,
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +42,11 @@ class Options(language_options.LanguageOptions):
           UserError: naming the flag, its value and what would be right.
         """
         config = config_from_flags(values)
-        if values["epochs"] is not None:
-            config = dataclasses.replace(config, max_max_epoch=values["epochs"])
+        if values["mode"] == "eval_mc" and not values["mc_steps"]:
+            raise errors.UserError(
+                "--mode=eval_mc needs --mc_steps, the number of samples, e.g. "
+                "--mc_steps=100"
+            )
         groups, file = values["group_config"], None
         if groups and groups != ISS:
             file = group_json.load(groups)
@@ -225,7 +65,6 @@ class Options(language_options.LanguageOptions):
             config=config,
             iss=groups == ISS,
             group_file=file,
-            epochs=config.max_max_epoch,
             pruning=None,
         )
 
@@ -265,13 +104,15 @@ class Options(language_options.LanguageOptions):
         }
 
 
-def config_from_flags(values: Mapping[str, Any]) -> model_lib.ModelConfig:
+def config_from_flags(values: Mapping[str, Any]) -> configs.ModelConfig:
     """The hyper-parameters, checked.
 
     Raises:
       UserError: naming the flag, its value and what would be right.
     """
-    config = flags_lib.fill(model_lib.ModelConfig, values)
+    config = flags_lib.fill(
+        configs.ModelConfig, values, max_max_epoch=values["epochs"]
+    )
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, float):
             if not math.isfinite(value):

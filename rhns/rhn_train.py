@@ -1,49 +1,255 @@
-"""Highway language model with learned widths: the program.
+"""Highway language model that learns its width.
 
     python -m rhns.rhn_train --flagfile=rhns/flags/ptb_iss_sota.flags \\
         --data_path=DIR --structure_wd=0.005
+    python -m rhns.rhn_train --flagfile=RUN/flags.txt --mode=eval \\
+        --restore_path=RUN
 
-Hyper-parameters keep the authors' names and meanings; see `--help`.
+rhns/README.md says more, rhns/flags/ has flag files.
 """
 
 from absl import flags
 
-from iss_rnns import errors
 from iss_rnns.experiments import flags as flags_lib
-from iss_rnns.experiments import machine
 from iss_rnns.experiments import main as main_lib
-from iss_rnns.experiments import program
-from rhns import experiment
-from rhns import options as options_lib
+from iss_rnns.experiments import program_flags
+from iss_rnns.experiments.language import flags as language_flags
+from rhns import configs
 
 FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """The authors' hyper-parameters, and flags beyond."""
+    preset = configs.ModelConfig()
+    language_flags.define_run_flags(
+        {
+            **flags_lib.MODES,
+            "eval_mc": "print the test perplexity of the mean of --mc_steps "
+            "noisy predictions",
+        }
+    )
+    program_flags.alias("load_model", "restore_path")
+    with program_flags.group("Data"):
+        _define_data_flags()
+    with program_flags.group("Model"):
+        _define_model_flags(preset)
+    with program_flags.group("Training"):
+        _define_training_flags(preset)
+    with program_flags.group("Sparsity"):
+        _define_sparsity_flags(preset)
+    language_flags.define_size_and_machine_flags()
+    with program_flags.group("Monte-Carlo evaluation"):
+        _define_monte_carlo_flags()
+
+
+def _define_data_flags() -> None:
+    flags.DEFINE_enum(
+        "dataset",
+        None,
+        ["ptb", "enwik8", "text8", *configs.EMBEDDED],
+        "What --data_path holds: words (ptb) or characters of Wikipedia; or "
+        "prose that comes with Python (embedded_*), by words or characters. "
+        "Default: ptb with --data_path, embedded_words without.",
+    )
+    program_flags.authors_default("dataset", "ptb")
+    flags.DEFINE_string(
+        "data_path",
+        None,
+        "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or with "
+        "the file enwik8 or text8 (or that file).",
+    )
+    flags.DEFINE_integer(
+        "num_test_symbols",
+        5_000_000,
+        "Of enwik8 and text8: so many characters at the end are the test "
+        "text, and as many before them the valid text.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "vocab_size",
+        0,
+        "Refuse data with another number of different symbols; 0: take any.",
+        lower_bound=0,
+    )
+
+
+def _define_model_flags(preset: configs.ModelConfig) -> None:
+    flags.DEFINE_integer(
+        "hidden_size",
+        preset.hidden_size,
+        "Units of each layer, and width of the embedding (but --notied with "
+        "fewer symbols: as wide as there are symbols).",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "num_layers",
+        preset.num_layers,
+        "Recurrent highway layers.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "depth",
+        preset.depth,
+        "Micro-steps that a layer takes in each time step.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "tied",
+        preset.tied,
+        "The softmax's weights are the embedding, transposed, and not weights "
+        "of their own.",
+    )
+    flags.DEFINE_float(
+        "init_scale",
+        preset.init_scale,
+        "Weights start at random, uniform between minus and plus this.",
+    )
+    flags.DEFINE_float(
+        "init_bias",
+        preset.init_bias,
+        "Biases of the transform gates t start at this; the lower, the more "
+        "of the state is carried on.",
+    )
+
+
+def _define_training_flags(preset: configs.ModelConfig) -> None:
+    flags_lib.define_length_flags(preset.max_max_epoch, "")
+    program_flags.alias("max_max_epoch", "epochs")
+    flags.DEFINE_integer(
+        "batch_size",
+        preset.batch_size,
+        "Pieces of the text that a step reads side by side.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "num_steps",
+        preset.num_steps,
+        "Symbols of each piece that a step reads (time steps).",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "test_batch_size",
+        1,
+        "Pieces of the test text that are read side by side; more is faster, "
+        "and loses what each piece could know of the one before.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "learning_rate", preset.learning_rate, "Of the first epochs."
+    )
+    flags.DEFINE_enum(
+        "lr_policy",
+        preset.lr_policy,
+        list(configs.LR_POLICIES),
+        "When the learning rate is divided by --lr_decay. quick_start: at "
+        "each epoch from --max_epoch on; equal_step: after each third of "
+        "--epochs.",
+    )
+    flags.DEFINE_float(
+        "lr_decay",
+        preset.lr_decay,
+        "What the learning rate is divided by, see --lr_policy.",
+    )
+    flags.DEFINE_integer(
+        "max_epoch",
+        preset.max_epoch,
+        "Epochs at the first learning rate, with --lr_policy=quick_start.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "weight_decay",
+        preset.weight_decay,
+        "Strength of the L2 penalty on all weights, biases included.",
+    )
+    flags.DEFINE_float(
+        "max_grad_norm",
+        preset.max_grad_norm,
+        "A gradient whose norm is larger is scaled down to it.",
+    )
+    for name, what in (
+        ("x", "a word, wherever it stands in a sequence"),
+        ("i", "a number of a layer's input, all through a sequence"),
+        ("h", "a unit of a layer's state, all through a sequence"),
+        ("o", "a unit of the last layer's output, all through a sequence"),
+    ):
+        flags.DEFINE_float(
+            f"drop_{name}",
+            getattr(preset, f"drop_{name}"),
+            f"Probability of dropping {what}.",
+        )
+    flags.DEFINE_float(
+        "drop_multi",
+        preset.drop_multi,
+        "The four probabilities are multiplied by this.",
+    )
+
+
+def _define_sparsity_flags(preset: configs.ModelConfig) -> None:
+    flags.DEFINE_float(
+        "structure_wd",
+        preset.structure_wd,
+        "Strength of the group lasso, the paper's lambda.",
+    )
+    flags.DEFINE_string(
+        "group_config",
+        None,
+        "What --structure_wd and --zero_threshold act on: 'iss', the units of "
+        "the model itself, or one of the authors' JSON files.",
+    )
+    flags.DEFINE_bool(
+        "compat_first_group_only",
+        True,
+        "Of several groups in such a file only the first one counts, as in "
+        "the authors' program.",
+    )
+    flags.DEFINE_float(
+        "zero_threshold",
+        preset.zero_threshold,
+        "Weights of the groups that are smaller than this become exact zeros "
+        "after each step, and before restored weights are shrunk.",
+    )
+
+
+def _define_monte_carlo_flags() -> None:
+    flags.DEFINE_integer(
+        "mc_steps",
+        0,
+        "With --mode=eval_mc: number of noisy predictions of the test text.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "mc_reject_above",
+        500.0,
+        "Predictions of this perplexity or more are made anew.",
+    )
+    flags.DEFINE_integer(
+        "mc_max_rejected",
+        100,
+        "Give up after more of these in a row.",
+        lower_bound=0,
+    )
 
 
 def main(argv):
     """Runs one mode."""
     flags_lib.check_arguments(argv)
+    # Now that the flags are right: TensorFlow takes seconds.
+    from iss_rnns.experiments import machine
+    from iss_rnns.experiments import program
+    from rhns import experiment
+    from rhns import options as options_lib
+
     values = FLAGS.flag_values_dict()
     machine.prepare_cpu(values["threads"], values["compute_dtype"])
     options = options_lib.Options.from_flags(values)
-    if values["mode"] == "eval_mc" and not options.mc_steps:
-        raise errors.UserError(
-            "--mode=eval_mc needs --mc_steps, the number "
-            "of samples, e.g. --mc_steps=100"
-        )
-    path, authors = values["restore_path"], values["load_model"]
-    if authors and path not in (None, authors):
-        raise errors.UserError(
-            f"--load_model={authors} and --restore_path={path} are two names "
-            "of one flag; give one"
-        )
-    values["restore_path"] = path or authors
     choices = program.Choices.from_flags(values)
     task = experiment.HighwayTask(
         options, choices, experiment.read_texts(options)
     )
-    program.run(task, choices, FLAGS.flags_into_string())
+    program.run(task, choices, program_flags.text())
 
 
 if __name__ == "__main__":
-    options_lib.define_flags()
+    define_flags()
     main_lib.run_main(main)

@@ -16,11 +16,12 @@ import traceback
 sys.path.insert(0, {tests!r})
 from absl import flags
 from iss_rnns import errors
-from ptb import options, ptb_word_lm
+from iss_rnns.experiments import program_flags
+from ptb import ptb_word_lm
 from ptb_program import digest
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-options.define_flags()
+ptb_word_lm.define_flags()
 outcomes = {{}}
 for name, case in json.load(sys.stdin).items():
     for flag in flags.FLAGS:
@@ -36,7 +37,7 @@ for name, case in json.load(sys.stdin).items():
                        (case.get("file_limit", limits[0]), limits[1]))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
-            ptb_word_lm.main(flags.FLAGS(sys.argv))
+            ptb_word_lm.main(program_flags.parse(sys.argv))
             ending = ["ended", ""]
         except errors.UserError as error:
             ending = ["UserError", str(error)]

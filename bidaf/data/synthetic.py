@@ -31,6 +31,7 @@ from bidaf.data import words as words_lib
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments import program_flags
 
 QUESTIONS_PER_PARAGRAPH = 4
 PARAGRAPHS_PER_ARTICLE = 25
@@ -437,13 +438,14 @@ def _ask(fact: _Fact, answer: str, source: random.Random) -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string(
-        "out", None, "Folder that the files are written to.", required=True
-    )
-    flags.DEFINE_integer("num_train", 3000, "Questions to train on.")
-    flags.DEFINE_integer("num_dev", 500, "Questions to evaluate on.")
-    flags.DEFINE_integer("seed", 0, "Of all random choices.")
-    flags.DEFINE_integer("vector_size", 50, "Numbers per word vector.")
+    with program_flags.group("Files"):
+        flags.DEFINE_string(
+            "out", None, "Folder that the files are written to.", required=True
+        )
+        flags.DEFINE_integer("num_train", 3000, "Questions to train on.")
+        flags.DEFINE_integer("num_dev", 500, "Questions to evaluate on.")
+        flags.DEFINE_integer("seed", 0, "Of all that is chosen at random.")
+        flags.DEFINE_integer("vector_size", 50, "Numbers of a word vector.")
 
 
 def main(argv: list[str]) -> None:

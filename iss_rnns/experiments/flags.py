@@ -1,16 +1,28 @@
-"""Flags that all programs have."""
+"""Flags that more than one program has, each with one name and one meaning.
+
+TensorFlow is not imported here: a wrong flag is told at once.
+"""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, Optional
 
 from absl import flags
 
 from iss_rnns import errors
-from iss_rnns.experiments import machine
+from iss_rnns.experiments import program_flags
 
 RUNS = "runs"  # where nothing else is said
-MODES = ("train", "eval", "shrink", "export", "report")
+COMPUTE_DTYPES = ("float32", "bfloat16")
+PRUNING_METHODS = ("gradual", "block", "glp", "hard")
+# What each does, beside those that a task has of its own.
+MODES = {
+    "train": "train, then shrink, export and report",
+    "eval": "print the scores of --restore_path",
+    "shrink": "cut its dead units out and write compressed.npz",
+    "export": "also write models that run without this package",
+    "report": "do all that follows training",
+}
 
 
 def fill(kind: Any, values: Mapping[str, Any], **others) -> Any:
@@ -33,114 +45,243 @@ def check_arguments(argv: Sequence[str]) -> None:
         )
 
 
-def define_flags(modes: Sequence[str] = MODES) -> None:
-    """The flags that are the same in every language-model program."""
-    flags.DEFINE_enum(
-        "mode",
-        "train",
-        list(modes),
-        "train: train, then "
-        "shrink, export and report. The others do their part "
-        "with --restore_path.",
-    )
-    flags.DEFINE_string(
-        "restore_path",
-        None,
-        "Start from these weights: a "
-        "checkpoint of the authors' code (folder or prefix), "
-        "or a run directory or .npz file of this program; "
-        "with --mode=eval also saved_model/packed of a pruned "
-        "run, which then computes sparsely.",
-    )
-    flags.DEFINE_string(
-        "save_path", None, "Folder of the runs; 'runs' if nothing else says so."
-    )
-    flags.DEFINE_string(
-        "run_name",
-        None,
-        "The run's folder below --save_path. Defaults to the time.",
-    )
-    flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
-    flags.DEFINE_integer("seed", 0, "Of weights and noise.", lower_bound=0)
-    flags.DEFINE_integer(
-        "epochs", None, "Instead of the model's.", lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "max_train_steps", None, "Stop after so many steps.", lower_bound=0
-    )
-    flags.DEFINE_integer(
-        "checkpoint_every",
-        500,
-        "Steps between checkpoints (one more at each epoch's end).",
-        lower_bound=0,
-    )
-    define_shrinking_flags()
-    flags.DEFINE_float(
-        "dead_below",
-        0.0,
-        "With --shrink_every_steps: a unit "
-        "is dead when its norm was below this at --dead_checks "
-        "checks in a row; 0: when it is exactly zero.",
-        lower_bound=0.0,
-    )
-    flags.DEFINE_bool(
-        "display_weights",
-        False,
-        "Write a picture of each "
-        "matrix's zeros, before and after shrinking, into the "
-        "run's plots/weights/ (in all modes but eval): a pixel "
-        "a weight, up to 2,000 a side.",
-    )
-    define_compare_flag()
-    flags.DEFINE_bool(
-        "export_latency",
-        False,
-        "Also export TensorFlow Lite models for batch 1 and 1 step.",
-    )
-    define_machine_flags()
+def define_run_flags(
+    modes: Mapping[str, str] = MODES,
+    default_mode: str = "train",
+    restore_path: str = "",
+    save_path: str = "",
+    seed: str = "initial weights and of all noise in training",
+) -> None:
+    """What a run does, what it starts from and where it is kept.
 
-
-def define_shrinking_flags() -> None:
-    """When dead units are cut while training goes on, in every program."""
-    flags.DEFINE_integer(
-        "shrink_every_steps",
-        None,
-        "Cut dead units out "
-        "while training goes on, every so many steps; 0 "
-        "means at each epoch's end. Default: never.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer("dead_checks", 3, "See --dead_below.", lower_bound=1)
+    Args:
+      modes: what each does.
+      default_mode: the one that is not asked for.
+      restore_path: what else the task can start from.
+      save_path: what else may name the folder of the runs.
+      seed: what is random.
+    """
+    with program_flags.group("Run"):
+        flags.DEFINE_enum(
+            "mode",
+            default_mode,
+            list(modes),
+            "; ".join(f"{name}: {what}" for name, what in modes.items()) + ".",
+        )
+        flags.DEFINE_string(
+            "restore_path",
+            None,
+            "Weights to start from, or to work on: a run directory or .npz "
+            "file of this program, or a checkpoint of the authors' (folder or "
+            f"prefix){restore_path}.",
+        )
+        flags.DEFINE_string(
+            "save_path",
+            None,
+            f"Folder that holds the runs. Default: {save_path}{RUNS}.",
+        )
+        flags.DEFINE_string(
+            "run_name",
+            None,
+            "Name of the run, and of its folder below --save_path. Default: "
+            "date and time.",
+        )
+        flags.DEFINE_bool(
+            "resume", False, "Go on with the interrupted run of that name."
+        )
+        flags.DEFINE_bool("overwrite", False, "Replace the run of that name.")
+        flags.DEFINE_integer("seed", 0, f"Of {seed}.", lower_bound=0)
+        define_compare_flag()
+        flags.DEFINE_bool(
+            "display_weights",
+            False,
+            "Write a picture of each matrix's zeros, before and after "
+            "shrinking, into the run's plots/weights/ (in all modes that make "
+            "a run): a pixel a weight, up to 2,000 a side.",
+        )
+        program_flags.define_as_authors()
 
 
 def define_compare_flag() -> None:
-    """Which other runs a report shows, of every program."""
+    """Which other runs a report shows."""
     flags.DEFINE_list(
         "compare_with",
         [],
-        "Directories of finished runs to "
-        "show beside this one, between commas, e.g. the dense "
-        "baseline.",
+        "Directories of finished runs to show beside this one in its report, "
+        "between commas, e.g. the dense baseline.",
     )
+
+
+def define_length_flags(
+    epochs: Optional[int],
+    what_epochs: str,
+    max_train_steps: str = "when --epochs are over",
+    checkpoint_every: int = 500,
+    span: str = "epoch",
+) -> None:
+    """How long a run trains, and how often it is kept.
+
+    Args:
+      epochs: by default; None: see `what_epochs`.
+      what_epochs: how many there are where nothing is said.
+      max_train_steps: what ends training where nothing is said.
+      checkpoint_every: by default.
+      span: what lies between two evaluations.
+    """
+    flags.DEFINE_integer(
+        "epochs",
+        epochs,
+        f"Passes over the training data{what_epochs}.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "max_train_steps",
+        None,
+        f"Stop after so many steps, a batch each. Default: {max_train_steps}.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every",
+        checkpoint_every,
+        "Steps between two checkpoints, from which --resume goes on (one more "
+        f"at the end of each {span}); 0: only there.",
+        lower_bound=0,
+    )
+
+
+def define_shrinking_flags(dead_below: str = "") -> None:
+    """Which units are dead, and when they are cut out.
+
+    Args:
+      dead_below: what it also says.
+    """
+    with program_flags.group("Cutting dead units out"):
+        flags.DEFINE_integer(
+            "shrink_every_steps",
+            None,
+            "Cut dead units out while training goes on, each time that so "
+            "many steps are over; 0: at the end of each epoch. Default: only "
+            "when training is over.",
+            lower_bound=0,
+        )
+        flags.DEFINE_float(
+            "dead_below",
+            0.0,
+            "With --shrink_every_steps: a unit is dead when the norm of all "
+            "of its weights is below this; 0: when they are exactly zero."
+            f"{dead_below}",
+            lower_bound=0.0,
+        )
+        flags.DEFINE_integer(
+            "dead_checks",
+            3,
+            "With --shrink_every_steps: a unit is cut when so many checks in "
+            "a row found it dead.",
+            lower_bound=1,
+        )
 
 
 def define_machine_flags() -> None:
     """How every program uses the machine."""
-    flags.DEFINE_enum(
-        "compute_dtype",
-        "float32",
-        list(machine.COMPUTE_DTYPES),
-        "What the matrix "
-        "products of training are computed in; weights, sums "
-        "and everything else stay float32. bfloat16 makes a "
-        "step of a large language model 1.4 to 1.6 times as "
-        "fast on a CPU with instructions for it.",
-    )
-    flags.DEFINE_integer(
-        "threads",
-        0,
-        "CPU threads; 0 means all.",
-        lower_bound=0,
-        upper_bound=1024,
-    )
+    with program_flags.group("Machine"):
+        flags.DEFINE_enum(
+            "compute_dtype",
+            "float32",
+            list(COMPUTE_DTYPES),
+            "What the matrix products of training are computed in; weights, "
+            "sums and everything else stay float32. bfloat16 makes a step of "
+            "a large language model 1.4 to 1.6 times as fast on a CPU with "
+            "instructions for it.",
+        )
+        flags.DEFINE_integer(
+            "threads",
+            0,
+            "CPU threads to use; 0: all.",
+            lower_bound=0,
+            upper_bound=1024,
+        )
+
+
+def define_pruning_flags(layers: Sequence[str], default: Sequence[str]) -> None:
+    """Pruning while training, read by `pruning_flags`.
+
+    Args:
+      layers: the types of layers that the program's nets have.
+      default: those that are pruned if nothing else is said.
+    """
+    with program_flags.group("Pruning"):
+        flags.DEFINE_enum(
+            "pruning",
+            None,
+            list(PRUNING_METHODS),
+            "Prune while training. gradual: single weights, more and more of "
+            "them; block: blocks, likewise; glp: blocks, with a group lasso "
+            "on them; hard: all at once, to compare with.",
+        )
+        flags.DEFINE_string(
+            "block_size",
+            None,
+            "Height and width of the blocks, e.g. 16x16. Default: 4x4; with "
+            "--pruning=hard: 1x1, single weights.",
+        )
+        flags.DEFINE_float(
+            "target_sparsity",
+            None,
+            "Fraction of each matrix that is zero in the end; it rises along "
+            "a cubic schedule (Zhu & Gupta).",
+        )
+        flags.DEFINE_string(
+            "dense_checkpoint",
+            None,
+            "Instead of --target_sparsity: weights of a trained dense model "
+            "(as --restore_path takes them). A percentile of |w| of each type "
+            "of layer sets its threshold (Narang et al.).",
+        )
+        flags.DEFINE_float(
+            "pruning_percentile",
+            None,
+            "With --dense_checkpoint: that percentile. Default: 90.",
+        )
+        for name, what in (
+            (
+                "start",
+                "Step at which pruning starts. Default: where the second "
+                "epoch does; with --pruning=hard: where gradual pruning would "
+                "end",
+            ),
+            (
+                "ramp",
+                "Step from which the threshold rises faster. Default: 25 % of "
+                "all steps (blocks: 20 %)",
+            ),
+            (
+                "end",
+                "Step from which the masks stay as they are. Default: 50 % of "
+                "all steps (blocks: 40 %)",
+            ),
+            (
+                "frequency",
+                "Steps between new masks. Default: 100, fewer in a short run",
+            ),
+        ):
+            flags.DEFINE_integer(
+                f"pruning_{name}", None, f"{what}.", lower_bound=0
+            )
+        flags.DEFINE_float(
+            "pruning_ramp_multiple",
+            None,
+            "How much faster the threshold rises from --pruning_ramp on; "
+            "papers: 1.2 to 2. Default: 1.5.",
+        )
+        flags.DEFINE_float(
+            "pruning_lasso",
+            None,
+            "With --pruning=glp: strength of the group lasso on the blocks, "
+            "until pruning ends.",
+        )
+        flags.DEFINE_list(
+            "pruning_layers",
+            None,
+            f"Types of layers to prune, of {', '.join(layers)}. Default: "
+            f"{','.join(default)}.",
+        )

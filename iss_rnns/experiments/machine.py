@@ -12,8 +12,6 @@ import tensorflow as tf
 
 from iss_rnns import terminal
 
-COMPUTE_DTYPES = ("float32", "bfloat16")
-
 
 def cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 numbers itself.
@@ -53,7 +51,7 @@ def under_policy(net, name: str):
 
 
 def product_dtype(compute_dtype: str) -> Optional[tf.DType]:
-    """What `products_in` takes for one of `COMPUTE_DTYPES`."""
+    """What `products_in` takes for one of `flags.COMPUTE_DTYPES`."""
     return (
         None
         if compute_dtype == "float32"
@@ -71,7 +69,7 @@ def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
 
     Args:
       threads: limit of TensorFlow's CPU threads; 0 leaves it all of them.
-      compute_dtype: of `COMPUTE_DTYPES`; a CPU that only emulates
+      compute_dtype: of `flags.COMPUTE_DTYPES`; a CPU that only emulates
         it is reported.
     """
     if compute_dtype == "bfloat16" and not cpu_has_bfloat16():

@@ -1,8 +1,8 @@
-"""The flags of pruning, the same in every program, and what follows of them.
+"""What follows of the flags of pruning, the same in every program.
 
-A program calls `define_flags`, `PruningSettings.from_flags` on the flags'
-values, and, when its data is read, `PruningSettings.plan`; the plan makes the
-callbacks.
+A program calls `PruningSettings.from_flags` on the values of the flags that
+`flags.define_pruning_flags` defines, and, when its data is read,
+`PruningSettings.plan`; the plan makes the callbacks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ import math
 import re
 from typing import Any, Callable, cast, Optional
 
-from absl import flags
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import schedules
 from iss_rnns.callbacks import pruning
+from iss_rnns.experiments import flags as flags_lib
 
-METHODS = ("gradual", "block", "glp", "hard")
+METHODS = flags_lib.PRUNING_METHODS
 BLOCK_SIZE = (4, 4)  # where none is given
 
 Layers = Mapping[str, Sequence[tf.Variable]]  # matrices by type of layer
@@ -40,88 +40,6 @@ _FLAGS = {
     "pruning_layers": ("layers", METHODS),
 }
 _OF_THRESHOLDS = ("pruning_percentile", "pruning_ramp", "pruning_ramp_multiple")
-
-
-def define_flags(layers: Sequence[str], default: Sequence[str]) -> None:
-    """Defines the flags.
-
-    Args:
-      layers: the types of layers that the program's nets have.
-      default: those that are pruned if nothing else is said.
-    """
-    flags.DEFINE_enum(
-        "pruning",
-        None,
-        list(METHODS),
-        "Prune while training: "
-        "single weights gradually, blocks gradually, blocks "
-        "with a group lasso on them (glp), or all at once "
-        "(hard), to compare with.",
-    )
-    flags.DEFINE_string(
-        "block_size",
-        None,
-        "Height and width of the blocks, "
-        "e.g. 16x16. Default: 4x4; with hard: single "
-        "weights.",
-    )
-    flags.DEFINE_float(
-        "target_sparsity",
-        None,
-        "Prune to this fraction of "
-        "each matrix, along a cubic schedule (Zhu & Gupta).",
-    )
-    flags.DEFINE_string(
-        "dense_checkpoint",
-        None,
-        "Instead of "
-        "--target_sparsity: weights of a trained dense model "
-        "(as --restore_path takes); a percentile of |w| of "
-        "each type of layer sets its threshold (Narang et "
-        "al.).",
-    )
-    flags.DEFINE_float(
-        "pruning_percentile", None, "See --dense_checkpoint. Default: 90."
-    )
-    for name, what in (
-        (
-            "start",
-            "before pruning starts. Default: those of the first "
-            "epoch; with hard: where gradual pruning would end",
-        ),
-        (
-            "ramp",
-            "from which the threshold rises faster. Default: 25 % "
-            "of all (blocks: 20 %)",
-        ),
-        (
-            "end",
-            "after which masks are frozen. Default: 50 % of all (blocks: 40 %)",
-        ),
-        ("frequency", "between new masks. Default: 100, fewer in a short run"),
-    ):
-        flags.DEFINE_integer(
-            f"pruning_{name}", None, f"Steps {what}.", lower_bound=0
-        )
-    flags.DEFINE_float(
-        "pruning_ramp_multiple",
-        None,
-        "How much faster the "
-        "threshold rises from --pruning_ramp on; papers: 1.2 "
-        "to 2. Default: 1.5.",
-    )
-    flags.DEFINE_float(
-        "pruning_lasso",
-        None,
-        "With glp: strength of the group lasso on blocks, until pruning ends.",
-    )
-    flags.DEFINE_list(
-        "pruning_layers",
-        None,
-        "Types of layers to prune, of "
-        f"{', '.join(layers)}. Default: "
-        f"{','.join(default)}.",
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ _PUBLIC = {
 }
 __all__ = sorted(_PUBLIC)
 
+BATCH_SIZES = (1, 16)  # at which products are measured
+
 
 def __getattr__(name):
     if name not in _PUBLIC:

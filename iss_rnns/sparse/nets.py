@@ -12,11 +12,12 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import counting
 from iss_rnns import errors
+from iss_rnns import sparse
 
 # A net is packed if at least this fraction of some matrix is zero; with less
 # a dense product wins everywhere.
 LEAST_SPARSITY = 0.5
-BATCH_SIZES = (1, 16)  # at which products are measured
+BATCH_SIZES = sparse.BATCH_SIZES
 FOLDER = "packed"
 MODEL_FILE = "language_model.npz"
 

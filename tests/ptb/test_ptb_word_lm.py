@@ -92,12 +92,12 @@ MISTAKES = {
         "0 and finite, got -0.1",
     ),
     "NaN decay": (
-        ["--config_file={0}/good.json", "--global_decay=nan"],
-        "--global_decay must be a number >= 0, got nan",
+        ["--config_file={0}/good.json", "--structure_wd=nan"],
+        "--structure_wd must be a number >= 0, got nan",
     ),
     "decay of nothing": (
-        ["--global_decay=0.1"],
-        "--global_decay needs a --config_file",
+        ["--structure_wd=0.1"],
+        "--structure_wd needs a --config_file",
     ),
     "relaxed to nothing": (
         ["--relax_decay=0.1"],
@@ -118,8 +118,11 @@ MISTAKES = {
         r"layer sizes must be positive, got "
         r"\(3, 0\)",
     ),
-    "sizes twice": (["--hidden_sizes=3,3", "--hidden_size1=3"], "not both"),
-    "zero twice": (["--hidden_size1=0"], "not both"),
+    "sizes twice": (
+        ["--hidden_sizes=3,3", "--hidden_size1=3"],
+        "--hidden_size1=3 and --hidden_sizes=3,3 are two names of one flag",
+    ),
+    "zero twice": (["--hidden_size1=0"], "--hidden_size1=0 and --hidden_sizes"),
     "blocks that are cut": (
         [
             f"--config_file={PTB / 'block_grouplasso.json'}",

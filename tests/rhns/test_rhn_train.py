@@ -83,7 +83,7 @@ BAD = {
             "--num_steps=5",
             "--batch_size=2",
             "--mode=eval",
-            "--load_model=/no/model",
+            "--restore_path=/no/model",
         ],
         "no checkpoint at /no/mod",
     ),
@@ -107,17 +107,18 @@ RUN_MANY = """
 import json, sys
 from absl import flags
 from iss_rnns import errors
+from iss_rnns.experiments import program_flags
 from rhns import options, rhn_train
-options.define_flags()
-flags.FLAGS(["rhn_train"])
+rhn_train.define_flags()
+program_flags.parse(["rhn_train"])
 values = flags.FLAGS.flag_values_dict()
 results = {}
 for name, arguments in json.loads(sys.argv[1]).items():
     flags.FLAGS.unparse_flags()
     for flag in flags.FLAGS:
         flags.FLAGS[flag].unparse()
-    rest = flags.FLAGS(["rhn_train", *arguments])
     try:
+        rest = program_flags.parse(["rhn_train", *arguments])
         if name.endswith(".flags"):
             config = options.config_from_flags(flags.FLAGS.flag_values_dict())
             results[name] = {**vars(config), **vars(config.rates),
@@ -540,7 +541,7 @@ def test_the_whole_program(golden_dir, tmp_path):
         + sizes
         + [
             "--run_name=run",
-            "--max_max_epoch=2",
+            "--epochs=2",
             "--group_config=iss",
             "--structure_wd=0.02",
             "--zero_threshold=4e-4",
@@ -617,7 +618,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
         "--num_steps=5",
         "--batch_size=4",
         f"--data_path={tmp_path / 'data'}",
-        "--max_max_epoch=2",
+        "--epochs=2",
         "--group_config=iss",
         "--structure_wd=0.002",
         "--zero_threshold=1e-4",
@@ -671,7 +672,7 @@ def test_characters_end_to_end(golden_dir, tmp_path):
             "--depth=2",
             "--num_steps=5",
             "--batch_size=2",
-            "--max_max_epoch=1",
+            "--epochs=1",
             "--max_train_steps=20",
             "--run_name=run",
         ]

@@ -14,12 +14,10 @@ from iss_rnns import cells as cells_lib
 from iss_rnns import counting
 from iss_rnns import groups
 from iss_rnns import recurrent
+from iss_rnns.experiments.language import flags as flags_lib
 from iss_rnns.ops import products
 
-# Matrices by type, as pruning asks for them, and what it prunes by default:
-# all that multiplies and is no embedding too.
-LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
-PRUNED_TYPES = LAYER_TYPES[:3]
+LAYER_TYPES, PRUNED_TYPES = flags_lib.LAYER_TYPES, flags_lib.PRUNED_TYPES
 
 NewInitializer = Callable[[], tf.keras.initializers.Initializer]
 

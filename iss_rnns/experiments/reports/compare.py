@@ -18,11 +18,12 @@ from absl import flags
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import sparse
 from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments import program_flags
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables as tables_lib
-from iss_rnns.sparse import nets
 
 FLAGS = flags.FLAGS
 Points = list[tuple[float, float]]  # (sparsity, measure)
@@ -41,7 +42,7 @@ MEASURES = {
     "relative %": "+.1f",
     "speedup, whole model": ".2f",
     tables_lib.PACKED_SPEEDUP: ".2f",
-    **{tables_lib.packed_speedup(batch): ".2f" for batch in nets.BATCH_SIZES},
+    **{tables_lib.packed_speedup(batch): ".2f" for batch in sparse.BATCH_SIZES},
 }
 PAPERS = (
     "narang2017_results",
@@ -65,20 +66,22 @@ PAPER_MEASURES = {
 
 def define_flags() -> None:
     """Flags of the command."""
-    flags.DEFINE_string(
-        "out",
-        None,
-        "Folder for the pictures and the table "
-        "as Markdown. Default: none are written.",
-    )
-    flags.DEFINE_string(
-        "sparse_json",
-        None,
-        "File of `python -m "
-        "benchmarks.sparse_infer --sweep --json=FILE`, for "
-        "the pictures of speedup against sparsity.",
-    )
-    flags.DEFINE_bool("papers", False, "Also show the papers' tables.")
+    with program_flags.group("Output"):
+        flags.DEFINE_string(
+            "out",
+            None,
+            "Folder for the pictures and for the table as Markdown. Default: "
+            "none are written.",
+        )
+        flags.DEFINE_string(
+            "sparse_json",
+            None,
+            "File that `python -m benchmarks.sparse_infer --sweep "
+            "--json=FILE` wrote, for the pictures of speedup against sparsity.",
+        )
+        flags.DEFINE_bool(
+            "papers", False, "Show the papers' tables below, too."
+        )
 
 
 def read_run(path: str) -> tuple[str, dict[str, Any]]:
