@@ -11,7 +11,8 @@ import importlib
 
 __version__ = "1.1.0"
 
-# Where each name is; None: it is a module of this package.
+# Where each name is, and what it is called there if not by this name; None:
+# it is a module of this package.
 _PUBLIC = {
     "BlockGrid": "groups",
     "BlockLasso": "callbacks",
@@ -27,7 +28,7 @@ _PUBLIC = {
     "RHNCell": "cells",
     "RNN": "recurrent",
     "Recurrent": "recurrent",
-    "Served": "experiments.language.serving",
+    "Served": "experiments.language.serving:ServedLanguageModel",
     "ShrinkWhileTraining": "callbacks",
     "SimpleRNNCell": "cells",
     "Slice": "groups",
@@ -50,8 +51,11 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 def __getattr__(name):
     if name not in _PUBLIC:
         raise AttributeError(f"module 'iss_rnns' has no attribute '{name}'")
-    module = importlib.import_module(f"iss_rnns.{_PUBLIC[name] or name}")
-    return module if _PUBLIC[name] is None else getattr(module, name)
+    place, _, attribute = (_PUBLIC[name] or name).partition(":")
+    module = importlib.import_module(f"iss_rnns.{place}")
+    return (
+        module if _PUBLIC[name] is None else getattr(module, attribute or name)
+    )
 
 
 def __dir__():
