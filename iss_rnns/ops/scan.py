@@ -35,8 +35,8 @@ def scan(
     """
     states, weights = list(states), list(weights)
     if not (training and hasattr(cell, "scan_backprop")):
-        outputs, states, _ = _forward(cell, z, states, weights, lengths, False)
-        return outputs, states
+        outputs, finals, _ = _forward(cell, z, states, weights, lengths, False)
+        return outputs, finals
     forward, backward = _forward, _backward
     # Eagerly, each call would compile them anew; and XLA converts bfloat16
     # products to float32 on a CPU, which takes longer than they do.
@@ -70,8 +70,8 @@ def scan(
 
         return [outputs, *finals], gradient
 
-    outputs, *states = run(z, *states, *weights)
-    return outputs, states
+    outputs, *finals = run(z, *states, *weights)
+    return outputs, finals
 
 
 def _compiled(loop):

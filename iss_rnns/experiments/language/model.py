@@ -1,7 +1,7 @@
 """Training and evaluating recurrent language models, state carried along."""
 
 from collections.abc import Mapping, Sequence
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -85,7 +85,7 @@ class LanguageModel(tf.keras.Model):
         y: tf.Tensor,
         states: list[tf.Tensor],
         seed: Optional[tf.Tensor] = None,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Cost, penalty, final states and gradients of one batch.
 
         Args:
