@@ -81,7 +81,7 @@ class BiDAFTask(tasks.Task):
         self.questions = questions
         self.data = questions.description
         self.reads = [options.shared_path, options.data_dir]
-        self.modes = {"test": self.answer, "forward": self.answer}
+        self.modes = {"eval": self.answer, "forward": self.answer}
         self.paper = paper_columns()
 
     @property
@@ -233,7 +233,7 @@ class BiDAFTask(tasks.Task):
         return scores
 
     def answer(self) -> None:
-        """Modes test and forward: scores questions, and writes the answers."""
+        """Modes eval and forward: scores questions, and writes the answers."""
         options, choices = self.options, self.choices
         path = str(choices.restore_path)
         loaded = self.restore(path)
@@ -247,7 +247,7 @@ class BiDAFTask(tasks.Task):
                 _living(groups),
             )
         scores = self.score(net)
-        if choices.mode == "test":
+        if choices.mode == "eval":
             print(scores, flush=True)
         folder = pathlib.Path(
             path if restoring.is_run(path) else str(choices.save_path)

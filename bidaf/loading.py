@@ -70,12 +70,12 @@ def vocabulary_of(
     """
     if load_path and not glob.glob(f"{glob.escape(load_path)}*"):
         raise errors.UserError(
-            f"there is nothing at --load_path={load_path}; give a run "
+            f"there is nothing at --restore_path={load_path}; give a run "
             "directory, a .npz file or a checkpoint of the authors' program"
         )
     if not shared_path and not (load_path and restoring.is_run(load_path)):
         raise errors.UserError(
-            f"--load_path={load_path} is no run directory, so the ids of its "
+            f"--restore_path={load_path} is no run directory, so the ids of its "
             "words are unknown; give --shared_path, the shared.json that "
             "training wrote"
         )
@@ -125,7 +125,7 @@ def state_of(folder: PathLike, step: int = 0) -> tuple[str, dict]:
         raise errors.UserError(
             f"{folder} is no run of this version of bidaf.cli: the state "
             f"beside {prefix} does not say what model it is ({error}); give "
-            "another --load_path"
+            "another --restore_path"
         ) from None
     return prefix, state
 

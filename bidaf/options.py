@@ -1,7 +1,4 @@
-"""The program's flags, and what they say together.
-
-The authors' names, meanings and defaults, and flags beyond.
-"""
+"""What the program's flags say together."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -9,13 +6,10 @@ import math
 import pathlib
 from typing import Any, Optional, Union
 
-from absl import flags
-
 from bidaf import model as model_lib
 from bidaf import scoring
 from bidaf.data import read_data
 from bidaf.data import sources
-from bidaf.net import attention
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import flags as flags_lib
@@ -24,7 +18,6 @@ from iss_rnns.experiments import pruning_flags
 from iss_rnns.interop import group_json
 
 ISS, AUTHORS = "iss", "authors"  # groups of the net itself
-MODES = ("train", "test", "forward", "shrink", "export", "report")
 STRENGTHS = (
     "wd",
     "l1wd",
@@ -32,7 +25,7 @@ STRENGTHS = (
     "structure_wd",
     "zero_threshold",
     "dead_below",
-    "init_lr",
+    "learning_rate",
 )
 
 
@@ -121,6 +114,8 @@ class Options(TrainingOptions):
 
     Attributes:
       model: the net's hyper-parameters; `for_data` completes them.
+      epochs: after which training ends, if `num_steps` have not ended it; 0:
+        they do. At most one of the two is 0.
       data: how questions are fed.
       data_dir: where they are.
       made_below: folder of questions that the project makes up itself.
@@ -133,16 +128,16 @@ class Options(TrainingOptions):
     model: model_lib.ModelConfig = model_lib.ModelConfig()
     data: read_data.DataConfig = read_data.DataConfig()
     data_dir: str = "data/squad"
-    made_below: str = "out"
+    made_below: str = flags_lib.RUNS
     synthetic_train: int = 3000
     synthetic_dev: int = 500
     shared_path: Optional[str] = None
     load_step: int = 0
     load_ema: bool = True
     batch_size: int = 60
-    num_epochs: int = 12
+    epochs: int = 0
     eval_period: int = 1000
-    save_period: int = 1000
+    checkpoint_every: int = 1000
     log_period: int = 100
     max_to_keep: int = 20
     val_num_batches: int = 0
@@ -184,7 +179,9 @@ class Options(TrainingOptions):
             "data": flags_lib.fill(
                 read_data.DataConfig, values, batch_size=batch_size
             ),
-            "made_below": values["out_base_dir"],
+            "made_below": values["save_path"],
+            "init_lr": values["learning_rate"],
+            "num_steps": _num_steps(values),
             "group_config": groups,
             "group_name": values["group_config"] or cls.group_name,
             "finetuned": load_finetuning(names) if names else None,
@@ -197,7 +194,9 @@ class Options(TrainingOptions):
         if values["debug"]:
             others.update(dict.fromkeys(("num_steps", "val_num_batches"), 2))
             others.update(
-                dict.fromkeys(("eval_period", "save_period", "log_period"), 1)
+                dict.fromkeys(
+                    ("eval_period", "checkpoint_every", "log_period"), 1
+                )
             )
             others["test_num_batches"] = 2
         return flags_lib.fill(cls, values, **others)
@@ -205,8 +204,9 @@ class Options(TrainingOptions):
     def for_data(self, questions: sources.Questions) -> "Options":
         """With what only the data says: the net's sizes, the last step."""
         sizes, steps = questions.sizes, self.num_steps
-        if questions.train is not None and not steps:
-            steps = self.num_epochs * self.steps_of_epoch(questions)
+        if questions.train is not None and self.epochs:
+            whole = self.epochs * self.steps_of_epoch(questions)
+            steps = min(steps, whole) if steps else whole
         return dataclasses.replace(
             self,
             num_steps=steps,
@@ -247,23 +247,22 @@ def choices_from_flags(values: Mapping[str, Any]) -> program.Choices:
     Raises:
       UserError: see `program.Choices`.
     """
-    mode = values["mode"]
-    path = values["load_path"] if values["load"] else None
-    if mode != "train" and not path:
-        raise errors.UserError(
-            f"--mode={mode} needs --load_path: a run directory, a .npz "
-            "file or a checkpoint of the authors' program"
-        )
     return program.Choices.from_flags(
-        {
-            **values,
-            "restore_path": path,
-            "save_path": values["out_base_dir"],
-            "run_name": values["run_id"],
-            "resume": values["resume"] and mode == "train",
-            "display_weights": values["plot_weights"],
-        }
+        {**values, "resume": values["resume"] and values["mode"] == "train"}
     )
+
+
+def _num_steps(values: Mapping[str, Any]) -> int:
+    """Steps that end the training; 0: its epochs do."""
+    steps = values["max_train_steps"]
+    if steps is None:
+        return 0 if values["epochs"] else TrainingOptions.num_steps
+    if not (steps or values["epochs"]):
+        raise errors.UserError(
+            "--max_train_steps=0 leaves the end to --epochs, which is 0, too; "
+            "give one of them"
+        )
+    return steps
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -303,395 +302,3 @@ def load_finetuning(path: str) -> tuple[str, ...]:
             '["main/logits1/first/weights", ...]}, with at least one name'
         )
     return tuple(names)
-
-
-def define_flags() -> None:
-    """The authors' flags, and those beyond."""
-    _define_run_flags()
-    _define_training_flags()
-    pruning_flags.define_flags(model_lib.LAYER_TYPES, model_lib.LAYER_TYPES)
-    _define_model_flags()
-    _define_data_flags()
-
-
-def _define_run_flags() -> None:
-    flags.DEFINE_enum(
-        "mode",
-        "test",
-        MODES,
-        "train: train, then shrink, "
-        "export and report. test: score. forward: answer only. "
-        "The others do their part with --load_path.",
-    )
-    flags.DEFINE_bool("load", True, "Whether --load_path counts.")
-    flags.DEFINE_string(
-        "load_path",
-        None,
-        "Weights to start from: a run "
-        "directory or .npz file of this program, or a "
-        "checkpoint of the authors'.",
-    )
-    flags.DEFINE_integer(
-        "load_step",
-        0,
-        "Of a run directory's checkpoint; 0: the newest.",
-        lower_bound=0,
-    )
-    flags.DEFINE_bool("load_ema", True, "Load the weights' moving averages.")
-    flags.DEFINE_string(
-        "shared_path",
-        None,
-        "Vocabulary of the weights' training. Default: the run directory's.",
-    )
-    flags.DEFINE_string(
-        "data_dir",
-        "data/squad",
-        "Folder that bidaf.prepro "
-        "wrote; 'synthetic': questions that the project "
-        "makes up itself, kept below --out_base_dir.",
-    )
-    flags.DEFINE_string("out_base_dir", "out", "Folder of the runs.")
-    flags.DEFINE_string(
-        "run_id",
-        None,
-        "The run's folder below --out_base_dir. Default: the time.",
-    )
-    flags.DEFINE_alias("save_path", "out_base_dir")
-    flags.DEFINE_alias("run_name", "run_id")
-    flags.DEFINE_bool("resume", False, "Go on with an interrupted run.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing run.")
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Of weights, dropout, order of questions and made-up data.",
-        lower_bound=0,
-    )
-    flags_lib.define_compare_flag()
-    flags_lib.define_machine_flags()
-    flags.DEFINE_integer(
-        "log_period", 100, "Steps between TensorBoard's scalars.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "eval_period", 1000, "Steps between evaluations.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "save_period",
-        1000,
-        "Steps between checkpoints (and one at each evaluation).",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer("max_to_keep", 20, "Checkpoints.", lower_bound=1)
-    flags.DEFINE_bool(
-        "dump_answer", True, "Write answers, as the official script reads them."
-    )
-    flags.DEFINE_bool("dump_eval", True, "Write spans and their scores.")
-    flags.DEFINE_string(
-        "answer_path",
-        None,
-        "With --mode=test or forward: "
-        "file of the answers. Default: answers/ in the run "
-        "directory of --load_path, else in --out_base_dir.",
-    )
-    flags.DEFINE_string(
-        "forward_name", "dev", "Part of the data that --mode=forward answers."
-    )
-    flags.DEFINE_bool(
-        "plot_weights",
-        False,
-        "Write a picture of each "
-        "matrix's zeros, before and after shrinking, into the "
-        "run's plots/weights/ (not with --mode=test or "
-        "forward).",
-    )
-    flags.DEFINE_bool(
-        "vis",
-        False,
-        "With --mode=test or forward: also write "
-        "the probabilities of every word, as .npz files.",
-    )
-    flags.DEFINE_bool(
-        "debug",
-        False,
-        "Two steps and two batches of everything, to see whether all is well.",
-    )
-
-
-def _define_training_flags() -> None:
-    preset = Options()
-    flags.DEFINE_integer(
-        "batch_size", 60, "Questions of a batch.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "num_gpus",
-        1,
-        "Multiplies --batch_size: the "
-        "authors' program gives each GPU a batch and "
-        "averages the gradients.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "num_steps",
-        preset.num_steps,
-        "Steps to train; 0: --num_epochs.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "num_epochs",
-        12,
-        "With --num_steps=0: passes over the questions.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "val_num_batches",
-        0,
-        "Batches of an evaluation while training; 0: all.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "test_num_batches",
-        0,
-        "Batches of other evaluations; 0: all.",
-        lower_bound=0,
-    )
-    flags.DEFINE_enum(
-        "optimizer",
-        preset.optimizer,
-        ["adam", "gd"],
-        "gd: its rate falls by 10 after each third.",
-    )
-    flags.DEFINE_float("init_lr", preset.init_lr, "Learning rate.")
-    flags.DEFINE_float(
-        "input_keep_prob", 0.8, "Of inputs of LSTMs and logits, while training."
-    )
-    flags.DEFINE_float("keep_prob", 0.8, "Of characters' embeddings.")
-    flags.DEFINE_float(
-        "wd",
-        preset.wd,
-        "Strength of L2 on highway and "
-        "logits; some weights count several times, as in the "
-        "authors' code.",
-    )
-    flags.DEFINE_float(
-        "l1wd",
-        preset.l1wd,
-        "Strength of L1 on LSTMs, "
-        "attention and logits; with --structured_sparsity on "
-        "vectors only.",
-    )
-    flags.DEFINE_float(
-        "row_col_wd",
-        preset.row_col_wd,
-        "Strength of the group lasso on rows and columns.",
-    )
-    flags.DEFINE_float(
-        "structure_wd",
-        preset.structure_wd,
-        "Strength of the group lasso on ISS components.",
-    )
-    flags.DEFINE_bool(
-        "structured_sparsity",
-        preset.structured_sparsity,
-        "Groups rather than single weights.",
-    )
-    flags.DEFINE_bool(
-        "coef_scaling",
-        preset.coef_scaling,
-        "Rows and columns weigh by the root of their length.",
-    )
-    flags.DEFINE_enum(
-        "freeze_mode",
-        None,
-        ["element", "group"],
-        "Keep zeros: single weights, or whole dead units.",
-    )
-    flags.DEFINE_string(
-        "group_config",
-        None,
-        "What --structure_wd acts on: "
-        "'iss', the model's own components; 'authors', those "
-        "of their files, which leave out who reads the "
-        "attended answer; or one of their JSON files.",
-    )
-    flags.DEFINE_string(
-        "finetuning_config",
-        None,
-        "JSON with the names of the only weights to train.",
-    )
-    flags.DEFINE_float(
-        "zero_threshold",
-        preset.zero_threshold,
-        "Smaller weights of LSTMs, attention and logits become exact zeros.",
-    )
-    flags.DEFINE_float(
-        "dead_below",
-        0.0,
-        "Before shrinking: units whose "
-        "component has a norm up to this are dead, too; with "
-        "--shrink_every_steps at --dead_checks checks in a "
-        "row.",
-    )
-    flags_lib.define_shrinking_flags()
-    flags.DEFINE_float(
-        "var_decay", preset.var_decay, "Of the weights' moving averages."
-    )
-    flags.DEFINE_float("decay", preset.decay, "Of the cost that is shown.")
-    flags.DEFINE_bool(
-        "wy",
-        preset.wy,
-        "Learn which words are in the answer, not its first and last.",
-    )
-    flags.DEFINE_float("th", 0.5, "With --wy: least probability of a word.")
-    flags.DEFINE_bool(
-        "blank_last_word",
-        True,
-        "As in the authors' program, "
-        "an answer that ends on its context's last word is "
-        "written as an empty one.",
-    )
-
-
-def _define_model_flags() -> None:
-    preset = model_lib.ModelConfig()
-    flags.DEFINE_integer(
-        "hidden_size",
-        preset.hidden_size,
-        "Units of each direction of each LSTM.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "char_out_size",
-        preset.char_out_size,
-        "Features that a word gets from its characters.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "char_emb_size",
-        preset.char_emb_size,
-        "Of a character's embedding.",
-        lower_bound=1,
-    )
-    flags.DEFINE_string(
-        "out_channel_dims",
-        preset.out_channel_dims,
-        "Channels of the character filters, between commas.",
-    )
-    flags.DEFINE_string(
-        "filter_heights",
-        preset.filter_heights,
-        "Characters that each of them sees.",
-    )
-    flags.DEFINE_bool("highway", preset.highway, "Use the highway network.")
-    flags.DEFINE_integer(
-        "highway_num_layers",
-        preset.highway_num_layers,
-        "Its layers.",
-        lower_bound=1,
-    )
-    flags.DEFINE_bool(
-        "share_cnn_weights",
-        preset.share_cnn_weights,
-        "One character CNN for context and question.",
-    )
-    flags.DEFINE_bool(
-        "share_lstm_weights",
-        preset.share_lstm_weights,
-        "One preprocessing LSTM for context and question.",
-    )
-    flags.DEFINE_enum(
-        "logit_func",
-        preset.logit_func,
-        attention.SIMILARITIES,
-        "Likeness of a context and a question word.",
-    )
-    flags.DEFINE_enum(
-        "answer_func",
-        preset.answer_func,
-        attention.ANSWERS,
-        "Logits of the answer's ends.",
-    )
-    flags.DEFINE_bool(
-        "use_char_emb", preset.use_char_emb, "Words have characters."
-    )
-    flags.DEFINE_bool(
-        "use_word_emb", preset.use_word_emb, "Words have vectors."
-    )
-    flags.DEFINE_bool(
-        "q2c_att", preset.q2c_att, "Attention from question to context."
-    )
-    flags.DEFINE_bool("c2q_att", preset.c2q_att, "From context to question.")
-    flags.DEFINE_bool(
-        "dynamic_att",
-        preset.dynamic_att,
-        "Attention in every step of the modelling LSTMs instead.",
-    )
-    flags.DEFINE_bool("na", preset.na, "Learn a bias for having no answer.")
-
-
-def _define_data_flags() -> None:
-    preset = read_data.DataConfig()
-    for name, what in (
-        (
-            "word_count_th",
-            "Words without a vector must occur more often "
-            "to get one of their own",
-        ),
-        ("char_count_th", "Characters too"),
-    ):
-        flags.DEFINE_integer(
-            name, getattr(preset, name), f"{what}.", lower_bound=0
-        )
-    for name, what in (
-        ("sent_size_th", "words of a sentence"),
-        ("num_sents_th", "sentences of a context"),
-        ("ques_size_th", "words of a question"),
-        ("word_size_th", "characters of a word"),
-        ("para_size_th", "words of a context, with --squash"),
-    ):
-        flags.DEFINE_integer(
-            name,
-            getattr(preset, name),
-            f"At most so many {what}.",
-            lower_bound=1,
-        )
-    flags.DEFINE_bool("lower_word", preset.lower_word, "In lower case.")
-    flags.DEFINE_bool(
-        "finetune", preset.finetune, "Words with a vector are trained, too."
-    )
-    flags.DEFINE_bool(
-        "use_glove_for_unk",
-        preset.use_glove_for_unk,
-        "Words that are not trained keep their vector.",
-    )
-    flags.DEFINE_bool(
-        "known_if_glove",
-        preset.known_if_glove,
-        "With --finetune: even rare ones.",
-    )
-    flags.DEFINE_bool("squash", preset.squash, "A context is one sentence.")
-    flags.DEFINE_bool(
-        "single", preset.single, "Only the answer's sentence is read."
-    )
-    flags.DEFINE_enum(
-        "data_filter",
-        preset.data_filter,
-        read_data.FILTERS,
-        "Which questions are trained on, see read_data.",
-    )
-    flags.DEFINE_bool(
-        "len_opt",
-        preset.len_opt,
-        "Batches as narrow as their longest sentence.",
-    )
-    flags.DEFINE_bool(
-        "cpu_opt", preset.cpu_opt, "And with as many sentences as needed."
-    )
-    flags.DEFINE_bool("cluster", False, "Batches of like lengths.")
-    flags.DEFINE_integer(
-        "synthetic_train",
-        3000,
-        "With --data_dir=synthetic: questions to train on.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "synthetic_dev", 500, "Questions to judge on.", lower_bound=1
-    )

@@ -18,7 +18,6 @@ from bidaf.net import groups as groups_lib
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
-from iss_rnns.experiments import loop
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
@@ -221,7 +220,6 @@ class _Training(training.Training):
     """See base class."""
 
     keep_one = True
-    flag_names = loop.FlagNames("load_path", "init_lr")
 
     def __init__(self, options, questions, run, start):
         self.options = options
@@ -244,7 +242,7 @@ class _Training(training.Training):
         self.epochs = -(-options.num_steps // options.eval_period)
         self.max_steps = options.num_steps
         self.items = options.batch_size
-        self.checkpoint_every = options.save_period
+        self.checkpoint_every = options.checkpoint_every
         self.keep_checkpoints = options.max_to_keep
         self.log_every = options.log_period
         self._judged = self._function = self._scores = None

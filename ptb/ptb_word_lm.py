@@ -21,7 +21,9 @@ ZERO_THRESHOLD = 1e-4  # the authors' constant
 def define_flags() -> None:
     """The authors' flags, and those beyond."""
     language_flags.define_run_flags(
-        save_path="the save_path of --config_file, else "
+        save_path=None,
+        what_save_path=". Default: the save_path of --config_file, else "
+        f"{flags_lib.RUNS}",
     )
     with program_flags.group("Data"):
         flags.DEFINE_string(

@@ -92,7 +92,7 @@ def for_training(
     """Parts `train` and `dev`, with a vocabulary of the former's words.
 
     All of `dev` is judged, not only what the filters let through, so that
-    scores while training are those of --mode=test.
+    scores while training are those of --mode=eval.
 
     Raises:
       UserError: see `read_data.read`.

@@ -9,14 +9,14 @@ from typing import Optional
 
 import tensorflow as tf
 
+from bidaf import configs
 from bidaf.net import layers
 from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns.interop import tf1
 
 VERY_NEGATIVE = -1e30
-SIMILARITIES = ("tri_linear", "linear", "mul_linear", "dot", "proj", "sum")
-ANSWERS = ("linear", "double", "proj", "sum")
+SIMILARITIES, ANSWERS = configs.SIMILARITIES, configs.ANSWERS
 
 
 def exp_mask(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

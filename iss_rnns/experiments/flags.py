@@ -49,7 +49,8 @@ def define_run_flags(
     modes: Mapping[str, str] = MODES,
     default_mode: str = "train",
     restore_path: str = "",
-    save_path: str = "",
+    save_path: Optional[str] = RUNS,
+    what_save_path: str = "",
     seed: str = "initial weights and of all noise in training",
 ) -> None:
     """What a run does, what it starts from and where it is kept.
@@ -58,7 +59,8 @@ def define_run_flags(
       modes: what each does.
       default_mode: the one that is not asked for.
       restore_path: what else the task can start from.
-      save_path: what else may name the folder of the runs.
+      save_path: folder of the runs by default.
+      what_save_path: what it is where nothing is said.
       seed: what is random.
     """
     with program_flags.group("Run"):
@@ -77,8 +79,8 @@ def define_run_flags(
         )
         flags.DEFINE_string(
             "save_path",
-            None,
-            f"Folder that holds the runs. Default: {save_path}{RUNS}.",
+            save_path,
+            f"Folder that holds the runs{what_save_path}.",
         )
         flags.DEFINE_string(
             "run_name",
@@ -114,8 +116,8 @@ def define_compare_flag() -> None:
 
 def define_length_flags(
     epochs: Optional[int],
-    what_epochs: str,
-    max_train_steps: str = "when --epochs are over",
+    what_epochs: str = "",
+    max_train_steps: str = ". Default: when --epochs are over",
     checkpoint_every: int = 500,
     span: str = "epoch",
 ) -> None:
@@ -137,7 +139,7 @@ def define_length_flags(
     flags.DEFINE_integer(
         "max_train_steps",
         None,
-        f"Stop after so many steps, a batch each. Default: {max_train_steps}.",
+        f"Stop after so many steps, a batch each{max_train_steps}.",
         lower_bound=0,
     )
     flags.DEFINE_integer(
@@ -149,19 +151,20 @@ def define_length_flags(
     )
 
 
-def define_shrinking_flags(dead_below: str = "") -> None:
+def define_shrinking_flags(dead_below: str = "", span: str = "epoch") -> None:
     """Which units are dead, and when they are cut out.
 
     Args:
       dead_below: what it also says.
+      span: what lies between two evaluations.
     """
     with program_flags.group("Cutting dead units out"):
         flags.DEFINE_integer(
             "shrink_every_steps",
             None,
             "Cut dead units out while training goes on, each time that so "
-            "many steps are over; 0: at the end of each epoch. Default: only "
-            "when training is over.",
+            f"many steps are over; 0: at the end of each {span}. Default: "
+            "only when training is over.",
             lower_bound=0,
         )
         flags.DEFINE_float(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
-import dataclasses
 import json
 import shlex
 from typing import Callable, Optional
@@ -17,19 +16,6 @@ from iss_rnns.experiments import records
 from iss_rnns.experiments import stopping
 
 
-@dataclasses.dataclass(frozen=True)
-class FlagNames:
-    """What a program calls two of its flags, for its advice.
-
-    Attributes:
-      restore_path: weights to start from.
-      learning_rate: of the first step.
-    """
-
-    restore_path: str = "restore_path"
-    learning_rate: str = "learning_rate"
-
-
 def fit_batches(
     model: tf.keras.Model,
     batches: Callable[[int, int], tf.data.Dataset],
@@ -39,7 +25,6 @@ def fit_batches(
     epoch: int = 0,
     batch: int = 0,
     max_steps: Optional[int] = None,
-    flag_names: FlagNames = FlagNames(),
 ) -> None:
     """Runs `model.fit` over any data, from any epoch and batch on.
 
@@ -53,7 +38,6 @@ def fit_batches(
       epoch: first epoch, counted from 0.
       batch: first batch of that epoch.
       max_steps: see `fit`.
-      flag_names: see `FlagNames`.
 
     Raises:
       UserError: see `fit`; or if there is no such batch.
@@ -104,10 +88,7 @@ def fit_batches(
                 [
                     f"training stopped: {error}",
                     "lower the learning rate",
-                    *(
-                        _way_on(each.checkpoints, model, flag_names)
-                        for each in saving
-                    ),
+                    *(_way_on(each.checkpoints, model) for each in saving),
                 ]
             )
         ) from None
@@ -118,9 +99,7 @@ def fit_batches(
 
 
 def _way_on(
-    checkpoints: checkpoints_lib.Checkpoints,
-    model: tf.keras.Model,
-    flag_names: FlagNames,
+    checkpoints: checkpoints_lib.Checkpoints, model: tf.keras.Model
 ) -> str:
     """What is left of a training that broke, and flags that go on from it."""
     run = checkpoints.folder.parent
@@ -132,13 +111,13 @@ def _way_on(
         # A new run: one that is resumed keeps its learning rate.
         start = "a run that goes on from it has the flags"
         flags += [
-            f"--{flag_names.restore_path}={run}",
+            f"--restore_path={run}",
             f"--run_name={run.name}-lower",
         ]
     else:
         start = "to start again, give the flags"
         flags += ["--overwrite"]
-    flags += [f"--{flag_names.learning_rate}={rate:.3g}"]
+    flags += [f"--learning_rate={rate:.3g}"]
     return f"{checkpoints.kept()}: {start} {shlex.join(flags)}"
 
 

@@ -55,8 +55,8 @@ class Former:
     Attributes:
       instead: the name of today, for each; what `--help` says.
       boolean: those that are given as `--name` or `--noname`.
-      translate: values (text) of those of the names that are given ->
-        arguments in names of today.
+      translate: values (text) of those of the names that are given up to
+        some place, in files before it, too -> arguments in names of today.
     """
 
     instead: Mapping[str, str]
@@ -211,7 +211,7 @@ def parse(argv: Sequence[str]) -> list[str]:
       UserError: if a flag has no value, two names of one flag are given
         different ones, or a flag file cannot be read.
     """
-    rest = FLAGS([*argv[:1], *_translated(argv[1:], _formers())])
+    rest = FLAGS([*argv[:1], *_translated(argv[1:], _formers(), {})])
     if AS_AUTHORS in FLAGS and FLAGS[AS_AUTHORS].value:
         for members in groups().values():
             for flag in members:
@@ -234,6 +234,7 @@ def _formers() -> dict[str, Former]:
 def _translated(
     args: Sequence[str],
     formers: Mapping[str, Former],
+    given: dict[Former, dict[str, str]],
     above: Sequence[str] = (),
 ) -> list[str]:
     """Arguments in names of today, flag files in their place.
@@ -241,17 +242,17 @@ def _translated(
     Args:
       args: of the command line, or the lines of a flag file.
       formers: by old name.
+      given: values of the old names that came before; more are put in.
       above: the flag file that they are from, behind those that led to it.
     """
     result: list[Any] = []  # of lists of arguments, and of `Former`
     said: dict[str, str] = {}  # by names of today
-    old: dict[Former, dict[str, str]] = {}
     for name, value, part in _split(args, formers):
         if name == "flagfile":
-            result.append(_of_file(value, formers, above))
+            result.append(_of_file(value, formers, given, above))
         elif name in formers:
             each = formers[name]
-            old.setdefault(each, {})[name] = value
+            given.setdefault(each, {})[name] = value
             # All of its names count where the last one stands.
             result = [*(p for p in result if p is not each), each]
         elif not (above and _was_written_by_1_0_0(part[0])):
@@ -263,7 +264,7 @@ def _translated(
     args = []
     for part in result:
         if isinstance(part, Former):
-            args += _unless_said(part, old[part], said, bool(above))
+            args += _unless_said(part, given[part], said, bool(above))
         else:
             args += part
     return args
@@ -338,7 +339,10 @@ def _split(
 
 
 def _of_file(
-    path: str, formers: Mapping[str, Former], above: Sequence[str]
+    path: str,
+    formers: Mapping[str, Former],
+    given: dict[Former, dict[str, str]],
+    above: Sequence[str],
 ) -> list[str]:
     """What a flag file says, in names of today."""
     path = path.strip()
@@ -349,7 +353,7 @@ def _of_file(
             f"flags {files.shown(path)} include themselves; take the "
             "--flagfile out that leads back to them"
         )
-    return _translated(flagfiles.read(path), formers, [*above, path])
+    return _translated(flagfiles.read(path), formers, given, [*above, path])
 
 
 def _was_written_by_1_0_0(argument: str) -> bool:

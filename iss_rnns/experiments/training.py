@@ -38,7 +38,6 @@ class Training(Protocol):
       log_every: steps between a step's scalars for TensorBoard; 0: none.
       show: of `progress.Progress`, with the clock before the logs; None
         means as there.
-      flag_names: see `loop.FlagNames`.
     """
 
     options: Any
@@ -53,7 +52,6 @@ class Training(Protocol):
     keep_one: bool = False
     log_every: int = 0
     show: Optional[Callable[[progress_lib.Clock, Mapping], str]] = None
-    flag_names: loop.FlagNames = loop.FlagNames()
 
     def compiled(self, sizes: Optional[tasks.Sizes]) -> tf.keras.Model:
         """The net in its model, with an optimizer that is built.
@@ -204,7 +202,6 @@ def train(
         epoch=epoch,
         batch=batch,
         max_steps=training.max_steps,
-        flag_names=training.flag_names,
     )
     if cutter:
         run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))

@@ -55,10 +55,10 @@ TRAIN = DATA + [
     "--batch_size=6",
     "--len_opt",
     "--cluster",
-    "--num_steps=16",
+    "--max_train_steps=16",
     "--eval_period=6",
-    "--save_period=2",
-    "--init_lr=0.01",
+    "--checkpoint_every=2",
+    "--learning_rate=0.01",
     "--var_decay=0.8",
 ]
 ISS = ["--structure_wd=0.01", "--group_config=iss"]
@@ -67,9 +67,9 @@ DEAD = {"ModFwd1": [1], "ModBwd1": [0, 2], "OutFwd": [3], "OutBwd": [0, 1, 2]}
 # What the run that broke names as the flags of the next one; {0}: the runs.
 ADVICE = [
     "--flagfile={0}/broken/flags.txt",
-    "--load_path={0}/broken",
+    "--restore_path={0}/broken",
     "--run_name=broken-lower",
-    "--init_lr=5e+29",
+    "--learning_rate=5e+29",
 ]
 
 # Reads cases from stdin: name -> flags; writes, for each, how it ended, what
@@ -80,10 +80,11 @@ from absl import app, flags
 from bidaf import cli
 from bidaf import options
 from iss_rnns import errors
+from iss_rnns.experiments import program_flags
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 app.define_help_flags()
-options.define_flags()
+cli.define_flags()
 cases = json.load(sys.stdin)
 precious = pathlib.Path(cases.pop("precious"))
 outcomes = {}
@@ -94,17 +95,17 @@ for name, arguments in cases.items():
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             if name.endswith(".flags"):
-                flags.FLAGS(sys.argv)
+                program_flags.parse(sys.argv)
                 found = options.Options.from_flags(
                     flags.FLAGS.flag_values_dict())
                 ending = ["flags", {**dataclasses.asdict(found), **{
                     name: flags.FLAGS[name].value for name in (
                         "mode", "cluster", "len_opt", "batch_size",
-                        "hidden_size", "input_keep_prob", "run_id")},
+                        "hidden_size", "input_keep_prob", "run_name")},
                     "group_config": getattr(found.group_config, "source",
                                             found.group_config)}]
             else:
-                cli.main(flags.FLAGS(sys.argv))
+                cli.main(program_flags.parse(sys.argv))
                 ending = ["ended", ""]
         except errors.UserError as error:
             ending = ["UserError", str(error)]
@@ -133,10 +134,13 @@ np.savez(sys.argv[3], **{name: value.numpy()
 # name -> (flags, the line that must come); {0} is the folder of inputs.
 MISTAKES = {
     "argument": (["train"], "unknown argument 'train'; flags start with --"),
-    "no weights": (["--mode=test"], "--mode=test needs --load_path: a run"),
+    "no weights": (
+        ["--mode=eval"],
+        "--mode=eval needs --restore_path: a checkpoint, a run",
+    ),
     "weights do not count": (
         ["--mode=export", "--noload", "--load_path={0}"],
-        "--mode=export needs --load_path",
+        "--mode=export needs --restore_path",
     ),
     "no data": (
         ["--data_dir={0}/nowhere"],
@@ -148,7 +152,10 @@ MISTAKES = {
         ["--structure_wd=nan"],
         "--structure_wd must be a number >= 0, got nan",
     ),
-    "negative": (["--init_lr=-1"], "--init_lr must be a number >= 0, got -1"),
+    "negative": (
+        ["--learning_rate=-1"],
+        "--learning_rate must be a number >= 0, got -1",
+    ),
     "average": (["--var_decay=2"], r"--var_decay must be in \[0, 1\], got 2"),
     "penalty of nothing": (
         ["--structure_wd=0.1"],
@@ -184,12 +191,12 @@ MISTAKES = {
         "--row_col_wd and --nostructured_sparsity exclude each other",
     ),
     "vectors of another width": (
-        ["--load_path={0}/wide"],
+        ["--restore_path={0}/wide"],
         r"{0}/wide was trained with \d+ numbers to "
         r"a word's vector, the data has \d+",
     ),
     "scoring in another way": (
-        ["--mode=test", "--wy", "--load_path={0}/base"],
+        ["--mode=eval", "--wy", "--restore_path={0}/base"],
         "{0}/base was trained without --wy; give --nowy",
     ),
     "keep_prob": (
@@ -213,51 +220,51 @@ MISTAKES = {
         "cannot compare with {0}/nowhere",
     ),
     "no vocabulary": (
-        ["--mode=test", "--load_path={0}/dead.npz"],
+        ["--mode=eval", "--restore_path={0}/dead.npz"],
         "is no run directory, so the ids of its words are "
         "unknown; give --shared_path",
     ),
     "broken vocabulary": (
         [
-            "--mode=test",
-            "--load_path={0}/dead.npz",
+            "--mode=eval",
+            "--restore_path={0}/dead.npz",
             "--shared_path={0}/vars.json",
         ],
         "{0}/vars.json is no vocabulary",
     ),
     "nothing there": (
-        ["--mode=test", "--load_path={0}/none"],
-        "there is nothing at --load_path={0}/none",
+        ["--mode=eval", "--restore_path={0}/none"],
+        "there is nothing at --restore_path={0}/none",
     ),
     "no checkpoint": (
         [
-            "--mode=test",
-            "--load_path={0}/damaged",
+            "--mode=eval",
+            "--restore_path={0}/damaged",
             "--shared_path={0}/shared.json",
         ],
         "no checkpoint at {0}/damaged",
     ),
     "another program's run": (
-        ["--load_path={0}/other"],
+        ["--restore_path={0}/other"],
         "{0}/other is no run of this version of bidaf",
     ),
     "replacing what is read": (
-        ["--run_id=base", "--out_base_dir={0}", "--load_path={0}/base"],
+        ["--run_name=base", "--save_path={0}", "--restore_path={0}/base"],
         "--overwrite would remove {0}/base, which this run reads",
     ),
     "a report over its run": (
         [
             "--mode=report",
-            "--run_id=base",
-            "--out_base_dir={0}",
-            "--load_path={0}/base",
+            "--run_name=base",
+            "--save_path={0}",
+            "--restore_path={0}/base",
         ],
         "--overwrite would remove {0}/base, which this run reads",
     ),
     "damaged weights": (
         [
-            "--mode=test",
-            "--load_path={0}/bad.npz",
+            "--mode=eval",
+            "--restore_path={0}/bad.npz",
             "--shared_path={0}/shared.json",
         ],
         "cannot read weights {0}/bad.npz",
@@ -265,7 +272,7 @@ MISTAKES = {
     "no part": (
         [
             "--mode=forward",
-            "--load_path={0}/dead.npz",
+            "--restore_path={0}/dead.npz",
             "--shared_path={0}/shared.json",
             "--forward_name=moon",
         ],
@@ -276,7 +283,7 @@ MISTAKES = {
         "--shrink_every_steps needs --group_config=iss",
     ),
     "nothing to resume": (
-        ["--resume", "--nooverwrite", "--run_id=new"],
+        ["--resume", "--nooverwrite", "--run_name=new"],
         "nothing to resume: .*new/checkpoints holds no",
     ),
     "resume or overwrite": (["--resume"], "exclude each other"),
@@ -286,7 +293,7 @@ MISTAKES = {
         "--resume, replace it with --overwrite",
     ),
     "no folder": (
-        ["--run_id=x", "--save_path={0}/vars.json"],
+        ["--run_name=x", "--save_path={0}/vars.json"],
         "cannot write to .*{0}/vars.json",
     ),
 }
@@ -358,13 +365,13 @@ def fixture_outcomes(inputs, tmp_path_factory):
     precious = runs / "precious"
     precious.mkdir()
     (precious / "flags.txt").write_text("months of work")
-    base = TRAIN + [f"--out_base_dir={runs}"]
-    good = base + ISS + [f"--load_path={inputs}/base"]  # and its sizes
+    base = TRAIN + [f"--save_path={runs}"]
+    good = base + ISS + [f"--restore_path={inputs}/base"]  # and its sizes
     program = [sys.executable, "-m", "bidaf.cli", *good]
-    killing.kill_midway(program + ["--run_id=killed"], runs / "killed")
+    killing.kill_midway(program + ["--run_name=killed"], runs / "killed")
     killing.terminate_midway(
         program
-        + ["--run_id=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
+        + ["--run_name=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
         runs / "cut",
     )
     cases = {"precious": str(precious)}
@@ -372,14 +379,14 @@ def fixture_outcomes(inputs, tmp_path_factory):
         {
             name: base
             + SIZES
-            + ["--run_id=precious", "--overwrite"]
+            + ["--run_name=precious", "--overwrite"]
             + [flag.format(inputs) for flag in flags]
             for name, (flags, _) in MISTAKES.items()
         }
     )
     whole = DATA + [
-        f"--load_path={runs}/whole",
-        f"--out_base_dir={runs}",
+        f"--restore_path={runs}/whole",
+        f"--save_path={runs}",
         "--seed=2",
         "--threads=1",
     ]
@@ -387,8 +394,8 @@ def fixture_outcomes(inputs, tmp_path_factory):
         SIZES
         + DATA
         + [
-            f"--out_base_dir={runs}",
-            f"--load_path={inputs}/dead.npz",
+            f"--save_path={runs}",
+            f"--restore_path={inputs}/dead.npz",
             f"--shared_path={inputs}/shared.json",
             "--batch_size=6",
             "--seed=2",
@@ -398,17 +405,17 @@ def fixture_outcomes(inputs, tmp_path_factory):
     )
     cases.update(
         {
-            "whole": good + ["--run_id=whole", "--plot_weights"],
+            "whole": good + ["--run_name=whole", "--display_weights"],
             "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
             "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
             "other flags": [
                 f"--flagfile={runs}/killed/flags.txt",
                 "--resume",
-                "--init_lr=0.02",
+                "--learning_rate=0.02",
             ],
             "tested": whole
             + [
-                "--mode=test",
+                "--mode=eval",
                 "--noload_ema",
                 "--vis",
                 "--zero_threshold=0",
@@ -417,21 +424,25 @@ def fixture_outcomes(inputs, tmp_path_factory):
             "part": whole
             + [
                 "--mode=report",
-                "--run_id=part",
+                "--run_name=part",
                 "--batch_size=6",
                 "--test_num_batches=1",
             ],
             "forward": whole + ["--mode=forward", "--debug"],
-            "no such step": whole + ["--mode=test", "--load_step=3"],
-            "other words": good + ["--run_id=x", "--char_count_th=99"],
+            "no such step": whole + ["--mode=eval", "--load_step=3"],
+            "other words": good + ["--run_name=x", "--char_count_th=99"],
             "broken": good
-            + ["--run_id=broken", "--init_lr=1e30", "--save_period=1"],
+            + [
+                "--run_name=broken",
+                "--learning_rate=1e30",
+                "--checkpoint_every=1",
+            ],
             "lower": [flag.format(runs) for flag in ADVICE],
             "sums": base
             + SIZES
-            + ["--answer_func=sum", "--run_id=sums", "--debug"],
-            "exported": weights + ["--mode=export", "--run_id=exported"],
-            "shrunk": weights + ["--mode=shrink", "--run_id=shrunk"],
+            + ["--answer_func=sum", "--run_name=sums", "--debug"],
+            "exported": weights + ["--mode=export", "--run_name=exported"],
+            "shrunk": weights + ["--mode=shrink", "--run_name=shrunk"],
         }
     )
     cases.update(
@@ -518,9 +529,9 @@ def test_the_flags_that_nan_names_do_what_they_say(outcomes):
     advice = " ".join(flag.format(runs) for flag in ADVICE)
     assert outcomes["broken"]["ending"][1].endswith(f" the flags {advice}")
     kind, message = outcomes["lower"]["ending"]
-    assert kind == "UserError" and message.endswith(" --init_lr=2.5e+29")
+    assert kind == "UserError" and message.endswith(" --learning_rate=2.5e+29")
     flags = (runs / "broken-lower" / "flags.txt").read_text()
-    assert f"--load_path={runs}/broken\n" in flags
+    assert f"--restore_path={runs}/broken\n" in flags
 
 
 def test_exit_code_and_stream_of_a_mistake():
@@ -528,7 +539,7 @@ def test_exit_code_and_stream_of_a_mistake():
         k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"
     }
     done = subprocess.run(
-        [sys.executable, "-m", "bidaf.cli", "--mode=test"],
+        [sys.executable, "-m", "bidaf.cli", "--mode=eval"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -536,7 +547,7 @@ def test_exit_code_and_stream_of_a_mistake():
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch("error: --mode=test needs .*\n", done.stderr)
+    assert re.fullmatch("error: --mode=eval needs .*\n", done.stderr)
 
 
 def test_a_whole_run(outcomes):
@@ -579,7 +590,7 @@ def test_a_whole_run(outcomes):
 
 
 def test_answers_score_what_the_run_says(outcomes):
-    """The file, by the official metric; and --mode=test of the same."""
+    """The file, by the official metric; and --mode=eval of the same."""
     (dev,) = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
     last = killing.metrics(outcomes["runs"] / "whole")[-1]
     ended(outcomes, "tested")
@@ -740,6 +751,6 @@ def test_flagfiles_are_the_authors_commands(outcomes):
     for name, values in expected.items():
         kind, found = outcomes[f"{name}.flags"]["ending"]
         assert kind == "flags", found
-        assert found["run_id"] == name
+        assert found["run_name"] == name
         for key, value in {**common, **values}.items():
             assert found[key] == pytest.approx(value), (name, key)

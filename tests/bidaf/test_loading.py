@@ -234,6 +234,8 @@ def test_a_run_of_another_program(run, changes):
 def test_nothing_at_a_path(tmp_path):
     with pytest.raises(
         errors.UserError,
-        match=("there is nothing at --load_path=.*/typo; give a run directory"),
+        match=(
+            "there is nothing at --restore_path=.*/typo; give a run directory"
+        ),
     ):
         loading.vocabulary_of(str(tmp_path / "typo"), None)

@@ -193,6 +193,18 @@ def test_a_flag_file_may_say_both_and_todays_name_counts(tmp_path):
         assert parse(f"--flagfile={file}", last)[0]["epochs"] == 7
 
 
+def test_old_names_that_belong_together_may_stand_apart(tmp_path):
+    (tmp_path / "x").write_text("--load_path=run\n")
+    (tmp_path / "y").write_text("--noload\n")
+    assert parse(f"--flagfile={tmp_path}/x")[0]["restore_path"] == "run"
+    values, _ = parse(f"--flagfile={tmp_path}/x", "--noload")
+    assert values["restore_path"] == ""
+    values, _ = parse(f"--flagfile={tmp_path}/y", "--load_path=run")
+    assert values["restore_path"] == ""
+    values, _ = parse(f"--flagfile={tmp_path}/y", "--restore_path=run")
+    assert values["restore_path"] == "run"
+
+
 def test_flag_files_read_each_other(tmp_path):
     (tmp_path / "one.flags").write_text("# Comment\n\n--rate=2\n--epochs=1\n")
     (tmp_path / "two.flags").write_text(

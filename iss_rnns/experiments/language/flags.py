@@ -14,14 +14,14 @@ PRUNED_TYPES = LAYER_TYPES[:3]
 
 
 def define_run_flags(
-    modes: Mapping[str, str] = flags_lib.MODES, save_path: str = ""
+    modes: Mapping[str, str] = flags_lib.MODES, **others
 ) -> None:
     """What a run does, see `flags.define_run_flags`."""
     flags_lib.define_run_flags(
         modes,
         restore_path="; with --mode=eval also saved_model/packed of a pruned "
         "run, which then computes sparsely",
-        save_path=save_path,
+        **others,
     )
     with program_flags.group("Run"):
         flags.DEFINE_bool(
