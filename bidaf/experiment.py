@@ -148,7 +148,7 @@ class BiDAFTask(tasks.Task):
         if options.freeze_mode:
             return self.finalize_weights(loaded)  # What is dead stays so.
         if options.load_ema and loaded.averages is not None:
-            loaded.give_averages()
+            loaded.assign_averages()
         loading.zero_small(loaded.net, options)
         return loaded.net
 
@@ -218,10 +218,10 @@ class BiDAFTask(tasks.Task):
         net, kept = trained.net, None
         if trained.averages is not None and self.options.load_ema:
             kept = averages.MovingAverages(net.trainable_variables, 1.0)
-            trained.give_averages()
+            trained.assign_averages()
         scores = self._scored(net, finishing.AS_TRAINED)
         if kept:
-            kept.give()
+            kept.assign_to_variables()
         sizes = {name: net.sizes[name] for name in groups_lib.shrinkable(net)}
         if self._finalize(trained) == sizes:
             return tasks.Judged(net, scores)

@@ -43,7 +43,7 @@ class Loaded(tasks.Trained):
     step: int = 0
     pruned: Sequence[str] = ()
 
-    def give_averages(self) -> None:
+    def assign_averages(self) -> None:
         """Weights := averages; what is pruned stays zero.
 
         Averages never reach exact zero.
@@ -51,7 +51,7 @@ class Loaded(tasks.Trained):
         layers = self.net.layer_types()
         pruned = [v for name in self.pruned for v in layers[name]]
         masks = [tf.cast(tf.not_equal(v, 0.0), v.dtype) for v in pruned]
-        self.averages.give()
+        self.averages.assign_to_variables()
         for variable, mask in zip(pruned, masks):
             variable.assign(variable * mask)
 
@@ -253,7 +253,7 @@ def finalize_weights(
     penalized = train_lib.penalized_groups(net, options) or net.iss_groups()
     dead = groups_lib.dead_units(penalized, dead_below)
     if use_averages and loaded.averages is not None:
-        loaded.give_averages()
+        loaded.assign_averages()
         zero_small(net, options)
         for name, more in groups_lib.dead_units(penalized, dead_below).items():
             dead[name] = dead[name] | more

@@ -98,9 +98,10 @@ class Trainer(tf.keras.Model):
             net.trainable_variables, self.averages.decay
         )
         for reference, cut in cuts.items():
-            averages.of(cut.variable).assign(
+            averages.average_of(cut.variable).assign(
                 shrinking.take(
-                    self.averages.of(reference.deref()).numpy(), cut.keep
+                    self.averages.average_of(reference.deref()).numpy(),
+                    cut.keep,
                 )
             )
         if self._trained is not None:

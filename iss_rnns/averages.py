@@ -73,7 +73,7 @@ class MovingAverages(tf.Module):
       >>> averages = MovingAverages([weight], decay=0.9)
       >>> _ = weight.assign(1.)
       >>> averages.update()
-      >>> round(float(averages.of(weight)), 6)
+      >>> round(float(averages.average_of(weight)), 6)
       0.1
     """
 
@@ -111,11 +111,11 @@ class MovingAverages(tf.Module):
         for variable, shadow in self._pairs:
             shadow.assign(variable)
 
-    def give(self) -> None:
+    def assign_to_variables(self) -> None:
         """Variables := averages."""
         for variable, shadow in self._pairs:
             variable.assign(shadow)
 
-    def of(self, variable: tf.Variable) -> tf.Variable:
+    def average_of(self, variable: tf.Variable) -> tf.Variable:
         """The average of a variable."""
         return self.shadows[self._places[variable.ref()]]

@@ -48,8 +48,11 @@ class Net(Protocol):
     def packable(self) -> nets.Packable:
         """What sparse inference multiplies by, by name."""
 
+    def weights_by_name(self) -> Mapping[str, tf.Variable]:
+        """All weights, as reports name them."""
+
     def tf1_views(self) -> Mapping[str, tf1.View]:
-        """The authors' variables by name: how weights are saved and shown."""
+        """The authors' variables by name, as weights are saved."""
 
     def mult_adds(self) -> int:
         """Multiply-adds of a token, or whatever else the net reads one of."""
@@ -58,7 +61,8 @@ class Net(Protocol):
 class LanguageNet(Net, Protocol):
     """A recurrent net that predicts each next symbol of a text.
 
-    B streams, T time steps, V symbols; a state is `[B, n]`.
+    `language.net.LanguageNet` is one, of any cells. B streams, T time steps,
+    V symbols; states are `[B, n]`, a list for all layers.
 
     Attributes:
       state_sizes: n of each state.
@@ -74,44 +78,20 @@ class LanguageNet(Net, Protocol):
     embedding: tf.Variable
     softmax_b: tf.Variable
 
-    def __call__(
-        self,
-        ids: tf.Tensor,
-        states: Optional[Sequence[tf.Tensor]] = None,
-        training: Optional[bool] = None,
-        seed: Optional[tf.Tensor] = None,
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Ids `[B, T]` -> (logits `[T * B, V]`, time-major; new states).
+    def __call__(self, ids, states=None, training=None, seed=None):
+        """Ids `[B, T]` -> (logits `[T * B, V]`, time-major; new states)."""
 
-        `seed` `[2]` is of the noise in training.
-        """
-
-    def features(
-        self,
-        ids: tf.Tensor,
-        states: Optional[Sequence[tf.Tensor]] = None,
-        training: Optional[bool] = None,
-        seed: Optional[tf.Tensor] = None,
-        table: Optional[tf.Tensor] = None,
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def features(self, ids, states=None, training=None, *, table=None):
         """Ids `[B, T]` -> (outputs of the last layer `[T, B, n]`, states)."""
 
-    def project(self, features: tf.Tensor) -> tf.Tensor:
+    def project(self, features):
         """Logits `[positions, V]` of features `[..., n]`."""
 
-    def step(
-        self,
-        ids: tf.Tensor,
-        states: Sequence[tf.Tensor],
-        table: Optional[tf.Tensor] = None,
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def step(self, ids, states, table=None):
         """One time step without a loop: ids `[B]` -> (`[B, V]`, states)."""
 
     def input_table(self) -> Optional[tf.Tensor]:
-        """`[V, width]` products of the embedding, for `features` and `step`.
-
-        None where the table would be larger than what it replaces.
-        """
+        """`[V, width]` for `features` and `step`; see `recurrent`."""
 
 
 @dataclasses.dataclass(frozen=True)

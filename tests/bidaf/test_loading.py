@@ -46,7 +46,7 @@ def fixture_trainer():
     rng = np.random.default_rng(3)
     for variable in net.trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
-        trainer.averages.of(variable).assign(
+        trainer.averages.average_of(variable).assign(
             variable + rng.normal(size=variable.shape, scale=0.1)
         )
     (group,) = groups_lib.iss_groups(net, ["OutBwd"])
@@ -89,7 +89,8 @@ def test_a_run_gives_weights_averages_and_sizes(trainer, run):
     ):
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(
-            loaded.averages.of(ours), trainer.averages.of(theirs)
+            loaded.averages.average_of(ours),
+            trainer.averages.average_of(theirs),
         )
 
 
@@ -104,7 +105,9 @@ def test_settling_masks_dead_units_in_the_averages(trainer, run):
     (group,) = groups_lib.iss_groups(loaded.net, ["OutBwd"])
     np.testing.assert_array_equal(group.alive(), [True, False, True, True])
     kernel = loaded.net.answers[0].kernels[0]
-    average = trainer.averages.of(trainer.net.answers[0].kernels[0]).numpy()
+    average = trainer.averages.average_of(
+        trainer.net.answers[0].kernels[0]
+    ).numpy()
     np.testing.assert_array_equal(
         kernel, np.where(np.abs(average) < 0.01, 0.0, average)
     )
@@ -189,7 +192,9 @@ def test_damaged_averages_are_told_in_one_line(trainer, run):
     """The averages lie in a part of the file that the weights do not read."""
     prefix, _ = restoring.find_checkpoint(run)
     data = pathlib.Path(f"{prefix}.data-00000-of-00001")
-    average = trainer.averages.of(trainer.net.answers[1].kernels[0]).numpy()
+    average = trainer.averages.average_of(
+        trainer.net.answers[1].kernels[0]
+    ).numpy()
     content = bytearray(data.read_bytes())
     place = content.index(average.tobytes())
     content[place : place + 4] = bytes(4)

@@ -81,7 +81,7 @@ def test_resumed_in_mid_schedule_it_ends_with_the_same_weights(tmp_path):
     for each in zeros:
         assert each.mean() == pytest.approx(SPARSITY, abs=0.1)
     # Averages never reach zero by themselves.
-    loaded.give_averages()
+    loaded.assign_averages()
     for each, variable in zip(zeros, matrices(loaded.net)):
         np.testing.assert_array_equal(variable.numpy() == 0, each)
 

@@ -131,7 +131,7 @@ def test_a_step_averages_zeroes_and_then_moves():
                 err_msg=v.name,
             )
             np.testing.assert_allclose(
-                trainer.averages.of(v), averages[v.ref()], atol=1e-6
+                trainer.averages.average_of(v), averages[v.ref()], atol=1e-6
             )
 
 
@@ -404,8 +404,8 @@ def test_cutting_dead_units_changes_nothing_but_the_sizes(optimizer):
     ):
         np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=ours.name)
     kernel = small.net.answers[0].kernels[0]
-    assert small.averages.of(kernel).shape == kernel.shape
-    assert np.abs(small.averages.of(kernel) - kernel).max() > 1e-4
+    assert small.averages.average_of(kernel).shape == kernel.shape
+    assert np.abs(small.averages.average_of(kernel) - kernel).max() > 1e-4
 
 
 def test_a_direction_that_dies_whole_keeps_one_unit():

@@ -379,7 +379,7 @@ def check_averages(golden, trainer, number, largest_change):
     recorded = golden.under(f"ema/{number}")
     assert recorded
     values = {
-        v.ref(): trainer.averages.of(v).numpy()
+        v.ref(): trainer.averages.average_of(v).numpy()
         for v in trainer.net.trainable_variables
     }
     for name, array in recorded.items():

@@ -64,7 +64,9 @@ def test_averages_against_numpy():
         weight.assign_add(rng.normal(size=[4, 2]).astype(np.float32))
         averages.update()
         expected = 0.9 * expected + 0.1 * weight.numpy()
-        np.testing.assert_allclose(averages.of(weight), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            averages.average_of(weight), expected, atol=1e-6
+        )
 
 
 def test_averages_in_graph_equal_those_outside():
@@ -74,8 +76,10 @@ def test_averages_in_graph_equal_those_outside():
     weight.assign([3.0, -2.0])
     eager.update()
     tf.function(graph.update)()
-    np.testing.assert_array_equal(eager.of(weight), graph.of(weight))
-    np.testing.assert_allclose(eager.of(weight), [2.0, 0.0])
+    np.testing.assert_array_equal(
+        eager.average_of(weight), graph.average_of(weight)
+    )
+    np.testing.assert_allclose(eager.average_of(weight), [2.0, 0.0])
 
 
 def test_averages_equal_those_of_the_addons_optimizer():
@@ -97,7 +101,7 @@ def test_averages_equal_those_of_the_addons_optimizer():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     averages.update()
     np.testing.assert_allclose(
-        averages.of(ours), legacy.get_slot(theirs, "average"), atol=1e-5
+        averages.average_of(ours), legacy.get_slot(theirs, "average"), atol=1e-5
     )
 
 
@@ -105,11 +109,11 @@ def test_reset_and_give():
     weight = tf.Variable([1.0])
     averages = averages_lib.MovingAverages([weight], decay=0.9)
     weight.assign([5.0])
-    averages.give()
+    averages.assign_to_variables()
     np.testing.assert_array_equal(weight, [1.0])
     weight.assign([7.0])
     averages.reset()
-    np.testing.assert_array_equal(averages.of(weight), [7.0])
+    np.testing.assert_array_equal(averages.average_of(weight), [7.0])
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.5, float("nan")])

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import optimizers
+from iss_rnns.experiments import tasks
 from iss_rnns.ops import losses
 from iss_rnns.ops import products
 
@@ -24,9 +25,7 @@ class LanguageModel(tf.keras.Model):
     variables; who runs the epochs resets it with `reset_states`.
 
     Attributes:
-      net: layer with `call(ids, states, training, seed)` -> (logits
-        `[time * batch, symbols]` in time-major order, states), `state_sizes`
-        and `iss_groups()`.
+      net: the network; see `tasks.LanguageNet`.
       batch_size: number of parallel streams B.
       max_grad_norm: bound on the global norm of the gradient.
       seed: of dropout, together with the step's number, so that a resumed
@@ -37,7 +36,7 @@ class LanguageModel(tf.keras.Model):
 
     def __init__(
         self,
-        net,
+        net: tasks.LanguageNet,
         batch_size: int,
         max_grad_norm: float,
         seed: int = 0,
@@ -170,7 +169,10 @@ class LanguageModel(tf.keras.Model):
         }
 
     def replace_net(
-        self, net, cuts: Mapping, kept: Mapping[str, np.ndarray]
+        self,
+        net: tasks.LanguageNet,
+        cuts: Mapping,
+        kept: Mapping[str, np.ndarray],
     ) -> None:
         """Goes on with a smaller net; the hidden states are cut alike.
 
@@ -190,7 +192,9 @@ class LanguageModel(tf.keras.Model):
             variable.assign(value)
 
     @staticmethod
-    def cost_of(net, batch: tuple[np.ndarray, np.ndarray]) -> float:
+    def cost_of(
+        net: tasks.LanguageNet, batch: tuple[np.ndarray, np.ndarray]
+    ) -> float:
         """Nats a token of a net on (ids, next ids), each `[B, T]`."""
         x, y = (tf.constant(a) for a in batch)
         logits, _ = net(x, training=False)
@@ -210,7 +214,8 @@ class Evaluator:
     equals the windows one by one.
 
     Args:
-      net: see `LanguageModel`.
+      net: see `tasks.LanguageNet`; of it, only the call and `state_sizes`
+        are needed.
       stretch_positions: about how many positions (batch * time) go through
         at once; bounds the memory of the logits.
     """

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.sparse import nets
 
 
 def pack_language_model(
-    net,
+    net: tasks.LanguageNet,
     parent: pathlib.Path,
     batch_sizes: Sequence[int] = nets.BATCH_SIZES,
     tolerance: float = 1e-4,
@@ -22,7 +23,7 @@ def pack_language_model(
     """As `pack`, and the whole is a `sparse.PackedLanguageModel`.
 
     Args:
-      net: with `packable()`, `embedding` and `softmax_b`.
+      net: see `tasks.LanguageNet`.
       parent: see `pack`.
       batch_sizes: see `pack`.
       tolerance: largest difference of a logit from the net's, relative to the

@@ -12,6 +12,7 @@ from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import paths
 from iss_rnns import terminal
+from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import tables
 from iss_rnns.ops import products
 
@@ -19,7 +20,10 @@ _ONE_THREAD_BYTES = 1 << 27
 
 
 def save_compressed(
-    net, path: pathlib.Path, symbols: Sequence[str], card: dict
+    net: tasks.LanguageNet,
+    path: pathlib.Path,
+    symbols: Sequence[str],
+    card: dict,
 ) -> pathlib.Path:
     """Writes a language model as a SavedModel with its vocabulary and card.
 
@@ -33,8 +37,7 @@ def save_compressed(
     of the graph: see `products.fixed_weights`.
 
     Args:
-      net: with `features`, `project`, `input_table`, `state_sizes` and
-        `state_names`.
+      net: see `tasks.LanguageNet`.
       path: of the SavedModel's folder; replaced whole if it exists.
       symbols: the vocabulary in id order, written to `vocabulary.txt`.
       card: JSON values, written to `model_card.json`.
@@ -142,7 +145,9 @@ class ServedLanguageModel:
         return [tf.zeros([batch, n]) for n in self.state_sizes]
 
 
-def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
+def save_tflite_step(
+    net: tasks.LanguageNet, path: pathlib.Path
+) -> pathlib.Path:
     """Writes a TensorFlow Lite model of one step of one sequence.
 
     Its fixed shape (batch 1, 1 step) is what makes it fast: inputs `token
@@ -151,7 +156,7 @@ def save_tflite_step(net, path: pathlib.Path) -> pathlib.Path:
     one table where they are there.
 
     Args:
-      net: with `step`, `input_table`, `state_sizes` and `state_names`.
+      net: see `tasks.LanguageNet`.
       path: of the `.tflite` file.
 
     Raises:
