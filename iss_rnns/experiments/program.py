@@ -185,4 +185,5 @@ def resumable(flags_text: str, directory: runs.RunDirectory) -> str:
     lines = [
         line for line in flags_text.splitlines() if not line.startswith(once)
     ]
-    return "\n".join(lines + [f"--run_name={directory.path.name}"]) + "\n"
+    name = ["", "# This run", f"--run_name={directory.path.name}"]
+    return "\n".join(lines + name) + "\n"

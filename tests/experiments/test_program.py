@@ -66,9 +66,9 @@ def test_flags_on_record_resume_the_run(tmp_path):
     text = program.resumable(
         "--seed=3\n--overwrite\n--noresume\n--run_name=old\n--tied\n", directory
     )
-    assert text == "--seed=3\n--tied\n--run_name=here\n"
+    assert text == "--seed=3\n--tied\n\n# This run\n--run_name=here\n"
     text = program.resumable("--nooverwrite\n--resume\n", directory)
-    assert text == "--run_name=here\n"
+    assert text == "\n# This run\n--run_name=here\n"
 
 
 def test_choices_come_from_flags_by_name():
