@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 import math
+import numbers
 from typing import Union
 
 import tensorflow as tf
@@ -14,12 +15,19 @@ Strength = Union[float, tf.Variable, tf.Tensor]
 
 
 def check_strength(strength: Strength, name: str = "strength") -> Strength:
-    """Returns a strength, or raises ValueError if negative or not finite."""
-    if isinstance(strength, (int, float)) and not (
-        strength >= 0 and math.isfinite(strength)
-    ):
+    """Returns a strength; numbers of NumPy become Python's.
+
+    Raises:
+      ValueError: if it is negative, not finite or no number.
+    """
+    if tf.is_tensor(strength):  # variables, too
+        return strength
+    number = isinstance(strength, numbers.Real) and not isinstance(
+        strength, bool
+    )
+    if not (number and strength >= 0 and math.isfinite(strength)):
         raise ValueError(f"{name} must be a number >= 0, got {strength}.")
-    return strength
+    return float(strength)
 
 
 def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
@@ -69,7 +77,9 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
 
         return total, gradient
 
-    return strength * penalty(*[tf.convert_to_tensor(v) for v in variables])
+    dtype = _dtype(variables)
+    total = penalty(*[tf.cast(v, dtype) for v in variables])
+    return _times(strength, total)
 
 
 # One pass over the matrix; without XLA the sum of the lines is a second one.
@@ -80,13 +90,33 @@ def _scaled(matrix: tf.Tensor, lines: list[tf.Tensor]) -> tf.Tensor:
 
 def l1(variables: Iterable[tf.Variable], strength: Strength) -> tf.Tensor:
     """strength * sum |w| over all the variables."""
-    return strength * tf.add_n(
-        [tf.constant(0.0)] + [tf.reduce_sum(tf.abs(v)) for v in variables]
-    )
+    return _times(strength, _sum(variables, lambda w: tf.reduce_sum(tf.abs(w))))
 
 
 def l2(variables: Iterable[tf.Variable], strength: Strength) -> tf.Tensor:
     """strength * sum w^2 / 2 over all the variables."""
-    return strength * tf.add_n(
-        [tf.constant(0.0)] + [tf.nn.l2_loss(v) for v in variables]
+    return _times(strength, _sum(variables, tf.nn.l2_loss))
+
+
+def _sum(variables, formula) -> tf.Tensor:
+    variables = list(variables)
+    dtype = _dtype(variables)
+    return tf.add_n(
+        [tf.constant(0.0, dtype)]
+        + [formula(tf.cast(v, dtype)) for v in variables]
     )
+
+
+def _dtype(variables: Iterable[tf.Variable]) -> tf.DType:
+    """What sums over variables are in: float64 if one is, else float32.
+
+    Sums of squares of a 16-bit float would lose their small parts.
+    """
+    double = any(v.dtype == tf.float64 for v in variables)
+    return tf.float64 if double else tf.float32
+
+
+def _times(strength: Strength, total: tf.Tensor) -> tf.Tensor:
+    if tf.is_tensor(strength):
+        strength = tf.cast(strength, total.dtype)
+    return strength * total

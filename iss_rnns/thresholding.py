@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
+from iss_rnns.ops import xla
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
 GradientsAndVariables = Sequence[tuple[Gradient, tf.Variable]]
@@ -182,8 +183,11 @@ def _nth_smallest(bits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """The count-th smallest of int32 numbers from 0 on; 0 if count is 0.
 
     Digit by digit, by counting: one pass over all and two over a few. Sorting
-    takes tens of times as long.
+    takes tens of times as long, but XLA can do nothing else.
     """
+    if xla.compiling():
+        padded = tf.concat([[0], tf.sort(bits)], 0)
+        return tf.gather(padded, count)
     result = tf.constant(0)
     for shift, width in _DIGITS:
         digits = tf.bitwise.bitwise_and(

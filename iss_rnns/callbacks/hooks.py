@@ -1,54 +1,60 @@
 """Callbacks that act inside each optimizer update, in graph."""
 
+from collections.abc import Iterable
+from typing import Optional
+
 import tensorflow as tf
+
+from iss_rnns import _keras
 
 
 class UpdateHook(tf.keras.callbacks.Callback):
-    """Base of callbacks that act inside each optimizer update, in graph."""
+    """Base of callbacks that act inside each optimizer update, in graph.
+
+    From `set_model` to the end of training; if that ends by an exception, to
+    the model's next `fit`.
+    """
 
     def before_update(self, gradients: list) -> list:
         """Maps the pairs (gradient, variable) that the optimizer gets."""
         return gradients
 
+    def during_update(self, optimizer) -> Optional[dict]:
+        """Has the optimizer do what `after_update` would, which is faster.
+
+        Asked of the first hook only: later ones must not find it done.
+
+        Returns:
+          Keyword arguments of the optimizer's `apply_gradients`; None if it
+          cannot, and `after_update` is called.
+        """
+        del optimizer
+        return None
+
     def after_update(self) -> None:
         """Acts on the updated weights."""
 
+    def zeros(self) -> Iterable[tuple[tf.Variable, tf.Tensor]]:
+        """What must be zero of the weights, whatever they are replaced by.
+
+        An optimizer with `use_ema` replaces them by their averages, which are
+        not zero when training ends.
+
+        Returns:
+          Pairs (variable, bool tensor that broadcasts to its shape).
+        """
+        return ()
+
     def set_model(self, model):
         super().set_model(model)
-        self.attach(model.optimizer)
-        model.train_function = None
+        _keras.add_hook(model, self)
 
     def attach(self, optimizer) -> None:
-        """Puts the hook on an optimizer, behind those already there."""
-        hooks = getattr(optimizer, "_iss_hooks", None)
-        if hooks is None:
-            hooks = []
-            # Not by plain assignment: Keras would track the list and try to
-            # put it into checkpoints.
-            object.__setattr__(optimizer, "_iss_hooks", hooks)
-            object.__setattr__(
-                optimizer,
-                "apply_gradients",
-                _hooked(optimizer.apply_gradients, hooks),
-            )
-        if self not in hooks:
-            hooks.append(self)
+        """Puts the hook on an optimizer, behind those already there.
+
+        For training loops of one's own; `fit` does it by itself.
+        """
+        _keras.hook_optimizer(optimizer, self)
 
     def on_train_end(self, logs=None):
-        hooks = getattr(self.model.optimizer, "_iss_hooks", [])
-        if self in hooks:
-            hooks.remove(self)
-            self.model.train_function = None
-
-
-def _hooked(apply_gradients, hooks):
-    def apply(grads_and_vars, *args, **kwargs):
-        gradients = list(grads_and_vars)
-        for hook in hooks:
-            gradients = hook.before_update(gradients)
-        result = apply_gradients(gradients, *args, **kwargs)
-        for hook in hooks:
-            hook.after_update()
-        return result
-
-    return apply
+        _keras.detach(self.model, self)

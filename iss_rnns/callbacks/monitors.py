@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 import math
+from typing import Union
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import thresholding
+from iss_rnns.callbacks import checks
 
 
 class SparsityLogger(tf.keras.callbacks.Callback):
@@ -13,7 +16,8 @@ class SparsityLogger(tf.keras.callbacks.Callback):
 
     Logs `units/<group>`: units whose group is not all zero, and
     `<variable>_elt_sparsity`, `_col_sparsity`, `_row_sparsity`: the fractions
-    of zeros, named as the authors' scalars.
+    of zeros, named as the authors' scalars; of variables of one name, the
+    later get a number.
 
     Args:
       groups: the groups to count.
@@ -21,7 +25,7 @@ class SparsityLogger(tf.keras.callbacks.Callback):
 
     def __init__(self, groups: Sequence):
         super().__init__()
-        self.groups = groups
+        self.groups = checks.groups(groups)
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update(
@@ -31,9 +35,9 @@ class SparsityLogger(tf.keras.callbacks.Callback):
             }
         )
         short = {"element": "elt", "row": "row", "column": "col"}
-        for variable in self.model.trainable_variables:
+        variables = self.model.trainable_variables
+        for name, variable in zip(_keras.unique_names(variables), variables):
             fractions = thresholding.zero_fractions(variable)
-            name = variable.name.split(":")[0]
             logs.update(
                 {
                     f"{name}_{short[kind]}_sparsity": float(value)
@@ -59,9 +63,11 @@ class StopOnNaN(tf.keras.callbacks.Callback):
       keys: of the batch logs; those that a model does not log are left out.
     """
 
-    def __init__(self, keys: Sequence[str] = ("cost", "perplexity")):
+    def __init__(
+        self, keys: Union[str, Sequence[str]] = ("cost", "perplexity")
+    ):
         super().__init__()
-        self.keys = tuple(keys)
+        self.keys = checks.names(keys)
 
     def on_train_batch_end(self, batch, logs=None):
         for key in self.keys:

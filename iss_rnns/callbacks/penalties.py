@@ -1,9 +1,8 @@
 """Penalties that join a model's loss while it trains.
 
 `fit` builds its train function between `set_model` and `on_train_begin`, so a
-callback that changes the step does it in `set_model` and has the function
-built anew; it undoes the change when training ends, or a second `fit` would
-count it twice.
+callback that changes the step does it in `set_model`. It undoes the change
+when training ends; the next `fit` does, if an exception ended it.
 """
 
 from collections.abc import Sequence
@@ -11,11 +10,17 @@ from typing import Callable, Union
 
 import tensorflow as tf
 
+from iss_rnns import _keras
+from iss_rnns import errors
 from iss_rnns import regularizers
+from iss_rnns.callbacks import checks
 
 
 class Penalty(tf.keras.callbacks.Callback):
     """Adds a penalty to the model's loss while `fit` runs.
+
+    As with Keras' own regularizers the loss of a validation in `fit` counts
+    it, too; that of `evaluate` after it does not.
 
     Args:
       penalty: function of no arguments, evaluated in every step's graph,
@@ -25,20 +30,13 @@ class Penalty(tf.keras.callbacks.Callback):
     def __init__(self, penalty: Callable[[], tf.Tensor]):
         super().__init__()
         self.penalty = penalty
-        self._handle = None
 
     def set_model(self, model):
         super().set_model(model)
-        if self._handle is None:
-            model.add_loss(self.penalty)
-            self._handle = model._callable_losses[-1]
-            model.train_function = None
+        _keras.add_penalty(model, self, self.penalty)
 
     def on_train_end(self, logs=None):
-        if self._handle is not None:
-            self.model._callable_losses.remove(self._handle)
-            self.model.train_function = None
-            self._handle = None
+        _keras.detach(self.model, self)
 
 
 class GroupLasso(Penalty):
@@ -53,7 +51,7 @@ class GroupLasso(Penalty):
         from 0, giving it.
 
     Raises:
-      ValueError: if the strength is negative or not a number.
+      UserError: if the strength is negative or not a number.
 
     Example:
       >>> callback = GroupLasso([], strength=0.003)
@@ -65,16 +63,13 @@ class GroupLasso(Penalty):
         groups: Sequence,
         strength: Union[regularizers.Strength, Callable[[int], float]],
     ):
-        self.groups = groups
+        self.groups = checks.groups(groups)
         self.schedule = strength if callable(strength) else None
-        self.strength = (
-            tf.Variable(float(self.schedule(0)), trainable=False)
-            if self.schedule
-            else strength
-        )
-        regularizers.check_strength(
-            strength if self.schedule is None else self.schedule(0)
-        )
+        if self.schedule is None:
+            self.strength = regularizers.check_strength(strength)
+        else:
+            first = regularizers.check_strength(self.schedule(0))
+            self.strength = tf.Variable(float(first), trainable=False)
         super().__init__(
             lambda: regularizers.group_lasso(self.groups, self.strength)
         )
@@ -92,24 +87,24 @@ class WeightPenalty(Penalty):
     Args:
       kind: 'l1' (strength * sum |w|) or 'l2' (strength * sum w^2 / 2).
       strength: >= 0.
-      exclude: names of variables to leave out, compared with the end of each
-        variable's name; the authors leave out the embedding.
+      exclude: names of variables to leave out, or one, compared with the end
+        of each variable's name; the authors leave out the embedding.
 
     Raises:
-      ValueError: on an unknown kind or a bad strength.
+      UserError: on an unknown kind or a bad strength.
     """
 
     def __init__(
         self,
         kind: str,
         strength: float,
-        exclude: Sequence[str] = ("embedding",),
+        exclude: Union[str, Sequence[str]] = ("embedding",),
     ):
         formulas = {"l1": regularizers.l1, "l2": regularizers.l2}
         if kind not in formulas:
-            raise ValueError(f"kind must be 'l1' or 'l2', got {kind!r}.")
-        regularizers.check_strength(strength)
-        self.exclude = tuple(exclude)
+            raise errors.UserError(f"kind must be 'l1' or 'l2', got {kind!r}")
+        strength = regularizers.check_strength(strength)
+        self.exclude = checks.names(exclude)
         super().__init__(lambda: formulas[kind](self.penalized(), strength))
 
     def penalized(self) -> list[tf.Variable]:

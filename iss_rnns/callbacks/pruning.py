@@ -6,20 +6,26 @@ what is pruned. Steps count from 0: step s is the one that makes
 update leaves.
 """
 
-from collections.abc import Sequence
-from typing import Union
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
+import warnings
 
 import tensorflow as tf
 
+from iss_rnns import _keras
+from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import regularizers
 from iss_rnns import schedules
 from iss_rnns import thresholding
+from iss_rnns.callbacks import checks
 from iss_rnns.callbacks import hooks
 from iss_rnns.callbacks import penalties
 
 BlockSize = tuple[int, int]
 Schedules = Union[schedules.Schedule, Sequence[schedules.Schedule]]
+
+_MASKS = "pruning_masks"  # the model's attribute, and in checkpoints
 
 
 class GradualPruning(hooks.UpdateHook):
@@ -31,9 +37,14 @@ class GradualPruning(hooks.UpdateHook):
     last update alone is large enough. After the schedule's end the masks stay
     as they are.
 
-    The masks are non-trainable variables of the model (`pruning_masks`): a
-    checkpoint of the model holds them, and a resumed run goes on exactly. On
-    a model that has masks of these shapes already, they are gone on with.
+    The masks are state of the training, not weights: a `tf.train.Checkpoint`
+    of the model holds them (as `pruning_masks`), and a resumed run goes on
+    exactly; files of weights and saved models are without them. A model that
+    is trained on goes on with the masks that it has for these variables.
+
+    Training that ends before the last update of the schedule leaves the model
+    less sparse than was asked for. That is said when training begins, if its
+    number of steps is known then, and when it ends.
 
     Args:
       variables: matrices to prune.
@@ -41,11 +52,15 @@ class GradualPruning(hooks.UpdateHook):
         prune |w| below it; of kind `sparsity`: of each matrix of n weights
         prune the round(sparsity * n) smallest, of equal ones the first.
       revive: whether pruned weights may come back.
+      require_end: whether training must reach the schedule's end. By default
+        a warning says that it does not; True refuses to begin, or to end,
+        like that; False says nothing, for a training in several parts.
 
     Raises:
       ValueError: without variables, on one that is no matrix, or if there are
         neither one schedule nor as many as variables; in training, if another
         callback of this kind prunes the same model.
+      UserError: in training, see `require_end`.
 
     Example:
       >>> from iss_rnns import schedules
@@ -59,62 +74,69 @@ class GradualPruning(hooks.UpdateHook):
         variables: Sequence[tf.Variable],
         schedule: Schedules,
         revive: bool = True,
+        require_end: Optional[bool] = None,
     ):
         super().__init__()
-        self.variables = list(variables)
-        if isinstance(schedule, schedules.Schedule):
-            schedule = [schedule] * len(self.variables)
-        self.schedules = list(schedule)
+        self.variables = _matrices(variables)
+        self.schedules = _schedules(schedule, len(self.variables))
         self.revive = revive
+        self.require_end = require_end
         self.masks: list[tf.Variable] = []
-        if not self.variables:
-            raise ValueError("pruning needs at least one variable.")
-        for variable in self.variables:
-            if variable.shape.rank != 2:
-                raise ValueError(
-                    f"only matrices are pruned, got {variable.name} with "
-                    f"shape {tuple(variable.shape)}."
-                )
-        if len(self.schedules) != len(self.variables):
-            raise ValueError(
-                f"give one schedule, or one for each of the "
-                f"{len(self.variables)} variables; got "
-                f"{len(self.schedules)}."
-            )
+        self._foreseen = False  # whether this training's end has been
 
     def set_model(self, model):
-        super().set_model(model)
         if any(
             isinstance(hook, GradualPruning) and hook is not self
-            for hook in model.optimizer._iss_hooks
+            for hook in _keras.hooks_of(model)
         ):
             raise ValueError(
                 "another callback prunes this model already, and the model "
                 "has masks for one: give it all variables, with a schedule "
                 "for each."
             )
-        shapes = [v.shape for v in self.variables]
-        known = getattr(model, "pruning_masks", None)
-        if known is None or [m.shape for m in known] != shapes:
-            # Set as an attribute, they get what a checkpoint that was read
-            # before knows of them.
-            model.pruning_masks = [
-                tf.Variable(
-                    tf.ones(shape, tf.bool),
-                    trainable=False,
-                    name=f"pruning_mask_{i}",
-                )
-                for i, shape in enumerate(shapes)
-            ]
-        self.masks = list(model.pruning_masks)
+        super().set_model(model)
+        self.masks = _masks(model, self.variables)
+        self._foreseen = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._foreseen:
+            return
+        self._foreseen = True
+        steps, epochs = (self.params.get(name) for name in ("steps", "epochs"))
+        if steps and epochs:
+            done = int(self.model.optimizer.iterations)
+            self._check_end(
+                done + steps * (epochs - epoch),
+                "training will end after step {step}, before pruning does: "
+                "{asked}; train longer, or let the schedule end earlier",
+            )
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        zeros = self.sparsity()
+        self._check_end(
+            int(self.model.optimizer.iterations),
+            "training ended after step {step}, before pruning did: {asked}; "
+            f"{100 * zeros:.1f} % of the weights are pruned",
+        )
+
+    def on_test_begin(self, logs=None):
+        # Nobody may have put averages or other weights in their place.
+        self._apply_masks()
 
     def after_update(self):
         """See base class."""
         step = tf.cast(self.model.optimizer.iterations, tf.int64) - 1
         for schedule in dict.fromkeys(self.schedules):
             self._maybe_renew(schedule, step)
-        for variable, mask in zip(self.variables, self.masks):
-            variable.assign(variable * tf.cast(mask, variable.dtype))
+        self._apply_masks()
+
+    def zeros(self):
+        """See base class."""
+        return [
+            (variable, tf.logical_not(mask))
+            for variable, mask in zip(self.variables, self.masks)
+        ]
 
     def sparsity(self) -> float:
         """Fraction of the weights that the masks prune now."""
@@ -130,6 +152,26 @@ class GradualPruning(hooks.UpdateHook):
         """The variable's mask from what is kept of the scores."""
         del index
         return keep
+
+    def _apply_masks(self) -> None:
+        for variable, mask in zip(self.variables, self.masks):
+            variable.assign(variable * tf.cast(mask, variable.dtype))
+
+    def _check_end(self, step: int, message: str) -> None:
+        """Says that training of so many steps leaves pruning unfinished."""
+        unfinished = [
+            schedule
+            for schedule in dict.fromkeys(self.schedules)
+            if step <= schedule.last_update
+        ]
+        if not unfinished or self.require_end is False:
+            return
+        message = message.format(
+            step=step, asked=" and ".join(map(_asked, unfinished))
+        )
+        if self.require_end:
+            raise errors.UserError(message)
+        warnings.warn(message, stacklevel=2)
 
     def _maybe_renew(self, schedule, step) -> None:
         def renew():
@@ -171,6 +213,7 @@ class BlockPruning(GradualPruning):
       schedule: see `GradualPruning`.
       block_size: (height, width).
       revive: whether a pruned block may come back. In the paper it stays.
+      require_end: see `GradualPruning`.
 
     Raises:
       ValueError: see `GradualPruning`; also on sizes that are not positive.
@@ -182,9 +225,10 @@ class BlockPruning(GradualPruning):
         schedule: Schedules,
         block_size: BlockSize,
         revive: bool = False,
+        require_end: Optional[bool] = None,
     ):
-        super().__init__(variables, schedule, revive)
-        self.block_size = tuple(block_size)
+        super().__init__(variables, schedule, revive, require_end)
+        self.block_size = checks.block_size(block_size)
         self.grids = grids(self.variables, self.block_size)
 
     def scores(self, index: int, value: tf.Tensor) -> tf.Tensor:
@@ -229,11 +273,11 @@ class BlockLasso(penalties.GroupLasso):
             tf.keras.callbacks.Callback.set_model(self, model)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._handle is not None and (
+        if _keras.attached(self.model, self) and (
             int(self.model.optimizer.iterations) >= self.end
         ):
-            self.on_train_end()
-            self.model.make_train_function()
+            _keras.detach(self.model, self)
+            _keras.rebuild_step(self.model)
 
 
 def grids(
@@ -245,3 +289,73 @@ def grids(
       ValueError: if a size is not positive.
     """
     return [groups_lib.BlockGrid.uniform(v, *block_size) for v in variables]
+
+
+def _matrices(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    variables = checks.variables(variables)
+    if not variables:
+        raise ValueError("pruning needs at least one variable.")
+    for variable in variables:
+        if variable.shape.rank != 2:
+            raise ValueError(
+                f"only matrices are pruned, got {variable.name} with "
+                f"shape {tuple(variable.shape)}."
+            )
+    if len({_keras.key(v) for v in variables}) < len(variables):
+        raise ValueError(
+            "each variable is pruned once, got one more often: "
+            f"{[v.name for v in variables]}."
+        )
+    return variables
+
+
+def _schedules(given: Schedules, count: int) -> list[schedules.Schedule]:
+    result = (
+        [given] * count
+        if isinstance(given, schedules.Schedule)
+        else list(given)
+        if isinstance(given, Iterable)
+        else [given]
+    )
+    for each in result:
+        if not isinstance(each, schedules.Schedule):
+            raise ValueError(
+                f"the schedule must be one of iss_rnns.schedules, got {each!r}."
+            )
+    if len(result) != count:
+        raise ValueError(
+            f"give one schedule, or one for each of the {count} variables; "
+            f"got {len(result)}."
+        )
+    return result
+
+
+def _masks(model, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """The model's masks of the variables; new ones where it has none."""
+    known = _keras.kept(model, _MASKS)
+    masks = {}
+    for i, variable in enumerate(variables):
+        key = _keras.key(variable)
+        masks[key] = (
+            known[key]
+            if key in known
+            else tf.Variable(
+                tf.ones(variable.shape, tf.bool),
+                trainable=False,
+                name=f"pruning_mask_{i}",
+            )
+        )
+    if list(masks) != list(known):
+        _keras.keep_in_checkpoints(model, _MASKS, masks)
+    return list(masks.values())
+
+
+def _asked(schedule: schedules.Schedule) -> str:
+    last = schedule.last_update
+    amount = float(schedule(last))
+    asked = (
+        f"{100 * amount:.1f} % zeros"
+        if schedule.kind == "sparsity"
+        else f"a threshold of {amount:.3g}"
+    )
+    return f"{asked} at step {last + 1}"

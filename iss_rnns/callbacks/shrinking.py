@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
@@ -178,12 +179,10 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             flush=True,
         )
         optimizer = shrinking.resized_optimizer(model.optimizer, cuts)
-        for hook in getattr(model.optimizer, "_iss_hooks", []):
-            hook.attach(optimizer)
         model.replace_net(
             small, cuts, {g.name: a for g, a in zip(self.groups, alive)}
         )
-        model.optimizer = optimizer
+        _keras.replace_optimizer(model, optimizer)
         followed = {
             id(g): g
             for holder in [self, *self.followers]
@@ -192,8 +191,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         for group in followed.values():
             group.rebind(cuts)
         self._streaks = [streak[a] for streak, a in zip(self._streaks, alive)]
-        model.train_function = None
-        model.make_train_function()
+        _keras.rebuild_step(model)
 
 
 def _checked_followers(given: Sequence) -> list:

@@ -5,9 +5,11 @@ from typing import Callable, Union
 
 import tensorflow as tf
 
-from iss_rnns import optimizers
+from iss_rnns import _keras
+from iss_rnns import errors
 from iss_rnns import regularizers
 from iss_rnns import thresholding
+from iss_rnns.callbacks import checks
 from iss_rnns.callbacks import hooks
 from iss_rnns.ops import in_place
 
@@ -24,7 +26,7 @@ class ThresholdZeroing(hooks.UpdateHook):
         shrinking replaces variables. None means the trainable ones.
 
     Raises:
-      ValueError: if the threshold is negative or not finite.
+      UserError: if the threshold is negative or not finite.
     """
 
     def __init__(
@@ -38,8 +40,11 @@ class ThresholdZeroing(hooks.UpdateHook):
     ):
         super().__init__()
         self.threshold = regularizers.check_strength(threshold, "threshold")
-        self._variables = variables
-        self._fused = False
+        self._variables = (
+            variables
+            if variables is None or callable(variables)
+            else checks.variables(variables)
+        )
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -52,28 +57,24 @@ class ThresholdZeroing(hooks.UpdateHook):
             else self._variables
         )
 
-    def attach(self, optimizer) -> None:
+    def during_update(self, optimizer):
         """See base class."""
-        super().attach(optimizer)
-        # An optimizer that can do it on the way saves a pass over the weights;
-        # hooks before this one must still find them as updated.
-        self._fused = (
-            isinstance(optimizer, optimizers.GradientDescent)
-            and self._variables is None
-            and optimizer._iss_hooks[0] is self
-        )
-        if self._fused:
-            optimizer.zero_below = self.threshold
+        if self._variables is None and getattr(
+            optimizer, "zeroes_below", False
+        ):
+            return {"zero_below": self.threshold}
+        return None
 
     def after_update(self):
         """See base class."""
-        if self.threshold and not self._fused:
+        if self.threshold:
             in_place.zero_small(self.variables, self.threshold)
 
-    def on_train_end(self, logs=None):
-        super().on_train_end(logs)
-        if self._fused:
-            self.model.optimizer.zero_below = 0.0
+    def zeros(self):
+        """See base class."""
+        if not self.threshold:
+            return []
+        return [(v, tf.equal(v, tf.zeros([], v.dtype))) for v in self.variables]
 
     def on_test_begin(self, logs=None):
         if self.threshold:
@@ -93,7 +94,7 @@ class FreezeZeros(hooks.UpdateHook):
         with the threshold; by default its value at the update.
 
     Raises:
-      ValueError: on another mode, or mode 'group' without groups.
+      UserError: on another mode, or mode 'group' without groups.
     """
 
     def __init__(
@@ -105,16 +106,16 @@ class FreezeZeros(hooks.UpdateHook):
     ):
         super().__init__()
         if mode not in ("element", "group"):
-            raise ValueError(
-                f"freeze mode must be 'element' or 'group', got {mode!r}."
+            raise errors.UserError(
+                f"freeze mode must be 'element' or 'group', got {mode!r}"
             )
-        if mode == "group" and not groups:
-            raise ValueError("freeze mode 'group' needs groups.")
+        self.groups = checks.groups(groups)
+        if mode == "group" and not self.groups:
+            raise errors.UserError("freeze mode 'group' needs groups")
         self.mode = mode
-        self.groups = groups
-        self.threshold = threshold
+        self.threshold = regularizers.check_strength(threshold, "threshold")
         self.value = value
-        self._dead: dict[object, tf.Tensor] = {}
+        self._dead: list[tuple[tf.Variable, tf.Tensor]] = []
 
     def before_update(self, gradients):
         """See base class."""
@@ -122,12 +123,29 @@ class FreezeZeros(hooks.UpdateHook):
             return thresholding.freeze_elements(
                 gradients, self.threshold, self.value
             )
-        self._dead = thresholding.dead_masks(self.groups)
-        return thresholding.freeze_groups(gradients, self._dead)
+        dead = thresholding.dead_masks(self.groups)
+        self._dead = self._pairs(dead)
+        return thresholding.freeze_groups(gradients, dead)
 
     def after_update(self):
         """See base class."""
-        for reference, dead in self._dead.items():
-            variable = reference.deref()
+        for variable, dead in self._dead:
             variable.assign(tf.where(dead, tf.zeros_like(variable), variable))
-        self._dead = {}
+        self._dead = []
+
+    def zeros(self):
+        """See base class."""
+        if self.mode == "element":
+            return [
+                (v, tf.equal(v, tf.zeros([], v.dtype)))
+                for v in self.model.trainable_variables
+            ]
+        return self._pairs(thresholding.dead_masks(self.groups))
+
+    def _pairs(self, masks) -> list[tuple[tf.Variable, tf.Tensor]]:
+        variables = {}
+        for group in self.groups:
+            companions = [s.variable for s in getattr(group, "companions", ())]
+            for variable in (*group.variables, *companions):
+                variables[_keras.key(variable)] = variable
+        return [(variables[key], mask) for key, mask in masks.items()]

@@ -346,7 +346,7 @@ class PruningPlan:
             _check_fits(self.block_size, variable)
         made = [each for _, each in pairs]
         if self.block_size == (1, 1) and self.method in ("gradual", "hard"):
-            return [pruning.GradualPruning(variables, made)]
+            return [pruning.GradualPruning(variables, made, require_end=False)]
         result: list[tf.keras.callbacks.Callback] = []
         if self.lasso:
             result.append(
@@ -356,7 +356,13 @@ class PruningPlan:
                     max(each.end for each in made),
                 )
             )
-        return result + [pruning.BlockPruning(variables, made, self.block_size)]
+        # The programs say themselves whether training is long enough: a
+        # resumed one is in two parts.
+        return result + [
+            pruning.BlockPruning(
+                variables, made, self.block_size, require_end=False
+            )
+        ]
 
 
 def arrays(layers: Layers) -> Weights:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns.groups import group
+from iss_rnns.ops import xla
 
 
 class BlockGrid:
@@ -86,7 +87,7 @@ class BlockGrid:
             if values is None
             else values[self.variable.ref()]
         )
-        return self._reduce(tf.square(value), tf.math.segment_sum)
+        return self._reduce(tf.square(value), "segment_sum")
 
     def max_magnitudes(self, value: Optional[tf.Tensor] = None) -> tf.Tensor:
         """`[R, C]`: largest |w| of each block (Block-Sparse RNNs, sec. 3).
@@ -95,7 +96,7 @@ class BlockGrid:
           value: instead of the matrix's own.
         """
         value = self.variable if value is None else value
-        return self._reduce(tf.abs(value), tf.math.segment_max)
+        return self._reduce(tf.abs(value), "segment_max")
 
     def alive(self, threshold: float = 0.0) -> tf.Tensor:
         """`[R, C]` bool: blocks whose norm exceeds the threshold."""
@@ -123,10 +124,15 @@ class BlockGrid:
         )
         self.variable = cut.variable
 
-    def _reduce(self, matrix: tf.Tensor, segment) -> tf.Tensor:
+    def _reduce(self, matrix: tf.Tensor, name: str) -> tf.Tensor:
         for sizes in (self.row_sizes, self.column_sizes):
             ids = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-            matrix = tf.transpose(segment(matrix, ids))
+            if xla.compiling():  # it knows no other
+                segment = getattr(tf.math, f"unsorted_{name}")
+                matrix = segment(matrix, ids, len(sizes))
+            else:
+                matrix = getattr(tf.math, name)(matrix, ids)
+            matrix = tf.transpose(matrix)
         return matrix
 
 

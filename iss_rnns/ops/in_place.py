@@ -1,30 +1,43 @@
 """Updates of weights in place, one pass over each."""
 
 from collections.abc import Iterable
+from typing import Union
 
 import tensorflow as tf
+
+from iss_rnns import _keras
 
 
 def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
     """Sets every weight with |w| < threshold to exactly 0, in graph."""
     for variable in variables:
-        _zero(variable.handle, tf.cast(threshold, variable.dtype))
+        _zero(_keras.handle(variable), _like(variable, threshold))
 
 
 def descend(
     variable: tf.Variable,
     gradient: tf.Tensor,
     rate: tf.Tensor,
-    threshold: tf.Tensor,
+    threshold: Union[float, tf.Tensor],
 ) -> None:
     """w <- w - rate * gradient, small results exactly 0: one pass for both.
 
     Args:
       variable: w.
       gradient: of its shape.
-      rate: scalar of its dtype; threshold: another.
+      rate: scalar of its dtype.
+      threshold: below which |w| is small, of any dtype.
     """
-    _descend(variable.handle, gradient, rate, threshold)
+    _descend(
+        _keras.handle(variable), gradient, rate, _like(variable, threshold)
+    )
+
+
+def _like(variable: tf.Variable, number) -> tf.Tensor:
+    if tf.is_tensor(number):
+        return tf.cast(number, variable.dtype)
+    # Cast, it would have the digits of a float32.
+    return tf.constant(number, variable.dtype)
 
 
 # Compiled, either is one pass over the weights, which are changed in place

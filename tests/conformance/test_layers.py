@@ -18,23 +18,24 @@ MAY_IMPORT = {
     "counting": set(),
     "schedules": {"arguments", "errors"},
     "files": {"errors"},
-    "groups": {"arguments", "errors"},
+    "_keras": set(),
+    "groups": {"arguments", "errors", "ops"},
     "paths": {"errors"},
     "terminal": set(),
-    "ops": {"errors"},
+    "ops": {"_keras", "errors"},
     "averages": set(),
     "regularizers": {"groups"},
     "thresholding": {"errors", "groups", "ops"},
     "cells": {"arguments", "errors", "groups", "ops"},
     "recurrent": {"ops"},
-    "optimizers": {"ops"},
-    "shrinking": {"errors", "groups", "counting"},
+    "optimizers": {"_keras", "ops"},
+    "shrinking": {"_keras", "errors", "groups", "counting"},
     "callbacks": {
+        "_keras",
         "arguments",
         "errors",
         "groups",
         "ops",
-        "optimizers",
         "regularizers",
         "schedules",
         "shrinking",
@@ -47,6 +48,18 @@ MAY_IMPORT = {
     "testing": {"cells", "groups", "recurrent", "thresholding"},
     "cli": {"experiments"},
     "__main__": {"cli"},
+}
+
+
+# What Keras calls without an underscore and yet changes between versions.
+KERAS_INSIDES = {
+    "finalize_variable_values",
+    "make_predict_function",
+    "make_test_function",
+    "make_train_function",
+    "predict_function",
+    "test_function",
+    "train_function",
 }
 
 
@@ -132,3 +145,59 @@ def test_tensorflows_environment_is_set_in_one_place():
         if setting.search(path.read_text(encoding="utf-8"))
     }
     assert places == {"iss_rnns/experiments/environment.py"}
+
+
+def own_names(tree):
+    """What a file defines, or sets on any object."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(
+            node.ctx, ast.Store
+        ):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def foreign_insides(tree):
+    """Private attributes that a file uses, but does not define; and Keras'."""
+    own = set(own_names(tree)) - KERAS_INSIDES
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "delattr",
+            "getattr",
+            "hasattr",
+            "setattr",
+            "object.__setattr__",
+        ):
+            names = [a.value for a in node.args if isinstance(a, ast.Constant)]
+        for name in set(map(str, names)) - own:
+            private = name.startswith("_") and not name.startswith("__")
+            if private or name in KERAS_INSIDES:
+                yield node.lineno, name
+
+
+def test_the_rule_sees_what_it_forbids():
+    source = (
+        "model.train_function = None\n"
+        "getattr(optimizer, '_iss_hooks', [])\n"
+        "self._mine = 1\n"
+        "print(self._mine, model._callable_losses)\n"
+    )
+    assert list(foreign_insides(ast.parse(source))) == [
+        (1, "train_function"),
+        (2, "_iss_hooks"),
+        (4, "_callable_losses"),
+    ]
+
+
+@pytest.mark.parametrize("top", ["iss_rnns", *TASKS])
+def test_one_module_knows_which_keras_is_there(top):
+    """Only `_keras.py` touches what other objects keep to themselves."""
+    for name, path in modules(top):
+        if name != "iss_rnns._keras":
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found = list(foreign_insides(tree))
+            assert not found, f"{name}: {found}"

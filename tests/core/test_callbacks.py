@@ -262,6 +262,130 @@ class TestFreezeZeros:
             callbacks.FreezeZeros("row")
         with pytest.raises(ValueError, match="'group' needs groups"):
             callbacks.FreezeZeros("group")
+        with pytest.raises(ValueError, match="threshold must be a number"):
+            callbacks.FreezeZeros("element", threshold=-1.0)
+
+
+class Failing(tf.keras.callbacks.Callback):
+    """Ends a training by an exception."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+class TestB2FitThatDoesNotEnd:
+    """What its callbacks attached is gone in the next one."""
+
+    @pytest.mark.parametrize("graph", [False, True])
+    def test_penalties_count_once_after_ctrl_c(self, graph):
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0), graph)
+        plain = fit(model)["loss"][0]
+        first = fit(model, callbacks.GroupLasso([group], 0.3))["loss"][0]
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, callbacks.GroupLasso([group], 0.3), Failing())
+        second = fit(model, callbacks.GroupLasso([group], 0.3))["loss"][0]
+        assert second == first > plain
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, callbacks.GroupLasso([group], 0.3), Failing())
+        model.compile(tf.keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+        assert fit(model)["loss"][0] == plain
+
+    def test_after_an_error_in_the_data(self):
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0))
+        plain = fit(model)["loss"][0]
+
+        def batches():
+            yield data()
+            raise OSError("disk gone")
+
+        with pytest.raises(Exception, match="disk gone"):
+            model.fit(
+                batches(),
+                verbose=0,
+                callbacks=[callbacks.GroupLasso([group], 0.3)],
+            )
+        assert fit(model)["loss"][0] == plain
+
+    def test_hooks_too_on_whatever_optimizer(self):
+        model, _ = keras_model()
+        first = model.optimizer
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, callbacks.ThresholdZeroing(10.0), Failing())
+        model.compile(tf.keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+        model.set_weights([w + 1.0 for w in model.get_weights()])
+        fit(model)
+        assert all(w.any() for w in model.get_weights())
+        for thing in (first, model.optimizer, model):
+            assert not {"apply_gradients", "fit"} & set(vars(thing))
+
+    def test_one_callback_goes_on_with_another_model(self):
+        model, group = keras_model(tf.keras.optimizers.SGD(0.0))
+        held = [group]
+        lasso = callbacks.GroupLasso(held, 0.3)
+        expected = fit(model, lasso)["loss"][0]
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, lasso, Failing())
+        model, held[0] = keras_model(tf.keras.optimizers.SGD(0.0))
+        assert fit(model, lasso)["loss"][0] == expected
+
+
+class TestB3AveragingOptimizers:
+    """Zeros hold when the averages of the weights replace them."""
+
+    def trained(self, added, scaled=False, **kwargs):
+        optimizer = tf.keras.optimizers.SGD(0.05, ema_momentum=0.9, **kwargs)
+        if scaled:
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        model, group = keras_model(optimizer)
+        kill(group, [1])
+        bias = group.companions[0].variable
+        bias.assign(tf.ones_like(bias))
+        hooks = added(group)
+        fit(model, *hooks, epochs=4)
+        return model, group
+
+    @pytest.mark.parametrize("scaled", [False, True])
+    @pytest.mark.parametrize(
+        "added",
+        [
+            lambda group: [
+                callbacks.GroupLasso([group], 5.0),
+                callbacks.ThresholdZeroing(0.2),
+            ],
+            lambda group: [callbacks.FreezeZeros("group", [group])],
+        ],
+        ids=["zeroing", "freezing"],
+    )
+    def test_the_same_weights_are_zero_with_and_without(self, added, scaled):
+        plain, _ = self.trained(added)
+        model, group = self.trained(added, scaled, use_ema=True)
+        different = False
+        for v, p in zip(model.trainable_variables, plain.get_weights()):
+            np.testing.assert_array_equal(v.numpy() == 0, p == 0, v.name)
+            different |= (v.numpy() != p).any()
+        assert different  # they are averages
+        assert not group.alive().numpy().all()
+
+    def test_again_after_training_they_hold_still(self):
+        """Averages are zero as well: who takes them once more gets zeros."""
+        model, _ = self.trained(
+            lambda _: [callbacks.ThresholdZeroing(0.2)], use_ema=True
+        )
+        zeros = [v.numpy() == 0 for v in model.trainable_variables]
+        assert any(z.any() for z in zeros)
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        for v, zero in zip(model.trainable_variables, zeros):
+            np.testing.assert_array_equal(v.numpy() == 0, zero)
+
+    def test_when_averages_come_in_at_every_step(self):
+        model, _ = self.trained(
+            lambda _: [callbacks.ThresholdZeroing(0.2)],
+            use_ema=True,
+            ema_overwrite_frequency=1,
+        )
+        values = np.concatenate([w.ravel() for w in model.get_weights()])
+        assert (values == 0).any()
+        assert not ((values != 0) & (abs(values) < 0.2)).any()
 
 
 class TestSparsityLogger:
@@ -285,6 +409,61 @@ class TestSparsityLogger:
         kill(group, [0])
         assert callbacks.alive_units([group]) == {"lstm": UNITS - 1}
         assert callbacks.alive_units([group], 1e9) == {"lstm": 0}
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda g: callbacks.GroupLasso(g, 0.1), "a list, got one group"),
+        (lambda g: callbacks.SparsityLogger([3]), "Group or BlockGrid .* int"),
+        (
+            lambda g: callbacks.GroupLasso([g], "0.1"),
+            "strength must be a number >= 0, got 0.1",
+        ),
+        (lambda g: callbacks.GroupLasso([g], np.float32(-1)), "got -1.0"),
+        (lambda g: callbacks.GroupLasso([g], lambda e: -1), "got -1"),
+        (
+            lambda g: callbacks.ThresholdZeroing(0.1, g.companions[0].variable),
+            "a list, got one variable: .*bias",
+        ),
+        (
+            lambda g: callbacks.ThresholdZeroing(0.1, ["kernel"]),
+            "such as a layer's kernel; got a str",
+        ),
+    ],
+)
+def test_b19_what_would_do_nothing_is_refused(make, message):
+    _, group = keras_model()
+    with pytest.raises(ValueError, match=message):
+        make(group)
+
+
+def test_b19_what_is_meant_is_done():
+    """NumPy's numbers, generators, and one name for a list of one."""
+    model, group = keras_model(tf.keras.optimizers.SGD(0.0))
+    plain = fit(model)["loss"][0]
+    lasso = callbacks.GroupLasso((g for g in [group]), np.float32(0.5))
+    for _ in range(2):  # the step is built twice
+        loss = fit(model, lasso)["loss"][0]
+        np.testing.assert_allclose(
+            loss - plain, regularizers.group_lasso([group], 0.5), rtol=1e-4
+        )
+    l1 = callbacks.WeightPenalty("l1", np.float64(0.5), exclude="bias")
+    fit(model, l1)
+    assert [v.name.split("/")[-1] for v in l1.penalized()] == [
+        "kernel:0",
+        "recurrent_kernel:0",
+        "kernel:0",
+    ]
+    zeroing = callbacks.ThresholdZeroing(
+        np.float32(10), (v for v in model.trainable_variables)
+    )
+    for _ in range(2):
+        model.set_weights([w + 1.0 for w in model.get_weights()])
+        fit(model, zeroing)
+        assert not any(w.any() for w in model.get_weights())
+    with pytest.raises(FloatingPointError):
+        callbacks.StopOnNaN("loss").on_train_batch_end(0, {"loss": np.nan})
 
 
 def test_nan_stops_with_the_step():

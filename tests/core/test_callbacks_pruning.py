@@ -1,11 +1,14 @@
 """Pruning against an independent NumPy statement, at every step of a run."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from iss_rnns import errors
+from iss_rnns import groups
 from iss_rnns import schedules
 from iss_rnns import thresholding
 from iss_rnns.callbacks import pruning
@@ -264,6 +267,7 @@ def test_sparsity_never_falls_and_reaches_the_target(name):
 
 
 @pytest.mark.parametrize("name", ["gradual", "hard", "blocks to a sparsity"])
+@pytest.mark.filterwarnings("ignore:training .* before pruning")
 def test_a_run_goes_on_exactly_from_any_step(name, tmp_path):
     """Momentum on; weights that are 0 without a mask stay unmasked."""
     make, _ = modes()[name]
@@ -309,8 +313,15 @@ def test_a_model_has_masks_for_one_callback():
             verbose=0,
             callbacks=[first, second],
         )
+    # Refused before it was attached: the corrected call trains.
+    both = pruning.GradualPruning(
+        [layer.kernel for layer in layers], schedules.ConstantSparsity(0.5, 0)
+    )
+    model.fit(np.ones([2, 4]), np.ones([2, 4]), verbose=0, callbacks=[both])
+    assert both.sparsity() == 0.5
 
 
+@pytest.mark.filterwarnings("ignore:training .* before pruning")
 def test_a_second_fit_of_the_same_model_goes_on_too():
     make, _ = modes()["gradual"]
     expected = fit((whole := compiled(0.9)), [make(whole.matrices)])[-1]
@@ -319,6 +330,212 @@ def test_a_second_fit_of_the_same_model_goes_on_too():
     fit(model, [make(model.matrices)], data()[13:])
     for a, b in zip(model.matrices, expected):
         np.testing.assert_array_equal(a, b)
+
+
+def test_masks_belong_to_their_variables():
+    """Those of another matrix of the same shape are not taken for its own."""
+    layers = [tf.keras.layers.Dense(4) for _ in range(2)]
+    model = tf.keras.Sequential(layers)
+    model.build([None, 4])
+    model.compile(tf.keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    hard = schedules.ConstantSparsity(0.5, 0)
+    x = np.ones([1, 4])
+    first, second = (layer.kernel for layer in layers)
+    model.fit(
+        x, x, verbose=0, callbacks=[pruning.GradualPruning([first], hard)]
+    )
+    mask = model.pruning_masks[0]
+    late = pruning.GradualPruning([second], schedules.ConstantSparsity(0.5, 9))
+    with pytest.warns(UserWarning):
+        model.fit(x, x, verbose=0, callbacks=[late])
+    assert second.numpy().all() and late.sparsity() == 0.0
+    both = pruning.GradualPruning([first, second], hard)
+    model.fit(x, x, verbose=0, callbacks=[both])
+    assert len(model.pruning_masks) == 2 and mask.numpy().sum() == 8
+
+
+class TestB7MasksAreNoWeights:
+    """Files of weights, saved models and copies are as without pruning."""
+
+    @staticmethod
+    def model():
+        inputs = tf.keras.Input([3])
+        outputs = tf.keras.layers.Dense(4)(inputs)
+        model = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(outputs))
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    def pruned(self, folder):
+        model, before = self.model(), None
+        x, y = np.ones([2, 3]), np.ones([2, 2])
+        model.fit(x, y, verbose=0)
+        for name in ("early.weights.h5", "early.h5", "early"):
+            model.save_weights(folder / name)
+        before = model.get_weights()
+        model.fit(
+            x,
+            y,
+            verbose=0,
+            callbacks=[
+                pruning.GradualPruning(
+                    [model.layers[1].kernel],
+                    schedules.ConstantSparsity(0.5, 0, end=1, frequency=1),
+                ),
+                tf.keras.callbacks.ModelCheckpoint(folder / "in_fit.keras"),
+            ],
+        )
+        assert (model.get_weights()[0] == 0).mean() == 0.5
+        return model, before
+
+    def test_loaded_saved_and_cloned(self, tmp_path):
+        model, early = self.pruned(tmp_path)
+        late = model.get_weights()
+        assert len(late) == len(model.weights) == 4
+
+        def same(other, expected=late):
+            for a, b in zip(other.get_weights(), expected):
+                np.testing.assert_array_equal(a, b)
+
+        copy = tf.keras.models.clone_model(model)
+        copy.set_weights(late)
+        same(copy)
+        for name in ("late.weights.h5", "late.h5", "late"):
+            model.save_weights(tmp_path / name)
+            other = self.model()
+            other.fit(np.ones([2, 3]), np.ones([2, 2]), verbose=0)
+            other.load_weights(tmp_path / name)
+            same(other)
+        for name in ("model.keras", "model.h5", "folder"):
+            model.save(tmp_path / name)
+            same(tf.keras.models.load_model(tmp_path / name))
+        same(tf.keras.models.load_model(tmp_path / "in_fit.keras"))
+        assert not any(
+            "pruning" in name
+            for name, _ in tf.train.list_variables(
+                str(tmp_path / "folder" / "variables" / "variables")
+            )
+        )
+        for name in ("early.weights.h5", "early.h5", "early"):
+            model.load_weights(tmp_path / name)
+            same(model, early)
+
+    def test_in_checkpoints_they_are_where_version_1_0_put_them(self, tmp_path):
+        model, _ = self.pruned(tmp_path)
+        path = tf.train.Checkpoint(model=model).write(str(tmp_path / "c"))
+        assert [
+            (name, shape)
+            for name, shape in tf.train.list_variables(path)
+            if "mask" in name
+        ] == [("model/pruning_masks/0/.ATTRIBUTES/VARIABLE_VALUE", [3, 4])]
+
+
+class TestB11TrainingThatEndsBeforePruning:
+    """That is said when it begins, if known, and when it ends."""
+
+    @staticmethod
+    def fit(steps, make=None, **kwargs):
+        model = compiled()
+        callback = pruning.GradualPruning(
+            model.matrices,
+            schedules.CubicSparsity(0.8, START, END, FREQUENCY),
+            **kwargs,
+        )
+        x = data()[:steps]
+        batches = tf.data.Dataset.from_tensor_slices((x, x[..., :1]))
+        if make:
+            batches = make(batches)
+        model.fit(batches, verbose=0, callbacks=[callback])
+        return model, callback
+
+    def test_a_warning_at_the_start_and_one_at_the_end(self):
+        with pytest.warns(UserWarning) as caught:
+            _, callback = self.fit(10)
+        assert [str(w.message) for w in caught] == [
+            "training will end after step 10, before pruning does: 80.0 % "
+            "zeros at step 33; train longer, or let the schedule end earlier",
+            "training ended after step 10, before pruning did: 80.0 % zeros "
+            f"at step 33; {100 * callback.sparsity():.1f} % of the weights "
+            "are pruned",
+        ]
+        assert 0.1 < callback.sparsity() < 0.5
+
+    @pytest.mark.parametrize("steps", [END + 1, END])
+    @pytest.mark.filterwarnings("error")
+    def test_to_the_last_step(self, steps):
+        if steps > END:
+            self.fit(steps)
+        else:
+            with pytest.raises(UserWarning, match="will end after step 32"):
+                self.fit(steps)
+
+    def test_steps_count_from_the_optimizers_own(self):
+        """Not from this fit's beginning, nor from its first epoch's."""
+        model = compiled()
+        model.optimizer.iterations.assign(END)
+        x = data()[:1]
+        callback = pruning.GradualPruning(
+            model.matrices, schedules.CubicSparsity(0.8, START, END, FREQUENCY)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(
+                x[0],
+                x[0, :, :1],
+                epochs=9,
+                initial_epoch=8,
+                verbose=0,
+                callbacks=[callback],
+            )
+
+    def test_without_a_known_number_of_steps_at_the_end_only(self):
+        with pytest.warns(UserWarning) as caught:
+            self.fit(10, lambda d: d.filter(lambda *_: True))
+        assert len(caught) == 1
+        assert "training ended after step 10" in str(caught[0].message)
+
+    def test_required_it_is_refused_before_the_first_step(self):
+        before = [m.numpy() for m in Linear().matrices]
+        with pytest.raises(errors.UserError, match="will end after step 10"):
+            model, _ = self.fit(10, require_end=True)
+        model = compiled()
+        for now, then in zip(model.matrices, before):
+            np.testing.assert_array_equal(now, then)
+        with pytest.raises(errors.UserError, match="ended after step 10"):
+            self.fit(10, lambda d: d.filter(lambda *_: True), require_end=True)
+
+    @pytest.mark.filterwarnings("error")
+    def test_who_knows_it_hears_nothing(self):
+        self.fit(10, require_end=False)
+
+    def test_of_thresholds_too(self):
+        model = compiled()
+        with pytest.warns(UserWarning, match="a threshold of .* at step 31"):
+            fit(
+                model,
+                [pruning.GradualPruning(model.matrices, threshold(Q))],
+                data()[:8],
+            )
+
+
+@pytest.mark.parametrize("kind", ["keep_largest", "max_magnitudes", "norms"])
+def test_b15_compiled_by_xla_the_same_blocks_are_chosen(kind):
+    """XLA knows other operations; ties, uneven edges and 0 % included."""
+    rng = np.random.default_rng(0)
+    scores = np.abs(rng.normal(size=[7, 10])).astype(np.float32).round(1)
+    variable = tf.Variable(scores)
+    grid = groups.BlockGrid.uniform(variable, 2, 3)
+    run = {
+        "keep_largest": lambda pruned: thresholding.keep_largest(
+            tf.convert_to_tensor(variable), pruned
+        ),
+        "max_magnitudes": lambda _: grid.max_magnitudes(),
+        "norms": lambda _: grid.squared_norms(),
+    }[kind]
+    compiled_run = tf.function(run, jit_compile=True, autograph=False)
+    for pruned in (0.0, 0.3, 0.5, 1.0):
+        pruned = tf.constant(pruned)
+        plain = run(pruned).numpy()
+        np.testing.assert_allclose(compiled_run(pruned), plain, rtol=1e-6)
 
 
 def test_without_the_callback_training_is_free_again():
@@ -409,5 +626,17 @@ def test_arguments_are_checked():
         ValueError, match="block height must be a whole number of at least 1"
     ):
         pruning.BlockPruning([matrix], schedule, (0, 4))
+    for wrong in (4, (4,), (2.5, 4), "4x4"):
+        with pytest.raises(ValueError, match=r"\(height, width\), got"):
+            pruning.BlockPruning([matrix], schedule, wrong)
+    with pytest.raises(ValueError, match="a list, got one variable"):
+        pruning.GradualPruning(matrix, schedule)
+    with pytest.raises(ValueError, match="got a str"):
+        pruning.GradualPruning(["kernel"], schedule)
+    with pytest.raises(ValueError, match="each variable is pruned once"):
+        pruning.GradualPruning([matrix, matrix], schedule)
+    for wrong in (0.5, [0.5]):
+        with pytest.raises(ValueError, match="one of iss_rnns.schedules"):
+            pruning.GradualPruning([matrix], wrong)
     with pytest.raises(ValueError, match="strength must be a number >= 0"):
         pruning.BlockLasso([], -1.0, 3)

@@ -106,6 +106,62 @@ def test_restores_what_keras_sgd_saved(tmp_path):
     assert float(restored.learning_rate) == 0.125
 
 
+def test_zeroing_of_one_step_is_told_in_its_call():
+    variable = tf.Variable(START / 4)
+    optimizer = optimizers.GradientDescent(0.5)
+    optimizer.build([variable])
+    pairs = [(tf.constant(DENSE), variable)]
+    optimizer.apply_gradients(pairs, zero_below=1.0)
+    expected = START / 4 - 0.5 * DENSE
+    expected[np.abs(expected) < 1.0] = 0.0
+    np.testing.assert_allclose(variable, expected, rtol=1e-6)
+    optimizer.apply_gradients(pairs)
+    np.testing.assert_allclose(variable, expected - 0.5 * DENSE, rtol=1e-6)
+
+
+def test_it_states_what_it_can_do():
+    plain = optimizers.GradientDescent(0.5)
+    averaging = optimizers.GradientDescent(0.5, use_ema=True)
+    assert plain.takes_scale and averaging.takes_scale
+    # Averages may overwrite the weights behind the update.
+    assert plain.zeroes_below and not averaging.zeroes_below
+    assert not hasattr(tf.keras.optimizers.SGD(0.5), "takes_scale")
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_averages_are_those_of_keras_sgd(graph):
+    ends = []
+    for kind in (optimizers.GradientDescent, tf.keras.optimizers.SGD):
+        variable = tf.Variable(START)
+        optimizer = kind(0.5, use_ema=True, ema_momentum=0.8)
+
+        def apply(optimizer=optimizer, variable=variable):
+            optimizer.apply_gradients([(tf.constant(DENSE), variable)])
+
+        run = tf.function(apply) if graph else apply
+        for _ in range(3):
+            run()
+        optimizer.finalize_variable_values([variable])
+        ends.append(variable.numpy())
+    np.testing.assert_allclose(*ends, rtol=1e-6)
+    assert (ends[0] != START).any()
+
+
+def test_float64_moves_by_all_of_its_digits():
+    start = START.astype(np.float64) / 3
+    variable = tf.Variable(start)
+    optimizer = optimizers.GradientDescent(0.5)
+    optimizer.build([variable])
+    optimizer.apply_gradients(
+        [(tf.constant(DENSE, tf.float64), variable)],
+        scale=tf.constant(0.25),
+        zero_below=0.3,
+    )
+    expected = start - 0.125 * DENSE.astype(np.float64)
+    expected[np.abs(expected) < 0.3] = 0.0
+    np.testing.assert_allclose(variable, expected, rtol=1e-15)
+
+
 def test_no_slots_are_kept():
     optimizer = optimizers.GradientDescent(0.5)
     optimizer.build([tf.Variable(START)])

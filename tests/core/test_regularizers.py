@@ -200,3 +200,63 @@ def test_a_grid_of_four_by_four_blocks_is_vectorised():
     value, (gradient,) = run()
     np.testing.assert_allclose(value, 750 * 1500 * 4.0, rtol=1e-4)
     np.testing.assert_allclose(gradient, np.full([3000, 6000], 0.25), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize(
+    "kind, strength", [("lasso", 0.3), ("l1", np.float32(0.5)), ("l2", 0.1)]
+)
+@pytest.mark.parametrize("variable_strength", [False, True])
+def test_b18_of_other_precisions_they_equal_numpy(
+    dtype, kind, strength, variable_strength
+):
+    """Value and gradient; 16 bits are summed in 32."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=s).astype(dtype) for s in ((4, 6), (6, 3))]
+    variables = [tf.Variable(v) for v in values]
+    wide = [v.astype(np.float64) for v in values]
+    if kind == "lasso":
+        group = groups.Group(
+            "g",
+            [groups.whole(variables[0], 1), groups.whole(variables[1], 0)],
+        )
+        norms = np.sqrt((wide[0] ** 2).sum(0) + (wide[1] ** 2).sum(1) + 1e-8)
+        total = norms.sum()
+        gradients = [wide[0] / norms, wide[1] / norms[:, None]]
+    elif kind == "l1":
+        total = sum(np.abs(v).sum() for v in wide)
+        gradients = [np.sign(v) for v in wide]
+    else:
+        total = sum((v**2).sum() / 2 for v in wide)
+        gradients = wide
+    number = (
+        tf.Variable(strength, dtype=tf.float32)
+        if variable_strength
+        else strength
+    )
+    strength = np.float32(strength) if variable_strength else float(strength)
+    penalty = {
+        "lasso": lambda: regularizers.group_lasso([group], number),
+        "l1": lambda: regularizers.l1(variables, number),
+        "l2": lambda: regularizers.l2(variables, number),
+    }[kind]
+    rtol = 1e-12 if dtype == np.float64 else 2e-3
+    for value, found in both(penalty, variables):
+        assert value.dtype == (
+            tf.float64 if dtype == np.float64 else tf.float32
+        )
+        np.testing.assert_allclose(
+            value, strength * total, rtol=max(rtol / 100, 1e-12)
+        )
+        for ours, theirs in zip(found, gradients):
+            np.testing.assert_allclose(ours, strength * theirs, rtol=rtol)
+
+
+def test_strengths_are_numbers_of_any_kind():
+    assert type(regularizers.check_strength(np.float32(0.5))) is float
+    assert regularizers.check_strength(np.int64(2)) == 2.0
+    variable = tf.Variable(-1.0)  # who makes one knows what it is for
+    assert regularizers.check_strength(variable) is variable
+    for wrong in (-1, np.float32(-1), float("nan"), np.inf, "0.1", None, True):
+        with pytest.raises(ValueError, match="strength must be a number >= 0"):
+            regularizers.check_strength(wrong)

@@ -6,7 +6,6 @@ from typing import Any, Optional, Union
 import numpy as np
 import tensorflow as tf
 
-from iss_rnns import optimizers
 from iss_rnns.experiments import tasks
 from iss_rnns.ops import losses
 from iss_rnns.ops import products
@@ -146,7 +145,7 @@ class LanguageModel(tf.keras.Model):
             ]
         )
         result = self.gradients(x, y, self.carried, seed)
-        if isinstance(self.optimizer, optimizers.GradientDescent):
+        if getattr(self.optimizer, "takes_scale", False):
             self.optimizer.apply_gradients(
                 zip(result["gradients"], self.trainable_variables),
                 scale=result["scale"],

@@ -1,0 +1,396 @@
+"""The one module that knows which Keras is there, and its insides.
+
+Everything else asks these functions and touches no private name of Keras.
+Behind them is Keras 2 today: `tf.keras` of TensorFlow 2.15, or tf_keras.
+
+What callbacks put on a model in training (penalties that join its loss, hooks
+on its optimizer's updates) is noted on the model: `fit` says when it ends, but
+not when an exception ends it. So the model's next `fit` begins by taking away
+whatever is left, also from an optimizer that `compile` has replaced.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+import contextlib
+import functools
+from typing import Callable, Optional, Protocol
+
+import tensorflow as tf
+
+_ATTACHED = "_iss_attached"
+_HOOKS = "_iss_hooks"
+
+
+class Hook(Protocol):
+    """What acts inside an optimizer's update; see `callbacks.UpdateHook`."""
+
+    def before_update(self, gradients: list) -> list: ...
+
+    def during_update(self, optimizer) -> Optional[dict]: ...
+
+    def after_update(self) -> None: ...
+
+    def zeros(self) -> Iterable[tuple[tf.Variable, tf.Tensor]]: ...
+
+
+def key(variable: tf.Variable) -> Hashable:
+    """What a dict knows a variable by."""
+    return variable.ref()
+
+
+def is_variable(thing: object) -> bool:
+    """Whether something is a variable."""
+    return isinstance(thing, tf.Variable)
+
+
+def handle(variable: tf.Variable) -> tf.Tensor:
+    """What TensorFlow's raw operations know a variable by."""
+    return variable.handle
+
+
+def unique_names(variables: Iterable[tf.Variable]) -> list[str]:
+    """The variables' names; of equal ones the later get a number."""
+    names: dict[str, int] = {}
+    result = []
+    for variable in variables:
+        name = variable.name.split(":")[0]
+        names[name] = names.get(name, 0) + 1
+        result.append(name if names[name] == 1 else f"{name}_{names[name]}")
+    return result
+
+
+# What callbacks put on a model, and how it leaves again.
+
+
+class _Attached:
+    """What was put on a model.
+
+    Attributes:
+      undo: functions that take it away, by who put it there.
+      restore: gives the model its own `fit` back.
+    """
+
+    def __init__(self, restore: Callable[[], None]):
+        self.undo: dict[object, list[Callable[[], None]]] = {}
+        self.restore = restore
+
+
+def attached(model: tf.keras.Model, owner: object) -> bool:
+    """Whether a callback has put something on the model."""
+    known = _attached_to(model)
+    return known is not None and owner in known.undo
+
+
+def add_penalty(
+    model: tf.keras.Model, owner: object, penalty: Callable[[], tf.Tensor]
+) -> None:
+    """Has a penalty join the model's loss until `detach(model, owner)`.
+
+    Args:
+      model: compiled or not.
+      owner: of the penalty; what it has joined already does not join again.
+      penalty: function of no arguments, evaluated in every step's graph.
+    """
+    if attached(model, owner):
+        return
+    model.add_loss(penalty)
+    losses = model._callable_losses
+    joined = losses[-1]
+
+    def leave():
+        if joined in losses:
+            losses.remove(joined)
+        _renew_step(model)
+
+    _note(model, owner, leave)
+    _renew_step(model)
+
+
+def add_hook(model: tf.keras.Model, hook: Hook) -> None:
+    """Has a hook act in the model's updates until `detach(model, hook)`."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:  # a model that is only evaluated
+        return
+    hook_optimizer(optimizer, hook)
+    if attached(model, hook):
+        return
+
+    def leave():
+        for each in (optimizer, model.optimizer):
+            _unhook(each, hook)
+        _renew_step(model)
+
+    _note(model, hook, leave)
+    _renew_step(model)
+
+
+def detach(model: tf.keras.Model, owner: object) -> None:
+    """Takes away what a callback put on the model, if it did."""
+    known = _attached_to(model)
+    if known is None:
+        return
+    for undo in known.undo.pop(owner, ()):
+        undo()
+    if not known.undo:
+        known.restore()
+        vars(model).pop(_ATTACHED)
+
+
+def _attached_to(model) -> Optional[_Attached]:
+    return vars(model).get(_ATTACHED)
+
+
+def _note(model, owner, undo) -> None:
+    known = _attached_to(model)
+    if known is None:
+        restore = _replace(model, "fit", _cleaning(model, model.fit))
+        known = _Attached(restore)
+        _replace(model, _ATTACHED, known)
+    known.undo.setdefault(owner, []).append(undo)
+
+
+def _cleaning(model, fit):
+    """A model's `fit`, beginning with what its own callbacks ask for."""
+
+    @functools.wraps(fit)
+    def clean_fit(*args, **kwargs):
+        known = _attached_to(model)
+        for owner in list(known.undo) if known else ():
+            detach(model, owner)
+        return fit(*args, **kwargs)
+
+    return clean_fit
+
+
+def _replace(thing, name: str, value) -> Callable[[], None]:
+    """Sets an attribute, and gives what sets it back.
+
+    Not by plain assignment: Keras would track the value, and try to put it
+    into checkpoints.
+    """
+    attributes = vars(thing)
+    before = {name: attributes[name]} if name in attributes else {}
+    object.__setattr__(thing, name, value)
+
+    def restore():
+        if attributes.get(name) is value:
+            del attributes[name]
+            attributes.update(before)
+
+    return restore
+
+
+# The functions of a step.
+
+
+def _renew_step(model: tf.keras.Model) -> None:
+    """Has the next `fit` and `evaluate` build their functions anew."""
+    model.train_function = None
+    model.test_function = None
+
+
+def rebuild_step(model: tf.keras.Model) -> None:
+    """Builds the train function anew, in the middle of `fit`.
+
+    The functions of evaluation and prediction follow at their next use.
+    """
+    _renew_step(model)
+    model.predict_function = None
+    model.make_train_function()
+
+
+# Optimizers.
+
+
+class _Hooked:
+    """Hooks on an optimizer, and what gives it its own methods back."""
+
+    def __init__(self):
+        self.hooks: list[Hook] = []
+        self.restore: list[Callable[[], None]] = []
+
+
+def hooks_of(model: tf.keras.Model) -> list[Hook]:
+    """Hooks on the model's updates, in the order in which they act."""
+    optimizer = getattr(model, "optimizer", None)
+    known = vars(optimizer).get(_HOOKS) if optimizer else None
+    return list(known.hooks) if known else []
+
+
+def hook_optimizer(optimizer, hook: Hook) -> None:
+    """Puts a hook on an optimizer, behind those already there."""
+    known = vars(optimizer).get(_HOOKS)
+    if known is None:
+        known = _Hooked()
+        for name, hooked in (
+            ("apply_gradients", _hooked_update),
+            ("finalize_variable_values", _hooked_averages),
+        ):
+            plain = getattr(optimizer, name, None)
+            if plain is not None:
+                value = hooked(optimizer, plain, known.hooks)
+                known.restore.append(_replace(optimizer, name, value))
+        _replace(optimizer, _HOOKS, known)
+    if hook not in known.hooks:
+        known.hooks.append(hook)
+
+
+def _unhook(optimizer, hook: Hook) -> None:
+    known = vars(optimizer).get(_HOOKS)
+    if known is not None and hook in known.hooks:
+        known.hooks.remove(hook)
+        if not known.hooks:
+            for restore in known.restore:
+                restore()
+            vars(optimizer).pop(_HOOKS)
+
+
+def replace_optimizer(model: tf.keras.Model, optimizer) -> None:
+    """Gives a model in training another optimizer; hooks move over to it."""
+    for hook in hooks_of(model):
+        _unhook(model.optimizer, hook)
+        hook_optimizer(optimizer, hook)
+    model.optimizer = optimizer
+
+
+def _hooked_update(optimizer, apply_gradients, hooks):
+    @functools.wraps(apply_gradients)
+    def apply(grads_and_vars, *args, **kwargs):
+        gradients = list(grads_and_vars)
+        for hook in hooks:
+            gradients = hook.before_update(gradients)
+        after = list(hooks)
+        # Hooks behind the first must find the weights as updated.
+        fused = after[0].during_update(optimizer) if after else None
+        if fused is not None:
+            kwargs.update(fused)
+            del after[0]
+        result = apply_gradients(gradients, *args, **kwargs)
+        for hook in after:
+            hook.after_update()
+        return result
+
+    return apply
+
+
+def _hooked_averages(optimizer, finalize, hooks):
+    @functools.wraps(finalize)
+    def finalize_with_zeros(var_list):
+        """Variables := averages, but what hooks keep zero is zero in both."""
+        zeros = (
+            [pair for hook in hooks for pair in hook.zeros()]
+            if averages_weights(optimizer)
+            else []
+        )
+        finalize(var_list)
+        for variable, zero in zeros:
+            for each in (variable, _average_of(optimizer, variable)):
+                if each is not None:
+                    each.assign(tf.where(zero, tf.zeros_like(each), each))
+
+    return finalize_with_zeros
+
+
+def averages_weights(optimizer) -> bool:
+    """Whether it ends training with averages of the weights (`use_ema`)."""
+    return bool(getattr(optimizer, "use_ema", False))
+
+
+def _average_of(optimizer, variable: tf.Variable) -> Optional[tf.Variable]:
+    optimizer = _inner(optimizer)
+    place = getattr(optimizer, "_index_dict", {}).get(
+        optimizer._var_key(variable)
+    )
+    if place is None:
+        return None
+    return optimizer._model_variables_moving_average[place]
+
+
+def _inner(optimizer):
+    """The optimizer below a scaling of the loss (mixed precision)."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def mark_built(optimizer) -> None:
+    """Notes that an optimizer has made its variables."""
+    optimizer._built = True
+
+
+def build_slots(
+    optimizer, variables: Sequence[tf.Variable]
+) -> list[Optional[tf.Variable]]:
+    """Builds an optimizer, and says whose slots its variables are.
+
+    Args:
+      optimizer: not built yet.
+      variables: what it will update.
+
+    Returns:
+      For each of `optimizer.variables` the one that it belongs to; None of
+      the step's number, the learning rate and the like.
+    """
+    owners: dict[Hashable, tf.Variable] = {}
+    with _recorded_slots(_inner(optimizer), owners):
+        optimizer.build(variables)
+    return [owners.get(key(each)) for each in optimizer.variables]
+
+
+@contextlib.contextmanager
+def _recorded_slots(optimizer, owners) -> Iterator[None]:
+    add = optimizer.add_variable_from_reference
+
+    @functools.wraps(add)
+    def recorded(model_variable, *args, **kwargs):
+        slot = add(model_variable, *args, **kwargs)
+        owners[key(slot)] = model_variable
+        return slot
+
+    restore = _replace(optimizer, "add_variable_from_reference", recorded)
+    try:
+        yield
+    finally:
+        restore()
+
+
+# Training state that is no weight of the model.
+
+
+class _State(tf.Module):
+    """Variables in checkpoints, as a list's, but in no saved model."""
+
+    def __init__(self, variables: dict[Hashable, tf.Variable]):
+        super().__init__()
+        for i, variable in enumerate(variables.values()):
+            setattr(self, str(i), variable)
+        # Plain: nothing of them is to be tracked twice.
+        _replace(self, "by_key", dict(variables))
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        if save_type != "checkpoint":
+            return {}
+        return super()._trackable_children(save_type, **kwargs)
+
+
+def keep_in_checkpoints(
+    model: tf.keras.Model, name: str, variables: dict[Hashable, tf.Variable]
+) -> None:
+    """Makes variables part of the model's `tf.train.Checkpoint`, no more.
+
+    They become the model's attribute `name`, and `<model>/<name>/<number>` in
+    a checkpoint, as if a list of them had been assigned; one that was read
+    before fills them. The model's weights, its files of weights and its saved
+    models are without them.
+
+    Args:
+      model: the model.
+      name: see above.
+      variables: by what `kept` finds them by.
+    """
+    state = _State(variables)
+    model._track_trackable(state, name, overwrite=True)
+    _replace(model, name, list(variables.values()))
+
+
+def kept(model: tf.keras.Model, name: str) -> dict[Hashable, tf.Variable]:
+    """What `keep_in_checkpoints` was given; nothing before it."""
+    state = model._lookup_dependency(name)
+    return state.by_key if isinstance(state, _State) else {}

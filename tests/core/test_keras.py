@@ -1,0 +1,172 @@
+"""What `_keras.py` puts on models and optimizers, and takes away again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import _keras
+from iss_rnns import callbacks
+
+
+def dense_model(optimizer="sgd"):
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=[3])])
+    model.compile(optimizer, "mse", run_eagerly=True)
+    return model
+
+
+class Once(callbacks.UpdateHook):
+    """Weights := 1 after each update."""
+
+    def after_update(self):
+        for variable in self.model.trainable_variables:
+            variable.assign(tf.ones_like(variable))
+
+
+def gradients_of(model):
+    return [(tf.ones_like(v), v) for v in model.trainable_variables]
+
+
+def test_the_last_hook_gives_the_optimizer_its_own_method_back():
+    model = dense_model()
+    optimizer, hooks = model.optimizer, [Once(), Once()]
+    before = set(vars(optimizer)), set(vars(model))
+    for hook in hooks:
+        hook.set_model(model)
+    assert _keras.hooks_of(model) == hooks
+    assert vars(optimizer)["apply_gradients"]
+    optimizer.apply_gradients(gradients_of(model))
+    assert all((w == 1).all() for w in model.get_weights())
+    for hook in hooks:
+        hook.on_train_end()
+    assert _keras.hooks_of(model) == []
+    assert {"apply_gradients", "finalize_variable_values"} & set(
+        vars(optimizer)
+    ) == set()
+    assert not {"fit"} & (set(vars(model)) - before[1])
+    optimizer.apply_gradients(gradients_of(model))
+    assert not any((w == 1).all() for w in model.get_weights())
+
+
+def test_a_wrapper_of_somebody_else_stays():
+    """Around ours or below it."""
+    model = dense_model()
+    optimizer, calls = model.optimizer, []
+
+    def counting(plain):
+        def apply(*args, **kwargs):
+            calls.append(plain)
+            return plain(*args, **kwargs)
+
+        return apply
+
+    optimizer.apply_gradients = below = counting(optimizer.apply_gradients)
+    hook = Once()
+    hook.set_model(model)
+    optimizer.apply_gradients(gradients_of(model))
+    assert len(calls) == 1
+    hook.on_train_end()
+    assert vars(optimizer)["apply_gradients"] is below
+    hook.set_model(model)
+    optimizer.apply_gradients = above = counting(optimizer.apply_gradients)
+    hook.on_train_end()
+    assert vars(optimizer)["apply_gradients"] is above
+    optimizer.apply_gradients(gradients_of(model))
+    assert len(calls) == 3
+    assert not all((w == 1).all() for w in model.get_weights())
+
+
+def test_hooks_move_over_to_another_optimizer():
+    model = dense_model()
+    first, hook = model.optimizer, Once()
+    hook.set_model(model)
+    second = tf.keras.optimizers.SGD(0.1)
+    _keras.replace_optimizer(model, second)
+    assert model.optimizer is second and _keras.hooks_of(model) == [hook]
+    assert "apply_gradients" not in vars(first)
+    hook.on_train_end()
+    assert "apply_gradients" not in vars(second)
+
+
+def test_a_penalty_joins_once_and_leaves_at_the_next_fit():
+    model = dense_model()
+    penalty = callbacks.Penalty(lambda: tf.constant(3.0))
+    for _ in range(2):
+        penalty.set_model(model)
+    assert [float(loss) for loss in model.losses] == [3.0]
+    model.fit(np.ones([2, 3]), np.ones([2, 2]), verbose=0)
+    assert model.losses == [] and "fit" not in vars(model)
+
+
+def test_validation_counts_what_training_counts():
+    """Whatever was evaluated before: no function of before is kept."""
+    model = dense_model(tf.keras.optimizers.SGD(0.0))
+    x, y = np.ones([2, 3]), np.ones([2, 2])
+    plain = model.evaluate(x, y, verbose=0)
+    penalty = callbacks.Penalty(lambda: tf.constant(3.0))
+    for run_eagerly in (True, False):
+        model.compile(
+            tf.keras.optimizers.SGD(0.0), "mse", run_eagerly=run_eagerly
+        )
+        assert model.evaluate(x, y, verbose=0) == plain
+        history = model.fit(
+            x, y, validation_data=(x, y), verbose=0, callbacks=[penalty]
+        ).history
+        np.testing.assert_allclose(history["loss"], [plain + 3.0], rtol=1e-6)
+        np.testing.assert_allclose(
+            history["val_loss"], [plain + 3.0], rtol=1e-6
+        )
+        assert model.evaluate(x, y, verbose=0) == plain
+
+
+@pytest.mark.parametrize(
+    "optimizer, owned",
+    [
+        (lambda: tf.keras.optimizers.SGD(0.1), 0),
+        (lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9), 1),
+        (lambda: tf.keras.optimizers.Adam(0.1, use_ema=True), 3),
+        (
+            lambda: tf.keras.mixed_precision.LossScaleOptimizer(
+                tf.keras.optimizers.Adam(0.1)
+            ),
+            2,
+        ),
+    ],
+)
+def test_slots_know_their_variables_whatever_the_names(optimizer, owned):
+    variables = [tf.Variable(tf.zeros([n]), name="same") for n in (2, 3)]
+    optimizer = optimizer()
+    owners = _keras.build_slots(optimizer, variables)
+    slots = list(optimizer.variables)
+    assert len(owners) == len(slots)
+    for variable in variables:
+        shapes = [s.shape for s, o in zip(slots, owners) if o is variable]
+        # Keras' SGD has a slot for a momentum of 0, too.
+        assert shapes == [variable.shape] * max(owned, 1)
+    assert [s.dtype for s, o in zip(slots, owners) if o is None] == [tf.int64]
+
+
+def test_names_of_one_kind_are_told_apart():
+    variables = [tf.Variable(0.0, name=n) for n in ("a", "b", "a", "a")]
+    assert _keras.unique_names(variables) == ["a", "b", "a_2", "a_3"]
+
+
+def test_kept_in_checkpoints_and_nowhere_else(tmp_path):
+    model = dense_model()
+    weights = len(model.weights)
+    state = {name: tf.Variable(name == "x") for name in "xy"}
+    assert _keras.kept(model, "state") == {}
+    _keras.keep_in_checkpoints(model, "state", state)
+    assert _keras.kept(model, "state") == state
+    assert model.state == list(state.values())
+    assert len(model.weights) == weights
+    path = tf.train.Checkpoint(model=model).write(str(tmp_path / "c"))
+    saved = {name for name, _ in tf.train.list_variables(path)}
+    suffix = ".ATTRIBUTES/VARIABLE_VALUE"
+    assert {f"model/state/{i}/{suffix}" for i in range(2)} <= saved
+    # Read before it is there, as after: it gets what was saved.
+    again = dense_model()
+    status = tf.train.Checkpoint(model=again).read(path)
+    new = {name: tf.Variable(False) for name in "xy"}
+    _keras.keep_in_checkpoints(again, "state", new)
+    status.assert_existing_objects_matched()
+    assert [bool(v.numpy()) for v in again.state] == [True, False]
