@@ -394,3 +394,22 @@ def kept(model: tf.keras.Model, name: str) -> dict[Hashable, tf.Variable]:
     """What `keep_in_checkpoints` was given; nothing before it."""
     state = model._lookup_dependency(name)
     return state.by_key if isinstance(state, _State) else {}
+
+
+# Layers.
+
+
+def rnn_inputs(layer: tf.keras.layers.RNN, inputs, initial_state, constants):
+    """What a Keras layer runs its cell on.
+
+    Args:
+      layer: the layer.
+      inputs: of its call; a list, if states and constants come with it.
+      initial_state: of its call, or None.
+      constants: of its call, or None.
+
+    Returns:
+      (inputs, initial states, constants): those given, those that a stateful
+      layer carries, or zeros.
+    """
+    return layer._process_inputs(inputs, initial_state, constants)

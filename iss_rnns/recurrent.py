@@ -12,6 +12,7 @@ from typing import Optional, Union
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns.ops import products
 from iss_rnns.ops import scan
 from iss_rnns.ops import steps
@@ -108,8 +109,8 @@ class RNN(tf.keras.layers.RNN):
                 initial_state=initial_state,
                 constants=constants,
             )
-        inputs, initial_state, constants = self._process_inputs(
-            inputs, initial_state, constants
+        inputs, initial_state, constants = _keras.rnn_inputs(
+            self, inputs, initial_state, constants
         )
         outputs, finals, order = _run(
             self.cell,

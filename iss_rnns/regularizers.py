@@ -1,12 +1,11 @@
 """Penalties: pure functions of variables, each a scalar to add to the cost."""
 
 from collections.abc import Iterable, Sequence
-import math
-import numbers
 from typing import Union
 
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import groups as groups_lib
 
 EPSILON = 1e-8  # inside each root, as in the authors' code
@@ -18,16 +17,11 @@ def check_strength(strength: Strength, name: str = "strength") -> Strength:
     """Returns a strength; numbers of NumPy become Python's.
 
     Raises:
-      ValueError: if it is negative, not finite or no number.
+      UserError: if it is negative, not finite or no number.
     """
     if tf.is_tensor(strength):  # variables, too
         return strength
-    number = isinstance(strength, numbers.Real) and not isinstance(
-        strength, bool
-    )
-    if not (number and strength >= 0 and math.isfinite(strength)):
-        raise ValueError(f"{name} must be a number >= 0, got {strength}.")
-    return float(strength)
+    return arguments.number(name, strength, least=0)
 
 
 def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
@@ -61,7 +55,7 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
         )
 
         def gradient(upstream):
-            scales = {}
+            scales: dict[object, dict] = {}
             for group, root in zip(groups, roots):
                 per_unit = upstream * group.multiplier / root
                 for variable, line in group.spread(per_unit):

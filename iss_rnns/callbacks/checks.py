@@ -4,8 +4,8 @@ A sequence that can be read once only, or a single thing in a sequence's
 place, would do nothing later, without a word.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 import tensorflow as tf
 
@@ -13,7 +13,7 @@ from iss_rnns import _keras
 from iss_rnns import errors
 
 
-def groups(given: Iterable) -> list:
+def groups(given: Any) -> list:
     """A list of groups, units' or blocks'; a list stays the same object.
 
     Shrinking may replace what it holds.
@@ -35,7 +35,7 @@ def groups(given: Iterable) -> list:
     return found
 
 
-def variables(given: Iterable[tf.Variable]) -> list[tf.Variable]:
+def variables(given: Any) -> list[tf.Variable]:
     """A list of variables.
 
     Raises:

@@ -6,7 +6,7 @@ when training ends; the next `fit` does, if an exception ended it.
 """
 
 from collections.abc import Sequence
-from typing import Callable, Union
+from typing import Any, Callable, Union
 
 import tensorflow as tf
 
@@ -65,6 +65,7 @@ class GroupLasso(Penalty):
     ):
         self.groups = checks.groups(groups)
         self.schedule = strength if callable(strength) else None
+        self.strength: Any
         if self.schedule is None:
             self.strength = regularizers.check_strength(strength)
         else:

@@ -57,10 +57,9 @@ class GradualPruning(hooks.UpdateHook):
         like that; False says nothing, for a training in several parts.
 
     Raises:
-      ValueError: without variables, on one that is no matrix, or if there are
+      UserError: without variables, on one that is no matrix, or if there are
         neither one schedule nor as many as variables; in training, if another
-        callback of this kind prunes the same model.
-      UserError: in training, see `require_end`.
+        callback of this kind prunes the same model, or see `require_end`.
 
     Example:
       >>> from iss_rnns import schedules
@@ -89,10 +88,10 @@ class GradualPruning(hooks.UpdateHook):
             isinstance(hook, GradualPruning) and hook is not self
             for hook in _keras.hooks_of(model)
         ):
-            raise ValueError(
+            raise errors.UserError(
                 "another callback prunes this model already, and the model "
                 "has masks for one: give it all variables, with a schedule "
-                "for each."
+                "for each"
             )
         super().set_model(model)
         self.masks = _masks(model, self.variables)
@@ -216,7 +215,7 @@ class BlockPruning(GradualPruning):
       require_end: see `GradualPruning`.
 
     Raises:
-      ValueError: see `GradualPruning`; also on sizes that are not positive.
+      UserError: see `GradualPruning`; also on sizes that are not positive.
     """
 
     def __init__(
@@ -254,7 +253,7 @@ class BlockLasso(penalties.GroupLasso):
       end: the first step without it.
 
     Raises:
-      ValueError: if the strength is negative or not a number.
+      UserError: if the strength is negative or not a number.
     """
 
     def __init__(
@@ -286,7 +285,7 @@ def grids(
     """Each matrix cut into blocks of one size.
 
     Raises:
-      ValueError: if a size is not positive.
+      UserError: if a size is not positive.
     """
     return [groups_lib.BlockGrid.uniform(v, *block_size) for v in variables]
 
@@ -294,17 +293,17 @@ def grids(
 def _matrices(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
     variables = checks.variables(variables)
     if not variables:
-        raise ValueError("pruning needs at least one variable.")
+        raise errors.UserError("pruning needs at least one variable")
     for variable in variables:
         if variable.shape.rank != 2:
-            raise ValueError(
+            raise errors.UserError(
                 f"only matrices are pruned, got {variable.name} with "
-                f"shape {tuple(variable.shape)}."
+                f"shape {tuple(variable.shape)}"
             )
     if len({_keras.key(v) for v in variables}) < len(variables):
-        raise ValueError(
+        raise errors.UserError(
             "each variable is pruned once, got one more often: "
-            f"{[v.name for v in variables]}."
+            f"{[v.name for v in variables]}"
         )
     return variables
 
@@ -319,13 +318,13 @@ def _schedules(given: Schedules, count: int) -> list[schedules.Schedule]:
     )
     for each in result:
         if not isinstance(each, schedules.Schedule):
-            raise ValueError(
-                f"the schedule must be one of iss_rnns.schedules, got {each!r}."
+            raise errors.UserError(
+                f"the schedule must be one of iss_rnns.schedules, got {each!r}"
             )
     if len(result) != count:
-        raise ValueError(
+        raise errors.UserError(
             f"give one schedule, or one for each of the {count} variables; "
-            f"got {len(result)}."
+            f"got {len(result)}"
         )
     return result
 

@@ -414,21 +414,21 @@ class TestSparsityLogger:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda g: callbacks.GroupLasso(g, 0.1), "a list, got one group"),
+        (lambda g: callbacks.GroupLasso(g, 0.1), r"got Group\(.* alone; give"),
         (lambda g: callbacks.SparsityLogger([3]), "Group or BlockGrid .* int"),
         (
             lambda g: callbacks.GroupLasso([g], "0.1"),
-            "strength must be a number >= 0, got 0.1",
+            "strength must be a number >= 0, got '0.1'",
         ),
         (lambda g: callbacks.GroupLasso([g], np.float32(-1)), "got -1.0"),
         (lambda g: callbacks.GroupLasso([g], lambda e: -1), "got -1"),
         (
             lambda g: callbacks.ThresholdZeroing(0.1, g.companions[0].variable),
-            "a list, got one variable: .*bias",
+            "got .*bias:0 alone; give",
         ),
         (
             lambda g: callbacks.ThresholdZeroing(0.1, ["kernel"]),
-            "such as a layer's kernel; got a str",
+            "such as layers' kernels, got str",
         ),
     ],
 )

@@ -626,12 +626,14 @@ def test_arguments_are_checked():
         ValueError, match="block height must be a whole number of at least 1"
     ):
         pruning.BlockPruning([matrix], schedule, (0, 4))
-    for wrong in (4, (4,), (2.5, 4), "4x4"):
-        with pytest.raises(ValueError, match=r"\(height, width\), got"):
+    for wrong in (4, (4,), "4x4"):
+        with pytest.raises(
+            ValueError, match=r"block_size must be \(height, width\), got"
+        ):
             pruning.BlockPruning([matrix], schedule, wrong)
-    with pytest.raises(ValueError, match="a list, got one variable"):
+    with pytest.raises(ValueError, match="must be a list, got .* alone"):
         pruning.GradualPruning(matrix, schedule)
-    with pytest.raises(ValueError, match="got a str"):
+    with pytest.raises(ValueError, match="got str"):
         pruning.GradualPruning(["kernel"], schedule)
     with pytest.raises(ValueError, match="each variable is pruned once"):
         pruning.GradualPruning([matrix, matrix], schedule)
