@@ -88,8 +88,8 @@ def coordinate(groups: Sequence) -> None:
         if rows and columns:
             unread = tf.logical_not(groups_lib.Group("rows", rows).alive())
             found.append((groups_lib.Group("columns", columns), unread))
-    for columns, unread in found:
-        zero_units(columns, unread)
+    for writers, unread in found:
+        zero_units(writers, unread)
 
 
 def zero_units(group, dead: tf.Tensor) -> None:
@@ -107,7 +107,7 @@ def zero_units(group, dead: tf.Tensor) -> None:
 
 def dead_masks(groups: Sequence) -> dict[object, tf.Tensor]:
     """variable.ref() -> bool tensor, broadcasting, True on dead units."""
-    masks = {}
+    masks: dict[object, tf.Tensor] = {}
     for group in groups:
         dead = tf.cast(tf.logical_not(group.alive()), tf.float32)
         for variable, line in group.spread(dead, companions=True):

@@ -60,15 +60,15 @@ class BlockGrid:
         multiplier: float = 1.0,
     ) -> "BlockGrid":
         """Blocks of one size; the last row and column may be smaller."""
-        sizes = [
+        heights, widths = (
             _equal_sizes(
                 total, arguments.integer(f"block {name}", size, least=1)
             )
             for total, name, size in zip(
                 _matrix_shape(variable), ("height", "width"), (height, width)
             )
-        ]
-        return cls(variable, *sizes, multiplier=multiplier)
+        )
+        return cls(variable, heights, widths, multiplier)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -173,10 +173,11 @@ class JoinedGrid:
     @property
     def shape(self) -> tuple[int, int]:
         """(R, C): number of rows and columns of blocks."""
-        return tuple(
+        rows, columns = (
             1 + max(int(part[axis].max()) for part in self.parts)
             for axis in (1, 2)
         )
+        return rows, columns
 
     @property
     def size(self) -> int:
@@ -243,7 +244,8 @@ def _matrix_shape(variable: tf.Variable) -> tuple[int, int]:
             f"{getattr(variable, 'name', type(variable).__name__)} with shape "
             f"{tuple(getattr(variable, 'shape', ()))}"
         )
-    return tuple(int(n) for n in variable.shape)
+    rows, columns = variable.shape
+    return int(rows), int(columns)
 
 
 def _equal_sizes(total: int, size: int) -> list[int]:

@@ -179,7 +179,7 @@ class Group:
         """
         if values is None:
             values = read(self.variables)
-        axes = {}
+        axes: dict[object, set[int]] = {}
         for s in self.slices:
             axes.setdefault(s.variable.ref(), set()).add(s.axis)
         sums = {
@@ -266,7 +266,7 @@ def _length(variable: tf.Variable, axis: int) -> int:
 def _checked_slices(
     name: str, what: str, slices: Iterable[Slice]
 ) -> list[Slice]:
-    found = (
+    found: list = (
         list(slices)
         if isinstance(slices, Iterable) and not hasattr(slices, "assign")
         else [None]
@@ -299,8 +299,8 @@ def _sums_of_squares(
     rows, columns = value.shape
     height = max(_PIECE // columns, 1)
     heights = [min(height, rows - start) for start in range(0, rows, height)]
-    sums = {axis: [] for axis in axes}
-    summed = []
+    sums: dict[int, list] = {axis: [] for axis in axes}
+    summed: list[tf.Tensor] = []
     for piece in tf.split(value, heights):
         with tf.control_dependencies(summed):  # not all squares first
             squares = tf.square(piece)
@@ -334,7 +334,7 @@ def keep_masks(
       variable.ref() -> one bool array per axis, for each variable that a
       slice or a companion of the groups touches.
     """
-    masks = {}
+    masks: dict[object, list[np.ndarray]] = {}
     for group, units in zip(groups, alive):
         for s in group.slices + group.companions:
             axes = masks.setdefault(
