@@ -122,6 +122,23 @@ def test_the_harness_imports_no_task():
             assert room(other) != "cli", f"{name} imports {other}"
 
 
+def test_tests_of_the_library_import_no_task():
+    """Nor do the helpers below `tests/` that they import."""
+    helpers = {p.stem: p for p in (ROOT / "tests").glob("*.py")}
+    todo = [path for _, path in modules("tests/core")]
+    seen = set(todo)
+    assert len(todo) > 20
+    while todo:
+        path = todo.pop()
+        for other in imported(path):
+            top = other.split(".")[0]
+            assert top not in TASKS, f"{path} imports {other}"
+            if top in helpers and helpers[top] not in seen:
+                seen.add(helpers[top])
+                todo.append(helpers[top])
+    assert helpers["nets"] in seen
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_tasks_do_not_import_each_other(task):
     for name, path in modules(task):

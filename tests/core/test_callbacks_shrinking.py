@@ -4,6 +4,7 @@ import functools
 import json
 
 import fitting
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,28 +13,20 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import optimizers
-from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import training
-from ptb import model as model_lib
 
 DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}
 
 
-def kill(net, scale=0.0):
-    """Scales everything that the groups of DEAD say of their units."""
-    for group in net.iss_groups():
-        for s in group.slices:
-            value = s.variable.numpy()
-            for unit in DEAD[group.name]:
-                index = [slice(None)] * value.ndim
-                index[s.axis] = s.start + unit
-                value[tuple(index)] *= scale
-            s.variable.assign(value)
+def new_net(scale):
+    """Scaled is everything that the groups of DEAD say of their units."""
+    net = nets.Net(50, 7, [8, 6], scale=0.1, seed=3)
+    nets.scale_units(net, DEAD, scale)
+    return net
 
 
 def windows(count=12):
-    x = np.random.default_rng(0).integers(0, 50, (count, 4, 5))
-    x = x.astype(np.int32)
+    x = nets.ids(count, 4, 5, vocabulary=50)
     return x, np.roll(x, 1, axis=0)
 
 
@@ -47,10 +40,8 @@ class Costs(tf.keras.callbacks.Callback):
 
 
 def train(optimizer, cut, lasso=0.01, scale=0.0, **kwargs):
-    net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
-    kill(net, scale)
-    model = language_model.LanguageModel(net, 4, 5.0)
-    model.compile(optimizer=optimizer())
+    net = new_net(scale)
+    model = nets.new_model(net, 4, optimizer())
     groups = net.iss_groups()
     run = [
         callbacks.GroupLasso(groups, lasso),
@@ -91,13 +82,13 @@ def whole_and_cut(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_training_with_dead_units_frozen(name):
     (whole, costs), (small, cut_costs) = whole_and_cut(name)
-    assert small.net.hidden_sizes == (5, 4)
+    assert small.net.sizes == (5, 4)
     np.testing.assert_allclose(cut_costs, costs, rtol=1e-5)
     assert costs[-1] != costs[0]
     keep = np.delete(np.arange(6), DEAD["lstm_1"])
     np.testing.assert_allclose(
-        small.net.softmax_w.numpy(),
-        whole.net.softmax_w.numpy()[keep],
+        small.net.dense.kernel.numpy(),
+        whole.net.dense.kernel.numpy()[keep],
         atol=1e-5,
     )
     np.testing.assert_allclose(
@@ -111,7 +102,7 @@ def test_slots_are_cut_with_their_variables():
     pairs = [
         (a, b)
         for a, b in zip(whole.optimizer.variables, small.optimizer.variables)
-        if a.name.endswith("softmax_w:0")
+        if a.name.endswith("dense/kernel:0")
     ]
     assert len(pairs) == 3  # average, m, v
     for slot, cut in pairs:
@@ -128,16 +119,13 @@ def test_units_that_bounce_below_the_norm_go_after_some_checks():
         checks=2,
         lasso=0.0,
     )
-    assert model.net.hidden_sizes == (5, 4)
+    assert model.net.sizes == (5, 4)
     assert cutter.cuts[0]["step"] == 8
     assert abs(cutter.cuts[0]["cost_change"]) < 1e-3
 
 
 def test_resumed_it_counts_the_checks_before():
-    net = model_lib.WordLSTM(50, 7, [8, 6], seed=3)
-    kill(net, 1e-3)
-    model = language_model.LanguageModel(net, 4, 5.0)
-    model.compile(optimizer=optimizers.GradientDescent(0.5))
+    model = nets.new_model(new_net(1e-3), 4, optimizers.GradientDescent(0.5))
     x, y = windows()
     state, sizes = None, []
     for stop in (8, 12):  # of steps; the third check is at step 12
@@ -158,7 +146,7 @@ def test_resumed_it_counts_the_checks_before():
             max_steps=stop,
         )
         state = json.loads(json.dumps(cutter.state()))
-        sizes.append(model.net.hidden_sizes)
+        sizes.append(model.net.sizes)
     assert sizes == [(8, 6), (5, 4)]
     assert state["cuts"][0]["step"] == 12
     assert [len(s) for s in state["streaks"]] == [5, 4]
@@ -173,7 +161,7 @@ def test_a_cut_that_changes_the_cost_is_refused(capsys):
         checks=1,
         tolerance=1e-9,
     )
-    assert model.net.hidden_sizes == (8, 6)
+    assert model.net.sizes == (8, 6)
     assert not cutter.cuts
     assert "refused" in capsys.readouterr().out
 
@@ -182,7 +170,7 @@ def test_a_cut_that_changes_the_cost_is_refused(capsys):
 def test_a_few_dead_units_wait_for_more(least, sizes):
     # 5 of the 14 units are dead.
     model, _, _ = train(OPTIMIZERS["sgd"], cut=True, least_share=least)
-    assert model.net.hidden_sizes == sizes
+    assert model.net.sizes == sizes
 
 
 def test_a_layer_without_living_units_stops_the_run():

@@ -1,15 +1,14 @@
 """The authors' settings of the word language model, and mistakes in them."""
 
 import json
-import pathlib
 
+import nets
 import numpy as np
 import pytest
 
 from iss_rnns import errors
 from iss_rnns import regularizers
 from iss_rnns.interop import ptb_settings
-from ptb import model as model_lib
 
 CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/{}"
 UNITS = 6
@@ -81,7 +80,7 @@ AUTHORS = {
 
 
 def net(sizes=(UNITS, UNITS)):
-    return model_lib.WordLSTM(11, UNITS, sizes, init_scale=0.5, seed=1)
+    return nets.Net(11, UNITS, sizes, seed=1)
 
 
 def built(data, model=None):
@@ -133,7 +132,7 @@ class TestPenaltyAgainstNumPy:
 
     def test_structure(self, name):
         model = net()
-        readers = [their(model, 1)[:UNITS], model.softmax_w.numpy()]
+        readers = [their(model, 1)[:UNITS], model.dense.kernel.numpy()]
         total = 0.0
         for layer in (0, 1):
             matrix = their(model, layer).astype(np.float64)
@@ -155,7 +154,7 @@ class TestPenaltyAgainstNumPy:
             + 0.5 * lines(first, 0)
             + lines(second, 1)
             + lines(second, 0)
-            + lines(model.softmax_w.numpy(), 1)
+            + lines(model.dense.kernel.numpy(), 1)
         )
         found = regularizers.group_lasso(built(row_col(name), model), 1.0)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -193,31 +192,6 @@ def test_the_authors_blocks_count_once():
     }
     (grid,) = built(data)
     assert grid.shape == (1, 2)
-
-
-@pytest.mark.parametrize("cell", ["gru", "rnn"])
-def test_the_structures_of_other_cells(cell):
-    """Their file asks for the ISS of the model itself."""
-    model = model_lib.WordLSTM(11, UNITS, (5, 4), cell=cell)
-    settings = ptb_settings.load(
-        str(
-            pathlib.Path(model_lib.__file__).parent
-            / f"structure_grouplasso_{cell}.json"
-        )
-    )
-    found = ptb_settings.build_groups(
-        settings, model.tf1_views(), model.tf1_cells()
-    )
-    assert settings.global_decay == 0.00245
-    for ours, theirs in zip(found, model.iss_groups()):
-        assert ours.name == theirs.name
-        np.testing.assert_allclose(
-            ours.squared_norms(), theirs.squared_norms(), rtol=1e-6
-        )
-        assert [c.variable.ref() for c in ours.companions] == [
-            c.variable.ref() for c in theirs.companions
-        ]
-    assert len(found) == 2
 
 
 def test_unequal_widths_use_the_true_border():

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,16 +11,13 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns.interop import tf1
-from ptb import model as model_lib
 
 CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/{}"
 VOCABULARY, EMBEDDING, SIZES = 7, 4, (3, 5)
 
 
 def new_net(seed=1):
-    return model_lib.WordLSTM(
-        VOCABULARY, EMBEDDING, SIZES, init_scale=0.5, seed=seed
-    )
+    return nets.Net(VOCABULARY, EMBEDDING, SIZES, seed=seed)
 
 
 def arrays(style=("weights", "biases"), seed=0):

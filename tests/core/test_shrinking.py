@@ -1,5 +1,6 @@
 """Cutting dead units: the same outputs from smaller arrays."""
 
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,15 +8,12 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import shrinking
-from ptb import model as model_lib
 
 VOCABULARY, EMBEDDING, SIZES = 13, 4, (6, 5, 3)
 
 
 def new_net():
-    net = model_lib.WordLSTM(
-        VOCABULARY, EMBEDDING, SIZES, init_scale=0.8, seed=3
-    )
+    net = nets.Net(VOCABULARY, EMBEDDING, SIZES, scale=0.8, seed=3)
     for cell in net.cells:  # biases of dead units must not matter
         cell.bias.assign(
             tf.random.stateless_uniform(cell.bias.shape, [1, 2], -0.5, 0.5)
@@ -23,23 +21,8 @@ def new_net():
     return net
 
 
-def kill(net, dead):
-    """Zeroes units {layer: units} wherever their groups say."""
-    for group in net.iss_groups():
-        mask = np.zeros(group.size, np.float32)
-        mask[dead.get(group.name, [])] = 1.0
-        for variable, line in group.spread(mask):
-            variable.assign(
-                tf.where(line > 0, tf.zeros_like(variable), variable)
-            )
-
-
 def batches(count=2):
-    rng = np.random.default_rng(0)
-    return [
-        rng.integers(0, VOCABULARY, (3, 7)).astype(np.int32)
-        for _ in range(count)
-    ]
+    return list(nets.ids(count, 3, 7, vocabulary=VOCABULARY))
 
 
 DEAD = {"lstm_0": [0, 4], "lstm_1": [2], "lstm_2": [1]}
@@ -47,9 +30,9 @@ DEAD = {"lstm_0": [0, 4], "lstm_1": [2], "lstm_2": [1]}
 
 def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
     net = new_net()
-    kill(net, DEAD)
+    nets.scale_units(net, DEAD)
     small, report = shrinking.shrink(net, net.iss_groups(), batches())
-    assert small.hidden_sizes == (4, 4, 2)
+    assert small.sizes == (4, 4, 2)
     assert report.before == {"lstm_0": 6, "lstm_1": 5, "lstm_2": 3}
     assert report.after == {"lstm_0": 4, "lstm_1": 4, "lstm_2": 2}
     assert report.max_difference < 1e-5 < report.max_output
@@ -84,14 +67,16 @@ def test_outputs_stay_and_arrays_are_the_kept_rows_and_columns():
         second.kernel.numpy()[np.ix_(kept, second_columns)],
     )
     np.testing.assert_array_equal(
-        small.softmax_w, net.softmax_w.numpy()[[0, 2]]
+        small.dense.kernel, net.dense.kernel.numpy()[[0, 2]]
     )
-    np.testing.assert_array_equal(small.embedding, net.embedding)
+    np.testing.assert_array_equal(
+        small.embedding.embeddings, net.embedding.embeddings
+    )
 
 
 def test_weights_are_counted():
     net = new_net()
-    kill(net, DEAD)
+    nets.scale_units(net, DEAD)
     _, report = shrinking.shrink(net, net.iss_groups())
 
     def count(sizes):
@@ -117,7 +102,7 @@ def test_nothing_dead_nothing_cut():
 
 def test_a_layer_without_units_is_refused():
     net = new_net()
-    kill(net, {"lstm_1": range(5)})
+    nets.scale_units(net, {"lstm_1": range(5)})
     with pytest.raises(
         errors.UserError,
         match="layer 'lstm_1' lost all of its 5 units.*lower its strength",
@@ -138,14 +123,14 @@ def test_living_units_cannot_be_cut():
 
 def test_nan_is_no_equality():
     net = new_net()
-    net.softmax_b.assign(np.full(VOCABULARY, np.nan))
+    net.dense.bias.assign(np.full(VOCABULARY, np.nan))
     with pytest.raises(errors.UserError, match="differ .* by nan"):
         shrinking.shrink(net, net.iss_groups(), batches())
 
 
 def test_proof_by_another_function():
     net = new_net()
-    kill(net, DEAD)
+    nets.scale_units(net, DEAD)
     seen = []
 
     def run(model, batch):
@@ -159,7 +144,7 @@ def test_proof_by_another_function():
 
 def test_cut_tells_where_each_variable_went():
     net = new_net()
-    kill(net, DEAD)
+    nets.scale_units(net, DEAD)
     small, cuts = shrinking.cut(
         net, net.iss_groups(), [g.alive().numpy() for g in net.iss_groups()]
     )

@@ -26,6 +26,10 @@ def new_corpus(unit="word"):
     )
 
 
+def half_dead_net():
+    return nets.half_dead(model_lib.WordLSTM(9, 6, [8], init_scale=0.5))
+
+
 def new_task(corpus):
     return experiment.WordTask(
         small_options(),
@@ -35,7 +39,7 @@ def new_task(corpus):
 
 
 def test_the_card_has_sizes_scores_and_the_command():
-    net = nets.half_dead_net()
+    net = half_dead_net()
     task = new_task(new_corpus("character"))
     small, proof = finishing.shrink_proved(task, net)
     scores = {"valid perplexity": 8.0, "test perplexity": 4.0}
@@ -77,9 +81,7 @@ def test_the_design_of_a_run_outlives_its_cuts(tmp_path):
     options = small_options(shrink_every_steps=1)
     run = runs.RunDirectory(tmp_path, "run")
     assert restoring.designed_sizes(run.path) is None
-    net, _ = train_lib.train(
-        options, new_corpus(), run, False, nets.half_dead_net()
-    )
+    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
     assert net.hidden_sizes == (4,)
     assert restoring.designed_sizes(run.path) == {"lstm_0": 8}
     again = runs.RunDirectory(tmp_path, "run", resume=True)
@@ -102,7 +104,7 @@ def test_a_run_of_version_1_0_0_goes_on(tmp_path):
     """Its checkpoints hold the units of the layers as lists."""
     options = small_options(shrink_every_steps=1)
     run = runs.RunDirectory(tmp_path, "run")
-    train_lib.train(options, new_corpus(), run, False, nets.half_dead_net())
+    train_lib.train(options, new_corpus(), run, False, half_dead_net())
     for path in run.checkpoints.glob("state-*.json"):
         state = json.loads(path.read_text())
         for key in ("sizes", "designed_sizes"):
@@ -123,12 +125,8 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     """In bfloat16 the outputs differ by more than the proof allows."""
     options = small_options(mixed_precision=True, freeze_mode="group")
     run = runs.RunDirectory(tmp_path, "run")
-    net, _ = train_lib.train(
-        options, new_corpus(), run, False, nets.half_dead_net()
-    )
+    net, _ = train_lib.train(options, new_corpus(), run, False, half_dead_net())
     assert net.compute_dtype == "float32"
-    assert not np.array_equal(
-        net.softmax_b.numpy(), nets.half_dead_net().softmax_b
-    )
+    assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
     small, proof = finishing.shrink_proved(new_task(new_corpus()), net)
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5

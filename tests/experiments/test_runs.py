@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import fitting
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,23 +14,15 @@ from iss_rnns import errors
 from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
-from iss_rnns.experiments.language import model as language_model
-from ptb import model as model_lib
 
 VOCABULARY = 9
 STATE = {"epoch": 1, "batch": 0, "seconds": 0.5, "sizes": [4]}
 
 
-def new_model(sizes=(4,), optimizer=None, **kwargs):
-    model = language_model.LanguageModel(
-        model_lib.WordLSTM(VOCABULARY, 4, sizes, init_scale=0.5, **kwargs),
-        2,
-        max_grad_norm=5.0,
+def new_model(optimizer=None, **kwargs):
+    return nets.new_model(
+        nets.Net(VOCABULARY, **kwargs), 2, optimizer, eager=True
     )
-    model.compile(
-        optimizer or tf.keras.optimizers.SGD(1.0), run_eagerly=True
-    )  # tracing takes longer than these steps
-    return model
 
 
 def tiny_checkpoint(run, step=1):
@@ -272,8 +265,8 @@ class TestCheckpoints:
 
     def test_round_trip_of_everything(self, tmp_path):
         model = new_model(optimizer=tf.keras.optimizers.Adam(0.1))
-        ids = np.random.default_rng(0).integers(0, VOCABULARY, (2, 3, 2, 2))
-        fitting.fit(model, *ids.astype(np.int32), epochs=1, callbacks=[])
+        ids = nets.ids(2, 3, 2, 2, vocabulary=VOCABULARY)
+        fitting.fit(model, *ids, epochs=1, callbacks=[])
         checkpoints = self.saved(tmp_path, model, {**STATE, "batch": 2})
         assert checkpoints.last_state() == {**STATE, "batch": 2}
         again = new_model(optimizer=tf.keras.optimizers.Adam(0.1), seed=5)
@@ -313,9 +306,9 @@ class TestCheckpoints:
         model = new_model()
         checkpoints = self.saved(tmp_path, model)
         model.optimizer.iterations.assign(4)
-        model.net.softmax_b.assign(np.full(VOCABULARY, np.inf))
+        model.net.dense.bias.assign(np.full(VOCABULARY, np.inf))
         with pytest.raises(
-            FloatingPointError, match="softmax_b:0 became NaN at step 4"
+            FloatingPointError, match="dense/bias:0 became NaN at step 4"
         ):
             checkpoints.save(model, {})
         assert checkpoints.steps() == [0]
@@ -382,9 +375,9 @@ class TestCheckpoints:
         model = new_model()
         model.optimizer.build(model.trainable_variables)
         checkpoints = self.saved(tmp_path, model, {**STATE, "sizes": [4]})
-        expected = model.net.softmax_w.numpy().copy()
+        expected = model.net.dense.kernel.numpy().copy()
         model.optimizer.iterations.assign(7)
-        model.net.softmax_w.assign(expected + 1)
+        model.net.dense.kernel.assign(expected + 1)
         checkpoints.save(model, {**STATE, "epoch": 2})
         folder = checkpoints.folder
         file = folder / (
@@ -401,7 +394,7 @@ class TestCheckpoints:
         again = checkpoints_lib.Checkpoints(folder)
         assert again.last_state() == STATE
         again.restore(model)
-        np.testing.assert_array_equal(model.net.softmax_w, expected)
+        np.testing.assert_array_equal(model.net.dense.kernel, expected)
         printed = capsys.readouterr().out
         assert re.fullmatch(
             r"note: checkpoint .*-7(\.json)? (cannot be restored|is damaged): "

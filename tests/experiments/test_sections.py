@@ -11,6 +11,8 @@ import tensorflow as tf
 from iss_rnns import shrinking
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.reports import sections
+from iss_rnns.experiments.reports import tables
+from iss_rnns.sparse import nets as sparse_nets
 
 
 def row(epoch, seconds, units):
@@ -71,14 +73,14 @@ def test_one_epoch_has_no_sum():
 
 def test_sparsity_is_of_the_design_and_of_what_is_left():
     """Whether units were cut while it trained or only afterwards."""
-    net = nets.half_dead_net()
+    net = nets.half_dead(nets.Net(9, 6, [8]))
     small, _ = shrinking.shrink(net, net.iss_groups())
     table = sections.sparsity_table(small, net).as_dict()
     half_dead = {
-        "embedding": (0.0, 0.0, 0.0),
+        "embedding/embeddings": (0.0, 0.0, 0.0),
         "lstm_0/kernel": (0.5, 0.0, 0.5),
         "lstm_0/recurrent_kernel": (0.75, 0.5, 0.5),
-        "softmax/kernel": (0.5, 0.5, 0.0),
+        "dense/kernel": (0.5, 0.5, 0.0),
     }
     kinds = ("element", "row", "column")
     for kind, wanted in zip(kinds, zip(*half_dead.values())):
@@ -86,6 +88,17 @@ def test_sparsity_is_of_the_design_and_of_what_is_left():
         assert table[f"{kind}, rest"] == dict.fromkeys(half_dead, 0.0)
     whole = sections.sparsity_table(net, net).as_dict()
     assert whole == {kind: table[kind] for kind in kinds}
+
+
+def test_measures_of_packed_products(tmp_path):
+    packed = sparse_nets.Packed(
+        tmp_path, {}, 400, 100, {1: (3.0, 2.0), 16: (1.0, 1.0)}, 0.0, {}
+    )
+    assert sections.packed_measures(packed) == {
+        "packed bytes": 100,
+        tables.packed_speedup(1): 1.5,
+        tables.packed_speedup(16): 1.0,
+    }
 
 
 def test_any_keras_model_is_reported(tmp_path):
@@ -126,7 +139,7 @@ def test_without_matplotlib_one_note_and_no_pictures(
     for name in [n for n in sys.modules if n.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    net = nets.half_dead_net()
+    net = nets.half_dead(nets.Net(9, 6, [8]))
     run = runs.RunDirectory(tmp_path, "run")
     assert sections.draw(run, net, net, [row(1, 60.0, 8)], each=True) == []
     printed = capsys.readouterr().out
@@ -146,7 +159,7 @@ def test_curves_of_characters_are_in_bits():
 
 def test_each_matrix_is_drawn_before_and_after(tmp_path):
     image = pytest.importorskip("matplotlib.image")
-    net = nets.half_dead_net()
+    net = nets.half_dead(nets.Net(9, 6, [8]))
     small, _ = shrinking.shrink(net, net.iss_groups())
     run = runs.RunDirectory(tmp_path, "run")
     drawn = sections.draw(run, net, small, each=True)

@@ -15,6 +15,7 @@ import termios
 import types
 
 import fitting
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,7 +28,6 @@ from iss_rnns.experiments import records
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import stopping
 from iss_rnns.experiments.language import corpora
-from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import options as options_lib
 from iss_rnns.experiments.language import training
 from ptb import model as model_lib
@@ -38,16 +38,10 @@ VOCABULARY, BATCH, TIME, STEPS = 9, 2, 2, 4
 KNOWN = {"seconds": 0.0, "sizes": [4]}  # of a state, beside where it stood
 
 
-def new_model(sizes=(4,), optimizer=None, **kwargs):
-    model = language_model.LanguageModel(
-        model_lib.WordLSTM(VOCABULARY, 4, sizes, init_scale=0.5, **kwargs),
-        BATCH,
-        max_grad_norm=5.0,
+def new_model(optimizer=None, **kwargs):
+    return nets.new_model(
+        nets.Net(VOCABULARY, **kwargs), BATCH, optimizer, eager=True
     )
-    model.compile(
-        optimizer or tf.keras.optimizers.SGD(1.0), run_eagerly=True
-    )  # tracing takes longer than these steps
-    return model
 
 
 def new_training():
@@ -64,9 +58,7 @@ def new_training():
 
 
 def windows(count=STEPS):
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, VOCABULARY, (2, count, BATCH, TIME))
-    return ids.astype(np.int32)
+    return nets.ids(2, count, BATCH, TIME, vocabulary=VOCABULARY)
 
 
 class Stop(Exception):
@@ -332,8 +324,8 @@ class TestFit:
         class Poison(tf.keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 if int(model.optimizer.iterations) == 3:
-                    model.net.softmax_w.assign(
-                        np.full(model.net.softmax_w.shape, np.nan)
+                    model.net.dense.kernel.assign(
+                        np.full(model.net.dense.kernel.shape, np.nan)
                     )
 
         checkpoints = checkpoints_lib.Checkpoints(
@@ -385,7 +377,9 @@ class TestFit:
         model = new_model(optimizer=tf.keras.optimizers.SGD(0.25))
         if saved:
             checkpoints.save(model, {"epoch": 0, "batch": 0, **KNOWN})
-        model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
+        model.net.dense.kernel.assign(
+            np.full(model.net.dense.kernel.shape, np.nan)
+        )
         with pytest.raises(errors.UserError) as caught:
             fitting.fit(
                 model,
@@ -399,7 +393,9 @@ class TestFit:
 
     def test_nan_before_any_checkpoint(self, tmp_path):
         model = new_model()
-        model.net.softmax_w.assign(np.full(model.net.softmax_w.shape, np.nan))
+        model.net.dense.kernel.assign(
+            np.full(model.net.dense.kernel.shape, np.nan)
+        )
         checkpoints = checkpoints_lib.Checkpoints(
             runs.RunDirectory(tmp_path, "run").checkpoints
         )
@@ -506,7 +502,7 @@ class TestEpochEvaluation:
         keep.set_model(model)
         for epoch, perplexity in enumerate(perplexities, 1):
             metrics.append({"epoch": epoch, "valid_perplexity": perplexity})
-            model.net.softmax_b.assign(np.full(VOCABULARY, float(epoch)))
+            model.net.dense.bias.assign(np.full(VOCABULARY, float(epoch)))
             keep.on_train_batch_end(0)
             keep.on_epoch_end(epoch - 1)
         kept = run.path / runs.BEST

@@ -1,10 +1,13 @@
 """The word LSTM: the authors' hyper-parameters, its maths, its groups."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns.interop import ptb_settings
 from ptb import model as model_lib
 
 # init_scale, rate, clip, layers, steps, hidden, max_epoch, epochs, keep,
@@ -171,6 +174,21 @@ def test_resized_and_config_round_trip():
     assert again.get_config() == net.get_config()
 
 
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
+    net = new_net(keep_prob=0.8)
+    noise = net.draw_noise(None, tf.constant([3, 4]))
+    ones = tf.ones([50, 20, 6])
+    dropped = noise.on_output(ones, 0).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 1.25], rtol=1e-4)
+    assert abs(dropped.mean() - 1.0) < 0.02
+    assert len({dropped[t].tobytes() for t in range(50)}) == 50
+    others = noise.on_embedding(ones), noise.on_output(ones, 1)
+    assert len({np.asarray(x).tobytes() for x in (dropped, *others)}) == 3
+    x = np.array([[3, 1], [2, 7]], np.int32)
+    np.testing.assert_array_equal(net(x)[0], new_net(keep_prob=1.0)(x)[0])
+    assert new_net(keep_prob=1.0).draw_noise(None, None) is None
+
+
 def test_a_step_equals_the_sequence():
     net = new_net()
     ids = np.array([[3, 1], [2, 7]], np.int32)
@@ -181,3 +199,28 @@ def test_a_step_equals_the_sequence():
         np.testing.assert_allclose(
             logits, expected[2 * t : 2 * t + 2], atol=1e-6
         )
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_the_structures_of_other_cells(cell):
+    """Their file asks for the ISS of the model itself."""
+    model = model_lib.WordLSTM(11, 6, (5, 4), cell=cell)
+    settings = ptb_settings.load(
+        str(
+            pathlib.Path(model_lib.__file__).parent
+            / f"structure_grouplasso_{cell}.json"
+        )
+    )
+    found = ptb_settings.build_groups(
+        settings, model.tf1_views(), model.tf1_cells()
+    )
+    assert settings.global_decay == 0.00245
+    for ours, theirs in zip(found, model.iss_groups()):
+        assert ours.name == theirs.name
+        np.testing.assert_allclose(
+            ours.squared_norms(), theirs.squared_norms(), rtol=1e-6
+        )
+        assert [c.variable.ref() for c in ours.companions] == [
+            c.variable.ref() for c in theirs.companions
+        ]
+    assert len(found) == 2
