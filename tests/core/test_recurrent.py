@@ -318,7 +318,8 @@ def test_bfloat16_policy_stays_near_float32():
     )
 
 
-def test_jit_compiled_gives_the_same():
+@pytest.mark.parametrize("lengths", [None, [6, 2, 0, 5]])
+def test_jit_compiled_gives_the_same(lengths):
     layer, _ = make()
     compiled, _ = make(jit_compile=True)
     compiled.set_weights(layer.get_weights())
@@ -328,7 +329,7 @@ def test_jit_compiled_gives_the_same():
     def step(layer):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            outputs, states = layer(x, training=True)
+            outputs, states = layer(x, lengths=lengths, training=True)
             total = tf.reduce_sum(outputs**2) + tf.reduce_sum(states[1])
         return [
             outputs,
