@@ -103,6 +103,16 @@ def word_size_of(load_path: str, step: int) -> Optional[int]:
     return state_of(load_path, step)[1]["max_word_size"]
 
 
+def na_of(load_path: Optional[str], step: int, otherwise: bool) -> bool:
+    """Whether weights were trained with a no-answer bias.
+
+    A run directory knows it; of other weights, or none, it is what flags say.
+    """
+    if not load_path or not restoring.is_run(load_path):
+        return otherwise
+    return state_of(load_path, step)[1]["model"]["na"]
+
+
 def state_of(folder: PathLike, step: int = 0) -> tuple[str, dict]:
     """Prefix and state of a checkpoint of this program.
 
@@ -208,7 +218,9 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
             tuple(plan["schedules"]),
         )
     arrays = restoring.read_arrays(path)
-    net = model_lib.BiDAF(config, model_lib.sizes_of(arrays))
+    sizes = model_lib.sizes_of(arrays)
+    restoring.check_held(path, arrays, sizes)
+    net = model_lib.BiDAF(config, sizes)
     averaged = averaged_arrays(arrays)
     averages = None
     if averaged:

@@ -269,9 +269,7 @@ class StoredArray:
 
     def __array__(self, dtype=None) -> np.ndarray:
         with _reading_archive(self.path, self.what, self.name) as archive:
-            with archive.open(f"{self.name}.npy") as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-                file.read(1)  # Its checksum is compared at its end.
+            array = _read(archive, self.name)
         return array if dtype is None else array.astype(dtype)
 
 
@@ -287,16 +285,10 @@ def stored_arrays(path: PathLike, what: str) -> dict[str, StoredArray]:
         an array's header asks for more than the file holds.
     """
     with _reading_archive(path, what) as archive:
-        found = {}
-        for member in archive.infolist():
-            name, ending = os.path.splitext(member.filename)
-            if ending == ".npy":
-                found[name] = StoredArray(
-                    path, what, name, *_header(archive, member)
-                )
-        if not found:
-            raise ValueError(_NO_ARRAYS)
-        return found
+        return {
+            name: StoredArray(path, what, name, *header)
+            for name, header in _headers(archive).items()
+        }
 
 
 def read_arrays(path: PathLike, what: str) -> dict[str, np.ndarray]:
@@ -309,10 +301,8 @@ def read_arrays(path: PathLike, what: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: see `stored_arrays`.
     """
-    return {
-        name: np.asarray(array)
-        for name, array in stored_arrays(path, what).items()
-    }
+    with _reading_archive(path, what) as archive:
+        return {name: _read(archive, name) for name in _headers(archive)}
 
 
 def unreadable(path: PathLike, what: str, why: str) -> errors.UserError:
@@ -401,6 +391,27 @@ def _check_begin(path: pathlib.Path) -> None:
         raise ValueError(_NO_ARRAYS)
 
 
+def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read(1)  # Its checksum is compared at its end.
+    return array
+
+
+def _headers(
+    archive: zipfile.ZipFile,
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of each array, by name; one at least."""
+    found = {}
+    for member in archive.infolist():
+        name, ending = os.path.splitext(member.filename)
+        if ending == ".npy":
+            found[name] = _header(archive, member)
+    if not found:
+        raise ValueError(_NO_ARRAYS)
+    return found
+
+
 def _header(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo
 ) -> tuple[tuple[int, ...], np.dtype]:
@@ -429,7 +440,3 @@ def _header(
             f" does not take the {member.file_size:,} bytes that it has"
         )
     return shape, dtype
-
-
-# Their older names, until nobody says them any more.
-read, write, write_atomically = read_arrays, write_arrays, write_text

@@ -61,8 +61,14 @@ class Vocabulary:
         try:
             loaded = cls(content["word2idx"], content["char2idx"])
             for ids in (loaded.word2idx, loaded.char2idx):
-                if sorted(ids.values()) != list(range(len(ids))):
+                if not all(type(i) is int for i in ids.values()) or (
+                    sorted(ids.values()) != list(range(len(ids)))
+                ):
                     raise ValueError("ids are not 0, 1, 2, ...")
+                if (ids.get(NULL), ids.get(UNKNOWN)) != (0, 1):
+                    raise ValueError(
+                        f"{NULL} and {UNKNOWN} have not the ids 0 and 1"
+                    )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise errors.UserError(
                 f"{files.shown(path)} is no vocabulary ({errors.reason(error)}); expected JSON with "

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import ctypes
+import os
 import pathlib
 import shlex
 import sys
@@ -23,6 +24,14 @@ def cpu_has_bfloat16() -> bool:
     except OSError:
         return False
     return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def memory_bytes() -> int:
+    """Of the machine; 0 where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +12,12 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics
 from iss_rnns.experiments import runs
 from iss_rnns.interop import tf1
+
+Arrays = Union[np.ndarray, files.StoredArray]
 
 
 def restore(
@@ -53,7 +56,8 @@ def restore(
         try:
             sizes = sizes_of(arrays)
         except errors.UserError as error:
-            raise errors.UserError(f"{path}: {error}") from None
+            raise errors.UserError(f"{files.shown(path)}: {error}") from None
+        check_held(path, arrays, sizes)
         _check_asked(asked, [sizes], path)
     net = net_of(sizes)
     tf1.assign(net.tf1_views(), arrays, path)
@@ -65,8 +69,11 @@ def is_run(path: str) -> bool:
     return os.path.isdir(os.path.join(path, "checkpoints"))
 
 
-def read_arrays(path: str) -> dict[str, np.ndarray]:
+def read_arrays(path: str) -> dict[str, Arrays]:
     """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
+
+    Those of a `.npz` file are read when they are used, so that their shapes
+    can be compared with a model's before they take memory.
 
     Raises:
       UserError: if there are none or they are damaged.
@@ -75,8 +82,40 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
         return tf1.read_checkpoint(path)
     return {
         tf1.canonical(name): array
-        for name, array in files.read_arrays(path, "weights").items()
+        for name, array in files.stored_arrays(path, "weights").items()
     }
+
+
+def check_held(
+    path: str,
+    arrays: Mapping[str, Arrays],
+    sizes: Mapping[str, int],
+) -> None:
+    """Refuses sizes that the arrays they are read off cannot be of.
+
+    A net of them would ask for memory that no model of the file's size has.
+
+    Args:
+      path: of the file.
+      arrays: its arrays.
+      sizes: units of layers, as a model reads them off the arrays.
+
+    Raises:
+      UserError: naming both.
+    """
+    held = sum(array.size for array in arrays.values())
+    largest = max(sizes.values(), default=0)
+    if largest**2 > held:
+        raise errors.UserError(
+            f"{files.shown(path)} has a layer of {largest:,} units, but only "
+            f"{held:,} weights in all; expected at least units x units"
+        )
+    memory = machine.memory_bytes()
+    if memory and 4 * held > memory:
+        raise errors.UserError(
+            f"{files.shown(path)} holds {4 * held / 1e9:,.1f} GB of weights, "
+            f"and this machine has {memory / 1e9:,.1f} GB of memory"
+        )
 
 
 def past_rows(path: str) -> list[dict]:

@@ -50,7 +50,7 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
         reader = tf.compat.v1.train.NewCheckpointReader(_opened_by(prefix))
         shapes = reader.get_variable_to_shape_map()
         _check_bytes(prefix, shapes, reader.get_variable_to_dtype_map())
-        return {name: reader.get_tensor(name) for name in shapes}
+        return {name: np.asarray(reader.get_tensor(name)) for name in shapes}
     except READ_ERRORS as error:
         raise errors.UserError(
             f"checkpoint {files.shown(prefix)} is damaged: "

@@ -8,6 +8,7 @@ here and nowhere else.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import re
+from typing import Union
 
 import numpy as np
 import tensorflow as tf
@@ -290,13 +291,16 @@ def read_checkpoint(path: files.PathLike) -> dict[str, np.ndarray]:
 
 
 def assign(
-    views: Mapping[str, View], arrays: Mapping[str, np.ndarray], source: str
+    views: Mapping[str, View],
+    arrays: Mapping[str, Union[np.ndarray, files.StoredArray]],
+    source: str,
 ) -> None:
     """Writes named TF1 arrays into a model; all of them or none.
 
     Args:
       views: the model's, by canonical name.
-      arrays: may hold more than the model needs (optimizer, step).
+      arrays: may hold more than the model needs (optimizer, step). Stored
+        ones are read only if all that the model needs have its shapes.
       source: named in errors.
 
     Raises:
@@ -335,8 +339,7 @@ def assign(
         view.assign(numbers[name])
 
 
-def _float32(array: np.ndarray, what: str) -> np.ndarray:
-    array = np.asarray(array)
+def _float32(array, what: str) -> np.ndarray:
     if not np.can_cast(array.dtype, np.float32, "same_kind"):
         raise errors.UserError(
             f"{what} is of type {array.dtype}; weights are real numbers"

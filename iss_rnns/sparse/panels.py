@@ -14,6 +14,7 @@ from iss_rnns.sparse import kernels
 
 BlockShape = tuple[int, int]
 
+_MOST_ROWS = 1 << 32  # that indices can name
 # Time per stored weight against panels of 16 columns, measured at batch 1 to
 # 16 on AVX2; decides the width of an unknown sparsity pattern.
 _COST = {16: 1.0, 8: 1.3, 4: 1.8, 2: 2.8, 1: 4.0}
@@ -173,6 +174,7 @@ class Panels:
             shape.dtype == width.dtype == indptr.dtype == np.int64
             and shape.shape == (2,)
             and shape.min() >= 0
+            and shape[0] <= _MOST_ROWS
             and width.shape == ()
             and int(width) in kernels.WIDTHS
             and indices.dtype in (np.uint16, np.uint32)

@@ -15,6 +15,7 @@ from bidaf.data.read_data import DataConfig
 from iss_rnns.errors import UserError
 
 WORDS = "the The mill MILL anna Anna broke in 1853 . ? who zzz".split()
+SPECIAL = {"-NULL-": 0, "-UNK-": 1}
 SMALL = DataConfig(batch_size=3, word_count_th=2, char_count_th=3)
 
 
@@ -393,6 +394,12 @@ def test_vocabulary_file(tmp_path, store):
         {"word2idx": [1], "char2idx": {}},
         {"word2idx": {"a": 0, "b": 2}, "char2idx": {}},
         {"word2idx": {"a": "0"}, "char2idx": {}},
+        # B25: without their special words, or with others in their places.
+        {"word2idx": {"a": 0, "b": 1}, "char2idx": SPECIAL},
+        {"word2idx": SPECIAL, "char2idx": {}},
+        {"word2idx": SPECIAL, "char2idx": {"-UNK-": 0, "-NULL-": 1}},
+        {"word2idx": SPECIAL, "char2idx": {"-NULL-": False, "-UNK-": True}},
+        {"word2idx": SPECIAL, "char2idx": {"-NULL-": 0.0, "-UNK-": 1}},
     ],
 )
 def test_wrong_vocabulary_file(tmp_path, content):

@@ -75,7 +75,7 @@ def larger_than_it_can_be(path):
 def test_arrays_by_name(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=np.arange(3), b=np.float32(2))
-    found = files.read(path, "weights")
+    found = files.read_arrays(path, "weights")
     assert set(found) == {"a", "b"}
     np.testing.assert_array_equal(found["a"], [0, 1, 2])
     assert found["b"].dtype == np.float32
@@ -126,7 +126,7 @@ def test_what_is_no_such_file(tmp_path, write, message):
         match=rf"^cannot read weights .*"
         rf"x.npz: ({message})",
     ) as caught:
-        files.read(str(path), "weights")
+        files.read_arrays(str(path), "weights")
     assert "\n" not in str(caught.value)
 
 

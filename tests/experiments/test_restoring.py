@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns.experiments import machine
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.language import options
@@ -118,3 +119,71 @@ def test_brackets_in_a_path_are_named(tmp_path):
         errors.UserError, match=r"cannot read from .*\[1\]/.* takes \[ for"
     ):
         restored(run)
+
+
+def without_data(path, name):
+    """The data of an array is gone; its header and sums are as before."""
+    with zipfile.ZipFile(path) as file:
+        start = file.getinfo(f"{name}.npy").header_offset
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\x93NUMPY", start) + 128
+    data[place : place + 40] = bytes(40)
+    path.write_bytes(data)
+
+
+class TestSizesAreComparedBeforeReading:
+    """B25: what a file asks for is not what its model has."""
+
+    def restored(self, path):
+        return restoring.restore(
+            lambda sizes: model_lib.WordLSTM(9, 3, options.layer_sizes(sizes)),
+            str(path),
+            model_lib.sizes_of,
+        )
+
+    def saved(self, path, **arrays):
+        net = model_lib.WordLSTM(9, 3, (5, 4))
+        values = {n: view.read() for n, view in net.tf1_views().items()}
+        np.savez(path, **{**values, **arrays})
+        return self.restored(path)
+
+    def test_a_larger_array_is_not_read(self, tmp_path):
+        path = tmp_path / "w.npz"
+        self.saved(path)
+        large = np.arange(1e6, dtype=np.float32)
+        with pytest.raises(errors.UserError, match=r"has shape \(1000000,\)"):
+            self.saved(path, **{"Model/softmax_b": large})
+        without_data(path, "Model/softmax_b")
+        with pytest.raises(errors.UserError, match=r"has shape \(1000000,\)"):
+            self.restored(path)
+
+    def test_what_the_model_does_not_need_is_not_read(self, tmp_path):
+        path = tmp_path / "w.npz"
+        self.saved(path, more=np.arange(1e6, dtype=np.float32))
+        without_data(path, "more")
+        assert self.restored(path).hidden_sizes == (5, 4)
+        without_data(path, "Model/softmax_b")
+        with pytest.raises(
+            errors.UserError,
+            match="cannot read weights .*w.npz: Bad CRC.*softmax_b",
+        ):
+            self.restored(path)
+
+    def test_layers_that_no_file_of_its_size_has(self, tmp_path):
+        name = "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"
+        with pytest.raises(
+            errors.UserError,
+            match=r"w.npz has a layer of 2,000,000 units, but only 8,000,\d+ "
+            "weights in all",
+        ):
+            self.saved(
+                tmp_path / "w.npz",
+                **{name: np.zeros((1, 8_000_000), np.int8)},
+            )
+
+    def test_more_than_the_machine_has(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(machine, "memory_bytes", lambda: 1000)
+        with pytest.raises(
+            errors.UserError, match="holds 0.0 GB of weights, and this machine"
+        ):
+            self.saved(tmp_path / "w.npz")
