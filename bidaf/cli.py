@@ -312,7 +312,8 @@ def _define_model_flags(preset: configs.ModelConfig) -> None:
     flags.DEFINE_bool(
         "na",
         preset.na,
-        "Learn how likely it is that a question has no answer.",
+        "Learn how likely it is that a question has no answer. Without it, "
+        "questions that have none (SQuAD 2.0) are left out.",
     )
     flags.DEFINE_bool(
         "wy",

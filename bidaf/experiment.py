@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import thresholding
 from iss_rnns.experiments import finishing
+from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import tasks
@@ -406,7 +407,9 @@ def read_questions(
         options.seed,
     )
     if choices.mode == "train":
-        questions = sources.for_training(store, options.data)
+        questions = sources.for_training(
+            store, options.data, bool(_no_answer_bias(options, choices))
+        )
     else:
         path = str(choices.restore_path)
         questions = sources.for_testing(
@@ -415,9 +418,26 @@ def read_questions(
             loading.vocabulary_of(path, options.shared_path),
             options.forward_name if choices.mode == "forward" else "test",
             loading.word_size_of(path, options.load_step),
+            _no_answer_bias(options, choices),
         )
     print(f"data: {questions.description}", flush=True)
     return questions
+
+
+def _no_answer_bias(
+    options: options_lib.Options, choices: program.Choices
+) -> Optional[bool]:
+    """Whether the net has a bias for having no answer.
+
+    None where questions are only answered. Weights that are restored know.
+    """
+    if choices.mode == "forward":
+        return None
+    path, step = choices.restore_path, options.load_step
+    if choices.mode == "train" and choices.resume and choices.run_name:
+        folder = pathlib.Path(choices.save_path or flags_lib.RUNS)
+        path, step = str(folder / choices.run_name), 0
+    return loading.na_of(path, step, options.model.na)
 
 
 def proof_batches(questions: sources.Questions) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ class Scores:
       cost: mean cross entropy of a question, nats; None if not computed.
       answers: question id to text, as the official script reads it.
       questions: number of questions.
+      unscored: how many of them have no right answer to be scored by.
       details: of each question: `id`, `span`, `score`, and with `na` `na`.
     """
 
@@ -37,12 +38,18 @@ class Scores:
     answers: dict[str, str]
     questions: int
     details: list[dict]
+    unscored: int = 0
 
     def __str__(self):
         cost = "" if self.cost is None else f", cost {self.cost:.4f}"
+        unscored = (
+            f", {self.unscored:,} without an answer not scored"
+            if self.unscored
+            else ""
+        )
         return (
             f"exact match {self.exact_match:.2f}, F1 {self.f1:.2f}"
-            f"{cost} ({self.questions:,} questions)"
+            f"{cost} ({self.questions:,} questions{unscored})"
         )
 
 
@@ -143,6 +150,8 @@ def score(
                 if "na_prob" in outputs:
                     details[-1]["na"] = float(outputs["na_prob"][row])
     # Those without a right answer, as in SQuAD 2.0, the metric does not know.
+    # Without a bias for them they have no label, and their cost is 0.
+    rated = len(answers if "na_prob" in outputs or rules.wy else truths)
     result = (
         evaluate.score(answers, truths)
         if truths
@@ -151,10 +160,11 @@ def score(
     return Scores(
         result["exact_match"],
         result["f1"],
-        sum(costs) / len(answers) if costs else None,
+        sum(costs) / max(rated, 1) if costs else None,
         answers,
         len(answers),
         details,
+        len(answers) - len(truths),
     )
 
 

@@ -87,7 +87,7 @@ def preprocess(
             f"{name}: {len(part.titles):,} articles, "
             f"{len(part.contexts):,} paragraphs, "
             f"{part.num_questions:,} questions, {len(part.tokens):,} words "
-            "of context"
+            "of context" + _unanswered(part)
         )
     print(
         f"{len(vocabulary):,} different words, {len(glove_words):,} lines "
@@ -98,6 +98,17 @@ def preprocess(
         f"{time.time() - began:.0f} s"
     )
     return store.Store(path)
+
+
+def _unanswered(part: store.Part) -> str:
+    """What is said of a part with questions that have no answer."""
+    count = int(part.unanswered.sum())
+    if not count:
+        return ""
+    return (
+        f"; {count:,} without an answer (SQuAD 2.0), which bidaf.cli leaves "
+        "out unless --na is given"
+    )
 
 
 class _WordIds(dict):

@@ -19,6 +19,7 @@ from bidaf.data import store as store_lib
 from bidaf.data import vocabulary as vocabulary_lib
 from bidaf.data.vocabulary import Vocabulary
 from iss_rnns import errors
+from iss_rnns import files
 
 FILTERS = ("max", "valid", "semi")
 PathLike = Union[str, os.PathLike]
@@ -78,6 +79,7 @@ def read(
     config: DataConfig,
     vocabulary: Optional[Vocabulary] = None,
     filtered: bool = True,
+    unanswered: bool = True,
 ) -> "DataSet":
     """Reads a part of a store.
 
@@ -96,6 +98,8 @@ def read(
             words and characters of this part.
         filtered: whether the filters apply; the authors filter while
             training, not in tests.
+        unanswered: whether questions without an answer are used. A net
+            without a no-answer bias learns nothing from them.
 
     Returns:
         The part's questions.
@@ -107,7 +111,7 @@ def read(
         store = store_lib.Store(store)
     if part == "test" and part not in store.parts:
         part = "dev"
-    return DataSet(store, part, config, vocabulary, filtered)
+    return DataSet(store, part, config, vocabulary, filtered, unanswered)
 
 
 class DataSet:
@@ -137,6 +141,7 @@ class DataSet:
         config: DataConfig,
         vocabulary: Optional[Vocabulary] = None,
         filtered: bool = True,
+        unanswered: bool = True,
     ):
         self.name = name
         self.part = store.part(name)
@@ -167,13 +172,22 @@ class DataSet:
             if filtered
             else np.ones(self.part.num_questions, bool)
         )
+        if not unanswered:
+            passed &= ~self.part.unanswered
+            if self.part.unanswered.all():
+                raise errors.UserError(
+                    f"none of the {len(passed):,} questions of '{name}' in "
+                    f"{files.shown(store.path)} has an answer to learn from "
+                    "or to be judged by; give data with answers, or answer "
+                    "them with --mode=forward"
+                )
         self._tables: dict[int, np.ndarray] = {}
         self.valid_idxs: list[int] = np.flatnonzero(passed).tolist()
         self.num_examples = len(self.valid_idxs)
         if not self.valid_idxs:
             raise errors.UserError(
                 f"none of the {len(passed):,} questions of '{name}' in "
-                f"{store.path} is left by the filters; raise ques_size_th, "
+                f"{files.shown(store.path)} is left by the filters; raise ques_size_th, "
                 "sent_size_th, num_sents_th or para_size_th"
             )
 
@@ -255,7 +269,7 @@ class DataSet:
                 sizes[first + start[:, 0]] > config.sent_size_th
             )
             # Without an answer the first sentence stands for it.
-            bad |= (counts == 0) & (
+            bad |= part.unanswered & (
                 sizes[part.paragraph_offsets[paragraphs]] > config.sent_size_th
             )
         if config.single and not config.squash:

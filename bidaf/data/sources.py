@@ -16,6 +16,7 @@ from bidaf.data import read_data
 from bidaf.data import store as store_lib
 from bidaf.data import synthetic
 from bidaf.data import vocabulary as vocabulary_lib
+from iss_rnns import files
 
 SYNTHETIC = "synthetic"
 VOCABULARY = "shared.json"  # the authors' name of it, in a run's folder
@@ -76,10 +77,10 @@ def open_store(
             f"making up {num_train:,} + {num_dev:,} questions in {folder}",
             flush=True,
         )
-        files = synthetic.write(folder, num_train, num_dev, seed)
+        made = synthetic.write(folder, num_train, num_dev, seed)
         preprocess.preprocess(
-            {"train": files["train"], "dev": files["dev"]},
-            files["glove"],
+            {"train": made["train"], "dev": made["dev"]},
+            made["glove"],
             folder,
             splitter="none",
         )
@@ -87,18 +88,26 @@ def open_store(
 
 
 def for_training(
-    store: store_lib.Store, config: read_data.DataConfig
+    store: store_lib.Store,
+    config: read_data.DataConfig,
+    na: bool = False,
 ) -> Questions:
     """Parts `train` and `dev`, with a vocabulary of the former's words.
 
     All of `dev` is judged, not only what the filters let through, so that
     scores while training are those of --mode=eval.
 
+    Args:
+      store: with both parts.
+      config: how they are fed.
+      na: the net has a bias for having no answer, and so can learn from
+        questions without one; otherwise they are left out. Either is said.
+
     Raises:
       UserError: see `read_data.read`.
     """
     config = dataclasses.replace(config, joint_vectors=True)
-    train = read_data.read(store, "train", config)
+    train = read_data.read(store, "train", config, unanswered=na)
     # What is judged is cut to what it needs: the same scores, sooner.
     judged = read_data.read(
         store,
@@ -106,7 +115,9 @@ def for_training(
         dataclasses.replace(config, len_opt=True),
         train.vocabulary,
         filtered=False,
+        unanswered=na,
     )
+    _tell_unanswered([train, judged], na)
     judged_sizes = feed.sizes([train, judged], training=False)
     # A word has as many characters in both: padding is not without effect.
     sizes = dataclasses.replace(
@@ -123,6 +134,7 @@ def for_testing(
     vocabulary: vocabulary_lib.Vocabulary,
     part: str,
     word_size: Optional[int] = None,
+    na: Optional[bool] = False,
 ) -> Questions:
     """All questions of a part, whatever their lengths.
 
@@ -133,23 +145,53 @@ def for_testing(
       part: its name.
       word_size: characters of a word in training (the number of padding
         characters is not without effect); None: what the part needs.
+      na: see `for_training`; None: the questions are only to be answered,
+        so all of them are taken.
 
     Raises:
       UserError: see `read_data.read`.
     """
     config = dataclasses.replace(config, joint_vectors=True, len_opt=True)
-    judged = read_data.read(store, part, config, vocabulary, filtered=False)
+    judged = read_data.read(
+        store,
+        part,
+        config,
+        vocabulary,
+        filtered=False,
+        unanswered=na is not False,
+    )
+    if na is not None:
+        _tell_unanswered([judged], na)
     sizes = feed.sizes([judged], training=False)
     if word_size:
         sizes = dataclasses.replace(sizes, max_word_size=word_size)
     return Questions(None, judged, sizes, sizes, _describe(store, judged))
 
 
+def _tell_unanswered(
+    data_sets: Sequence[read_data.DataSet], used: bool
+) -> None:
+    """One line on questions without an answer, if there are any."""
+    counts = {each.name: int(each.part.unanswered.sum()) for each in data_sets}
+    if not any(counts.values()):
+        return
+    found = ", ".join(f"{n:,} of {name}" for name, n in counts.items() if n)
+    told = (
+        "used with the no-answer bias of --na; exact match and F1 are of the "
+        "others"
+        if used
+        else "left out: without --na nothing is learned from them"
+    )
+    print(
+        f"questions without an answer (SQuAD 2.0): {found}; {told}", flush=True
+    )
+
+
 def _describe(store, *data_sets) -> str:
     counts = ", ".join(
         f"{each.num_examples:,} questions of {each.name}" for each in data_sets
     )
-    return f"{store.path}: {counts}"
+    return f"{files.shown(store.path)}: {counts}"
 
 
 def training_batches(

@@ -80,7 +80,8 @@ def read(path: PathLike) -> Squad:
         path: the JSON file.
 
     Returns:
-        Its articles. A question without an answer has none in `answers`.
+        Its articles. A question without an answer, as in SQuAD 2.0, has none
+        in `answers`.
 
     Raises:
         UserError: unreadable file, no JSON, a missing or wrong field, text

@@ -84,6 +84,11 @@ class Part:
         """Number of questions Q."""
         return len(self.ids)
 
+    @property
+    def unanswered(self) -> np.ndarray:
+        """`[Q]` bool: which questions have no answer, as in SQuAD 2.0."""
+        return np.diff(self.answer_offsets) == 0
+
 
 class Store:
     """A file written by `write`; its arrays are read when asked for.

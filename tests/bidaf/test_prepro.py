@@ -250,11 +250,15 @@ def test_parts_share_words_and_have_their_own_counts(files):
     assert len(set(store.words)) == len(store.words)
 
 
-def test_question_without_answers(files):
+def test_question_without_answers(files, capsys):
     data = squad_data()
     data["data"][1]["paragraphs"][0]["qas"][0]["answers"] = []
     files["train"].write_text(json.dumps(data))
     assert run(files).part("train").answer_offsets.tolist() == [0, 1, 3, 4, 4]
+    printed = capsys.readouterr().out
+    assert (
+        printed.count("; 1 without an answer (SQuAD 2.0), which bidaf.cli") == 1
+    )
 
 
 def test_vectors_that_fit(files):
