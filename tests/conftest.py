@@ -20,6 +20,21 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_terminal_summary(terminalreporter):
+    """How many damaged files `tests/fuzz` gave to the readers, if it ran."""
+    counts = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if report.when == "call" and name == "damaged inputs"
+    ]
+    if counts:
+        terminalreporter.write_line(
+            f"fuzzing: {sum(counts):,} damaged inputs of {len(counts)} readers"
+            " were read, or refused in one line"
+        )
+
+
 @pytest.fixture(name="empty_flags")
 def fixture_empty_flags():
     """absl's flags without any, until the test is over."""
