@@ -165,7 +165,10 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             f"{change:+.2g} nats",
             flush=True,
         )
-        optimizer = shrinking.resized_optimizer(model.optimizer, cuts)
+        trained = {v.ref() for v in model.trainable_variables}
+        optimizer = shrinking.resized_optimizer(
+            model.optimizer, {r: c for r, c in cuts.items() if r in trained}
+        )
         for hook in getattr(model.optimizer, "_iss_hooks", []):
             hook.attach(optimizer)
         model.replace_net(

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "cells": {"arguments", "errors", "groups", "ops"},
     "recurrent": {"ops"},
     "optimizers": {"ops"},
-    "shrinking": {"errors", "groups", "counting"},
+    "shrinking": {"arguments", "counting", "errors", "groups"},
     "callbacks": {
         "arguments",
         "errors",

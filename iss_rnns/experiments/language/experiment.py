@@ -59,7 +59,11 @@ def shrink_proved(
       UserError: if a layer lost every unit or the outputs differ.
     """
     small, proof = shrinking.shrink(
-        net, net.iss_groups(), list(texts.valid[0][:batches])
+        net,
+        net.iss_groups(),
+        list(texts.valid[0][:batches]),
+        # Final states shrink with the layers.
+        lambda each, batch: each(batch, training=False)[0],
     )
     print(
         f"shrunk {_sizes(proof.before)} -> {_sizes(proof.after)} units, "
