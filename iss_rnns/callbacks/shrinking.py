@@ -178,7 +178,10 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             f"{change:+.2g} nats",
             flush=True,
         )
-        optimizer = shrinking.resized_optimizer(model.optimizer, cuts)
+        trained = {v.ref() for v in model.trainable_variables}
+        optimizer = shrinking.resized_optimizer(
+            model.optimizer, {r: c for r, c in cuts.items() if r in trained}
+        )
         model.replace_net(
             small, cuts, {g.name: a for g, a in zip(self.groups, alive)}
         )

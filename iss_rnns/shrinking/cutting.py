@@ -1,9 +1,11 @@
-"""From a model with dead units to a smaller one with the same outputs."""
+"""A smaller model that holds what is left of another's weights."""
 
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Iterable, Sequence
+import re
+from typing import Any, Optional
 
 import numpy as np
+import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
@@ -22,9 +24,7 @@ def check_alive(
     Raises:
       UserError: naming the layer.
     """
-    if alive is None:
-        alive = [g.alive().numpy() for g in groups]
-    for group, units in zip(groups, alive):
+    for group, units in zip(groups, living_units(groups, alive)):
         if not np.any(units):
             raise errors.UserError(
                 f"layer '{group.name}' lost all of its {group.size} units; "
@@ -34,25 +34,113 @@ def check_alive(
             )
 
 
-def cut(
-    net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
-) -> tuple[object, dict[object, groups_lib.Cut]]:
-    """The smaller net, and what was kept of each of the net's variables.
+def living_units(
+    groups: Sequence[groups_lib.Group],
+    alive: Optional[Sequence[np.ndarray]] = None,
+) -> list[np.ndarray]:
+    """One `[n]` bool array per group: those given, else what is not zero.
 
     Raises:
-      UserError: if a layer has no unit left.
+      UserError: if what is given does not fit the groups.
+    """
+    if alive is None:
+        return [group.alive().numpy() for group in groups]
+    alive = [np.asarray(units) for units in alive]
+    wanted = [(group.size,) for group in groups]
+    if [units.shape for units in alive] != wanted or any(
+        units.dtype != bool for units in alive
+    ):
+        raise errors.UserError(
+            f"alive must be bool arrays with shapes {wanted}, one per group, "
+            f"got {[f'{units.dtype}{units.shape}' for units in alive]}"
+        )
+    return alive
+
+
+def cut(
+    net, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
+) -> tuple[Any, dict[object, groups_lib.Cut]]:
+    """The smaller net, and what was kept of each of the net's variables.
+
+    All of them: trained weights, frozen ones, statistics.
+
+    Args:
+      net: see `shrink`.
+      groups: the layers to cut.
+      alive: one `[n]` bool array per group.
+
+    Returns:
+      (the smaller net, variable.ref() -> `Cut`, in the order of
+      `net.variables`).
+
+    Raises:
+      UserError: if a layer has no unit left, or the smaller net has other
+        variables than what is left of the net's.
     """
     check_alive(groups, alive)
+    if not hasattr(net, "resized"):
+        raise errors.UserError(
+            f"{type(net).__name__} cannot be shrunk: it has no method "
+            "resized(sizes), which gives an equal model with other sizes of "
+            "the named groups"
+        )
     masks = groups_lib.keep_masks(groups, alive)
+    known = {v.ref() for v in net.variables}
+    for reference in masks:
+        if reference not in known:
+            raise errors.UserError(
+                f"{reference.deref().name}, which the groups cut, is no "
+                "variable of the model: give the groups of its present weights"
+            )
     small = net.resized({g.name: int(np.sum(a)) for g, a in zip(groups, alive)})
     cuts = {}
-    for old, new in zip(net.trainable_variables, small.trainable_variables):
-        keep = masks.get(old.ref()) or [np.ones(n, bool) for n in old.shape]
-        new.assign(take(old.numpy(), keep))
+    for old, new in _pairs(net.variables, small.variables):
+        keep = masks.get(old.ref(), [np.ones(n, bool) for n in old.shape])
+        value = take(old.numpy(), keep)
+        if value.shape != tuple(new.shape) or old.dtype != new.dtype:
+            raise errors.UserError(
+                f"the smaller model's {new.name} is {new.dtype.name} of shape "
+                f"{tuple(new.shape)}, but {old.dtype.name} of shape "
+                f"{value.shape} is left of {old.name}"
+            )
+        new.assign(value)
         cuts[old.ref()] = groups_lib.Cut(new, tuple(keep))
     return small, cuts
 
 
 def take(array: np.ndarray, keep: Sequence[np.ndarray]) -> np.ndarray:
-    """The kept rows and columns of an array."""
-    return array[np.ix_(*keep)]
+    """What is kept of each axis of an array."""
+    return array[np.ix_(*keep)] if keep else array
+
+
+def _pairs(
+    variables: Iterable[tf.Variable], others: Iterable[tf.Variable]
+) -> list[tuple[tf.Variable, tf.Variable]]:
+    """The variables of two models that have the same name.
+
+    Of several with one name, in order. Numbers that Keras gives to names that
+    it has seen before do not count, unless the two models agree on them.
+    """
+    variables, others = list(variables), list(others)
+    for spell in (
+        lambda v: v.name,
+        lambda v: re.sub(r"_\d+(?=[/:])", "", v.name),
+    ):
+        places: dict[str, list[tf.Variable]] = {}
+        for other in others:
+            places.setdefault(spell(other), []).append(other)
+        pairs = [
+            (v, places[spell(v)].pop(0))
+            for v in variables
+            if places.get(spell(v))
+        ]
+        if len(pairs) == len(variables) == len(others):
+            return pairs
+    paired = {v.ref() for v, _ in pairs}
+    alone = [v.name for v in variables if v.ref() not in paired]
+    alone += [v.name for left in places.values() for v in left]
+    raise errors.UserError(
+        f"the smaller model has {len(others)} variables, the model "
+        f"{len(variables)}; without a counterpart: {', '.join(alone[:3])}"
+        f"{', ...' if alone[3:] else ''}"
+    )

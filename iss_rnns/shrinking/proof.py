@@ -1,16 +1,17 @@
 """From a model with dead units to a smaller one with the same outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
-import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns.shrinking import cutting
+from iss_rnns.shrinking import equality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +22,9 @@ class ShrinkReport:
       before: units of each group.
       after: units kept.
       weights_before: trainable weights.
-      weights_after: the same of the smaller net.
+      weights_after: the same of the smaller model.
       max_difference: largest |difference| of an output on the proving batches;
-        None if none were given.
+        None if the model was cut unproved.
       max_output: largest |output| there, to judge the difference by.
     """
 
@@ -36,63 +37,74 @@ class ShrinkReport:
 
 
 def shrink(
-    net,
+    model,
     groups: Sequence[groups_lib.Group],
-    inputs: Sequence = (),
-    run: Optional[Callable] = None,
+    batches: Iterable = (),
+    run: Optional[Callable[[Any, Any], Any]] = None,
     tolerance: float = 1e-4,
     alive: Optional[Sequence[np.ndarray]] = None,
-) -> tuple[object, ShrinkReport]:
-    """Cuts dead units out of a net and proves that its outputs stay.
+    unproved: bool = False,
+) -> tuple[Any, ShrinkReport]:
+    """Cuts dead units out of a model and proves that its outputs stay.
 
     Args:
-      net: with `trainable_variables` and `resized(sizes) -> net`, whose
-        variables come in the same order.
+      model: with `variables`, `trainable_variables` and `resized(sizes)`,
+        which gives an equal model with other sizes of the named groups, whose
+        variables have the same names.
       groups: the layers to cut; a unit goes if its whole group is zero.
-      inputs: real batches to prove the equality on.
-      run: `run(net, batch)` -> tensor or list of tensors; defaults to the
-        logits of `net(batch)`.
-      tolerance: largest |difference| allowed, relative to the largest
-        |output| (at least 1).
+      batches: real inputs to prove the equality on, as the model is called
+        with them.
+      run: `run(model, batch)` -> outputs to compare, in any structure;
+        defaults to all that `model(batch, training=False)` gives. Give one
+        that leaves out what has units itself, such as final states.
+      tolerance: largest difference of an output in proportion to its
+        magnitude, see `equality.assert_equal_outputs`.
       alive: one `[n]` bool array per group, instead of what is not zero.
+      unproved: cut without batches and without proof.
 
     Returns:
-      (smaller net, `ShrinkReport`).
+      (smaller model, `ShrinkReport`).
 
     Raises:
-      UserError: if a layer has no unit left, or the outputs differ.
+      UserError: without batches; if a layer has no unit left; if the outputs
+        differ, in number, shape or value.
     """
-    if alive is None:
-        alive = [g.alive().numpy() for g in groups]
-    small, _ = cutting.cut(net, groups, alive)
-    difference = largest = None
-    if len(inputs):
-        run = run or (lambda n, batch: n(batch, training=False)[0])
-        difference, largest = _compare(net, small, inputs, run)
-        if not difference <= tolerance * max(largest, 1.0):
-            raise errors.UserError(
-                f"the shrunk model's outputs differ from the original's by "
-                f"{difference:.3g} (largest output {largest:.3g}), more than "
-                f"{tolerance:g} of it; nothing was written"
-            )
+    groups = groups_lib.check_groups(groups)
+    tolerance = arguments.number("tolerance", tolerance, least=0)
+    batches = _checked_batches(batches)
+    if unproved == bool(batches):
+        raise errors.UserError(
+            "shrinking unproved takes no batches: leave out one of the two"
+            if unproved
+            else "shrinking proves itself on batches of inputs, and none were "
+            "given: give some, or say unproved=True"
+        )
+    alive = cutting.living_units(groups, alive)
+    small, _ = cutting.cut(model, groups, alive)
+    proof = None
+    if not unproved:
+        run = run or (lambda each, batch: each(batch, training=False))
+        proof = equality.assert_equal_outputs(
+            lambda batch: run(model, batch),
+            lambda batch: run(small, batch),
+            batches,
+            tolerance,
+            "the shrunk model's outputs",
+        )
     return small, ShrinkReport(
         before={g.name: g.size for g in groups},
         after={g.name: int(np.sum(a)) for g, a in zip(groups, alive)},
-        weights_before=counting.count_weights(net),
+        weights_before=counting.count_weights(model),
         weights_after=counting.count_weights(small),
-        max_difference=difference,
-        max_output=largest,
+        max_difference=proof.absolute if proof else None,
+        max_output=proof.largest if proof else None,
     )
 
 
-def _compare(net, small, inputs, run) -> tuple[float, float]:
-    difference = largest = 0.0
-    for batch in inputs:
-        for a, b in zip(
-            tf.nest.flatten(run(net, batch)), tf.nest.flatten(run(small, batch))
-        ):
-            a, b = (tf.cast(t, tf.float32).numpy() for t in (a, b))
-            # NumPy's maximum: Python's loses a NaN.
-            difference = np.maximum(difference, np.abs(a - b).max())
-            largest = np.maximum(largest, np.abs(a).max())
-    return float(difference), float(largest)
+def _checked_batches(batches: Iterable) -> list:
+    if isinstance(batches, (Mapping, str)) or not isinstance(batches, Iterable):
+        raise errors.UserError(
+            "batches must be a list of batches, got "
+            f"{type(batches).__name__}: give [it]"
+        )
+    return list(batches)

@@ -9,6 +9,7 @@ import csv
 import pathlib
 
 import fitting
+import nets
 import numpy as np
 import recorded
 import tensorflow as tf
@@ -389,7 +390,7 @@ def test_shrinking(shrink_file):
     """Dense weights with zero groups -> the recorded smaller model."""
     golden = shrink_file
     net, x = golden.net("dense_weights"), golden["x"]
-    small, report = shrinking.shrink(net, net.iss_groups(), [x])
+    small, report = shrinking.shrink(net, net.iss_groups(), [x], nets.logits)
     assert report.max_difference < 1e-6
     for layer, group in enumerate(net.iss_groups(), 1):
         kept = golden[f"kept_units/layer{layer}"]

@@ -7,6 +7,7 @@ in for drawn ones; recorded logits are batch-major, ours are time-major.
 
 import pathlib
 
+import nets
 import numpy as np
 import recorded
 import tensorflow as tf
@@ -251,7 +252,9 @@ def test_recorded_masks_are_of_our_kind(trajectory_file):
 
 def check_shrinking(net, xs):
     """What the training left dead can go without a change of the logits."""
-    small, proof = shrinking.shrink(net, net.iss_groups(), list(xs[:2]))
+    small, proof = shrinking.shrink(
+        net, net.iss_groups(), list(xs[:2]), nets.logits
+    )
     assert proof.max_difference < 1e-5
     alive = [int(g.alive().numpy().sum()) for g in net.iss_groups()]
     assert list(small.hidden_sizes) == alive

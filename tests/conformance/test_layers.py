@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "cells": {"arguments", "errors", "groups", "ops"},
     "recurrent": {"_keras", "ops"},
     "optimizers": {"_keras", "ops"},
-    "shrinking": {"_keras", "errors", "groups", "counting"},
+    "shrinking": {"_keras", "arguments", "counting", "errors", "groups"},
     "callbacks": {
         "_keras",
         "arguments",

@@ -74,7 +74,7 @@ def test_one_epoch_has_no_sum():
 def test_sparsity_is_of_the_design_and_of_what_is_left():
     """Whether units were cut while it trained or only afterwards."""
     net = nets.half_dead(nets.Net(9, 6, [8]))
-    small, _ = shrinking.shrink(net, net.iss_groups())
+    small, _ = shrinking.shrink(net, net.iss_groups(), unproved=True)
     table = sections.sparsity_table(small, net).as_dict()
     half_dead = {
         "embedding/embeddings": (0.0, 0.0, 0.0),
@@ -160,7 +160,7 @@ def test_curves_of_characters_are_in_bits():
 def test_each_matrix_is_drawn_before_and_after(tmp_path):
     image = pytest.importorskip("matplotlib.image")
     net = nets.half_dead(nets.Net(9, 6, [8]))
-    small, _ = shrinking.shrink(net, net.iss_groups())
+    small, _ = shrinking.shrink(net, net.iss_groups(), unproved=True)
     run = runs.RunDirectory(tmp_path, "run")
     drawn = sections.draw(run, net, small, each=True)
     assert drawn == ["plots/weights.png"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -292,7 +293,7 @@ def test_dead_units_can_be_cut(shape):
             else:
                 value[:, units] = 0.0
             s.variable.assign(value)
-    small, proof = shrinking.shrink(net, net.iss_groups(), [ids])
+    small, proof = shrinking.shrink(net, net.iss_groups(), [ids], nets.logits)
     sizes = [n - len(units) for n, units in zip(net.hidden_sizes, dead)]
     assert list(small.hidden_sizes) == sizes
     assert proof.max_difference < 1e-5 < proof.max_output
@@ -337,7 +338,9 @@ def test_cutting_a_living_unit_is_refused():
     alive = np.ones(6, bool)
     alive[2] = False
     with pytest.raises(errors.UserError, match="outputs differ"):
-        shrinking.shrink(net, net.iss_groups(), [ids_of()], alive=[alive])
+        shrinking.shrink(
+            net, net.iss_groups(), [ids_of()], nets.logits, alive=[alive]
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
