@@ -86,10 +86,11 @@ def cut(
         )
     masks = groups_lib.keep_masks(groups, alive)
     known = {v.ref() for v in net.variables}
-    for reference in masks:
-        if reference not in known:
+    variables = [s.variable for g in groups for s in g.slices + g.companions]
+    for variable in variables:
+        if variable.ref() not in known:
             raise errors.UserError(
-                f"{reference.deref().name}, which the groups cut, is no "
+                f"{variable.name}, which the groups cut, is no "
                 "variable of the model: give the groups of its present weights"
             )
     small = net.resized({g.name: int(np.sum(a)) for g, a in zip(groups, alive)})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 import dataclasses
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -103,8 +103,8 @@ class _Output:
     """One output's differences and magnitudes, by place of the last axis."""
 
     def __init__(self):
-        self._differences: Optional[np.ndarray] = None
-        self._magnitudes: Optional[np.ndarray] = None
+        self._differences: Any = None  # no batch yet
+        self._magnitudes: Any = None
 
     def add(self, expected: np.ndarray, found: np.ndarray) -> None:
         """Counts a batch."""

@@ -108,7 +108,9 @@ def main():
         "--keep", type=pathlib.Path, help="folder for inputs that failed"
     )
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from iss_rnns.experiments import environment
+
+    environment.prepare()  # before TensorFlow is imported
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     from fuzz import readers
 
