@@ -1,6 +1,7 @@
 """Checks that code of one's own keeps the contracts of this library."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -53,7 +54,7 @@ def check_cell(cell: tf.keras.layers.Layer, seed: int = 0) -> None:
       >>> check_cell(iss_rnns.LSTMCell(6))
     """
     random = np.random.default_rng(seed)
-    units = getattr(cell, "units", None)
+    units: Any = getattr(cell, "units", None)
     _require(
         isinstance(units, int) and units >= 4,
         f"`units` must be at least 4 to be checked, got {units}",

@@ -79,7 +79,7 @@ def read_arrays(path: str) -> dict[str, Arrays]:
       UserError: if there are none or they are damaged.
     """
     if pathlib.Path(path).suffix != ".npz":
-        return tf1.read_checkpoint(path)
+        return dict(tf1.read_checkpoint(path))
     return {
         tf1.canonical(name): array
         for name, array in files.stored_arrays(path, "weights").items()

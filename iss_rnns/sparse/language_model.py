@@ -96,7 +96,11 @@ class PackedLanguageModel:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        parts = [self.embedding, self.softmax_b, *self.layers.values()]
+        parts: list[Any] = [
+            self.embedding,
+            self.softmax_b,
+            *self.layers.values(),
+        ]
         if self._softmax is not None:
             parts.append(self._softmax)
         return sum(part.nbytes for part in parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import (
+    Any,
     Callable,
     ClassVar,
     Optional,
@@ -50,10 +51,8 @@ class PackedLayer:
         }
         self.units = self.matrices[self.recurrent_name].shape[0]
         self.max_difference: Optional[float] = None
-        found = {
-            name: tuple(part.shape)
-            for name, part in (*self.matrices.items(), *self.biases.items())
-        }
+        parts: dict[str, Any] = {**self.matrices, **self.biases}
+        found = {name: tuple(part.shape) for name, part in parts.items()}
         for name, shape in self.shapes().items():
             if found.get(name) != shape:
                 raise ValueError(
@@ -97,10 +96,8 @@ class PackedLayer:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(
-            part.nbytes
-            for part in (*self.matrices.values(), *self.biases.values())
-        )
+        parts: list[Any] = [*self.matrices.values(), *self.biases.values()]
+        return sum(part.nbytes for part in parts)
 
     def __call__(
         self,

@@ -63,8 +63,9 @@ class Panels:
         indptr = np.zeros(alive.shape[1] + 1, np.int64)
         np.cumsum(alive.sum(axis=0), out=indptr[1:])
         index_type = np.uint16 if len(matrix) <= 1 << 16 else np.uint32
+        rows, columns = matrix.shape
         return cls(
-            matrix.shape,
+            (rows, columns),
             width,
             indptr,
             row.astype(index_type),
