@@ -294,7 +294,7 @@ MISTAKES = {
     ),
     "no folder": (
         ["--run_name=x", "--save_path={0}/vars.json"],
-        "cannot write to .*{0}/vars.json",
+        "cannot write .*{0}/vars.json",
     ),
 }
 

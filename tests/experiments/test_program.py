@@ -1,9 +1,11 @@
 """The modes of a program, whatever its task."""
 
+import nets
 import numpy as np
 import pytest
 
 from iss_rnns import errors
+from iss_rnns.experiments import checkpoints
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
@@ -110,13 +112,16 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
     task = Task(choices(save_path=str(tmp_path), run_name="r"), train)
     with pytest.raises(errors.UserError, match="enough"):
         run(task)
-    assert seen == {"net": None, "text": "--a\n--run_name=r\n"}
+    assert seen == {"net": None, "text": "--a\n\n# This run\n--run_name=r\n"}
     assert task.log[0] == ("check", None)
 
 
 def test_a_resumed_run_does_not_need_what_it_started_from(tmp_path):
     directory = runs.RunDirectory(tmp_path, "r")
-    (directory.checkpoints / "state-1.json").write_text('{"epoch": 0}')
+    checkpoints.Checkpoints(directory.checkpoints).save(
+        nets.new_model(nets.Net(9, 6, [4])),
+        {"epoch": 0, "batch": 0, "seconds": 0.0, "sizes": {"lstm_0": 4}},
+    )
 
     def train(directory, net):
         raise errors.UserError(f"on with {net}")

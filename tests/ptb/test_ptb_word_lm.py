@@ -89,7 +89,7 @@ MISTAKES = {
     "negative decay": (
         ["--config_file={0}/negative.json"],
         "negative.json: 'grouplasso/global_decay' must be >= "
-        "0 and finite, got -0.1",
+        "0 and finite in float32, got -0.1",
     ),
     "NaN decay": (
         ["--config_file={0}/good.json", "--structure_wd=nan"],
