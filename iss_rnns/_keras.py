@@ -65,13 +65,15 @@ class _Attached:
     """What was put on a model.
 
     Attributes:
-      undo: functions that take it away, by who put it there.
-      restore: gives the model its own `fit` back.
+      undo: what takes it away, by who put it there.
+      penalties: those that have joined the loss, as Keras holds them.
+      restore: functions that give the model its own methods back.
     """
 
-    def __init__(self, restore: Callable[[], None]):
-        self.undo: dict[object, list[Callable[[], None]]] = {}
-        self.restore = restore
+    def __init__(self):
+        self.undo: dict[object, Callable[[], None]] = {}
+        self.penalties: list[Callable] = []
+        self.restore: list[Callable[[], None]] = []
 
 
 def attached(model: tf.keras.Model, owner: object) -> bool:
@@ -97,11 +99,13 @@ def add_penalty(
     joined = losses[-1]
 
     def leave():
+        known.penalties.remove(joined)
         if joined in losses:
             losses.remove(joined)
         _renew_step(model)
 
-    _note(model, owner, leave)
+    known = _note(model, owner, leave)
+    known.penalties.append(joined)
     _renew_step(model)
 
 
@@ -128,10 +132,12 @@ def detach(model: tf.keras.Model, owner: object) -> None:
     known = _attached_to(model)
     if known is None:
         return
-    for undo in known.undo.pop(owner, ()):
+    undo = known.undo.pop(owner, None)
+    if undo is not None:
         undo()
     if not known.undo:
-        known.restore()
+        for restore in known.restore:
+            restore()
         vars(model).pop(_ATTACHED)
 
 
@@ -139,13 +145,18 @@ def _attached_to(model) -> Optional[_Attached]:
     return vars(model).get(_ATTACHED)
 
 
-def _note(model, owner, undo) -> None:
+def _note(model, owner, undo) -> _Attached:
     known = _attached_to(model)
     if known is None:
-        restore = _replace(model, "fit", _cleaning(model, model.fit))
-        known = _Attached(restore)
+        known = _Attached()
         _replace(model, _ATTACHED, known)
-    known.undo.setdefault(owner, []).append(undo)
+        for name, changed in (
+            ("fit", _cleaning(model, model.fit)),
+            ("_trackable_children", _saving(model, model._trackable_children)),
+        ):
+            known.restore.append(_replace(model, name, changed))
+    known.undo[owner] = undo
+    return known
 
 
 def _cleaning(model, fit):
@@ -159,6 +170,26 @@ def _cleaning(model, fit):
         return fit(*args, **kwargs)
 
     return clean_fit
+
+
+def _saving(model, children):
+    """What of a model is saved: in a SavedModel, its loss without penalties.
+
+    They would stay in it for ever.
+    """
+
+    @functools.wraps(children)
+    def without_penalties(save_type="checkpoint", **kwargs):
+        known, losses = _attached_to(model), model._callable_losses
+        all_losses = list(losses)
+        if known and save_type == "savedmodel":
+            losses[:] = [f for f in losses if f not in known.penalties]
+        try:
+            return children(save_type, **kwargs)
+        finally:
+            losses[:] = all_losses
+
+    return without_penalties
 
 
 def _replace(thing, name: str, value) -> Callable[[], None]:
@@ -212,8 +243,8 @@ class _Hooked:
 def hooks_of(model: tf.keras.Model) -> list[Hook]:
     """Hooks on the model's updates, in the order in which they act."""
     optimizer = getattr(model, "optimizer", None)
-    known = vars(optimizer).get(_HOOKS) if optimizer else None
-    return list(known.hooks) if known else []
+    known = None if optimizer is None else vars(optimizer).get(_HOOKS)
+    return [] if known is None else list(known.hooks)
 
 
 def hook_optimizer(optimizer, hook: Hook) -> None:

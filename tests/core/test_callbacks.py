@@ -462,8 +462,10 @@ def test_b19_what_is_meant_is_done():
         model.set_weights([w + 1.0 for w in model.get_weights()])
         fit(model, zeroing)
         assert not any(w.any() for w in model.get_weights())
-    with pytest.raises(FloatingPointError):
-        callbacks.StopOnNaN("loss").on_train_batch_end(0, {"loss": np.nan})
+    stop = callbacks.StopOnNaN("loss")
+    stop.set_model(model)
+    with pytest.raises(FloatingPointError, match="the loss became nan"):
+        stop.on_train_batch_end(0, {"loss": np.nan})
 
 
 def test_nan_stops_with_the_step():

@@ -381,7 +381,9 @@ class TestB7MasksAreNoWeights:
                     [model.layers[1].kernel],
                     schedules.ConstantSparsity(0.5, 0, end=1, frequency=1),
                 ),
-                tf.keras.callbacks.ModelCheckpoint(folder / "in_fit.keras"),
+                tf.keras.callbacks.ModelCheckpoint(
+                    str(folder / "in_fit.keras")
+                ),
             ],
         )
         assert (model.get_weights()[0] == 0).mean() == 0.5

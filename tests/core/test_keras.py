@@ -97,6 +97,33 @@ def test_a_penalty_joins_once_and_leaves_at_the_next_fit():
     assert model.losses == [] and "fit" not in vars(model)
 
 
+def test_a_model_that_is_saved_in_training_is_saved_without_penalties(
+    tmp_path,
+):
+    """In whatever format; the training goes on with them."""
+    model = dense_model(tf.keras.optimizers.SGD(0.0))
+    x, y = np.ones([2, 3]), np.ones([2, 2])
+    plain = model.evaluate(x, y, verbose=0)
+    paths = [str(tmp_path / name) for name in ("folder", "model.keras")]
+    losses = model.fit(
+        x,
+        y,
+        epochs=2,
+        verbose=0,
+        callbacks=[
+            callbacks.Penalty(lambda: tf.constant(3.0)),
+            *map(tf.keras.callbacks.ModelCheckpoint, paths),
+        ],
+    ).history["loss"]
+    np.testing.assert_allclose(losses, 2 * [plain + 3.0], rtol=1e-6)
+    for path in paths:
+        loaded = tf.keras.models.load_model(path)
+        assert loaded.losses == []
+        np.testing.assert_allclose(
+            loaded.evaluate(x, y, verbose=0), plain, rtol=1e-6
+        )
+
+
 def test_validation_counts_what_training_counts():
     """Whatever was evaluated before: no function of before is kept."""
     model = dense_model(tf.keras.optimizers.SGD(0.0))
