@@ -82,8 +82,8 @@ class RNN(tf.keras.layers.RNN):
     def build(self, input_shape):
         """See base class."""
         # Read from a file a shape is a list, which Keras takes for several.
-        if isinstance(input_shape, list) and len(_flat(input_shape)) == len(
-            input_shape
+        if isinstance(input_shape, list) and all(
+            n is None or isinstance(n, int) for n in input_shape
         ):
             input_shape = tuple(input_shape)
         super().build(input_shape)

@@ -281,6 +281,19 @@ def test_initial_states_as_keras_tensors_and_in_a_list_of_inputs():
     assert_equal(results[1], results[2])
 
 
+def test_first_called_with_initial_states_as_keras_tensors():
+    inputs = tf.keras.Input([None, INPUTS])
+    states = [tf.keras.Input([UNITS]) for _ in STATES]
+    ours = iss_rnns.RNN(lstm(), **EVERYTHING)
+    outputs = ours(inputs, initial_state=states)
+    assert ours.cell.kernel.shape == (INPUTS, 4 * UNITS)
+    stock = tf.keras.layers.RNN(ours.cell, **EVERYTHING)
+    assert_equal(
+        tf.keras.Model([inputs, *states], outputs)([X, *STATES]),
+        stock(X, initial_state=STATES),
+    )
+
+
 def test_stateful_goes_on_where_the_last_batch_ended():
     mask = made_mask("left")
     ours, stock = (
