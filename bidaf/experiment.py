@@ -18,6 +18,7 @@ from bidaf.net import groups as groups_lib
 from iss_rnns import averages
 from iss_rnns import callbacks
 from iss_rnns import errors
+from iss_rnns import export
 from iss_rnns import thresholding
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flags as flags_lib
@@ -26,6 +27,7 @@ from iss_rnns.experiments import restoring
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 PROOF_BATCHES, PROOF_ROWS = 3, 16
@@ -304,7 +306,12 @@ class BiDAFTask(tasks.Task):
         return {MS: serving.save(net, self.questions, path, card)}
 
     def pack(self, net, folder):
-        return nets.pack(net.packable(), folder)
+        packed = nets.pack(net.packable())
+        return packed and export.write_packed(
+            packed,
+            folder / packed_export.FOLDER,
+            export.Manifest("packed", dict(net.sizes)),
+        )
 
     def runner(self, path):
         """See base class; one question of middling length."""

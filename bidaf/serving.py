@@ -11,7 +11,6 @@ from bidaf import model as model_lib
 from bidaf.data import sources
 from iss_rnns import errors
 from iss_rnns import export
-from iss_rnns import paths
 from iss_rnns.experiments.reports import tables
 
 INPUTS = {
@@ -20,6 +19,7 @@ INPUTS = {
     "q": "question",
     "cq": "question_characters",
 }
+VOCABULARY = "vocabulary.json"
 OUTPUTS = ("start", "end", "words", "na_prob")
 
 
@@ -72,8 +72,9 @@ def save(
         module,
         signature,
         path,
-        {"vocabulary.json": json.dumps(vocabulary(questions))},
+        {VOCABULARY: json.dumps(vocabulary(questions))},
         tables.plain(card),
+        export.Manifest("saved_model", dict(net.sizes), vocabulary=VOCABULARY),
     )
 
 
@@ -100,22 +101,18 @@ class ServedBiDAF:
     """
 
     def __init__(self, path: pathlib.Path):
-        paths.check_for_tensorflow(path)
         try:
-            self._loaded = tf.saved_model.load(str(path))
-            self._serve = self._loaded.signatures["serving_default"]
-            specs = self._serve.structured_input_signature[1]
-            if set(specs) != set(INPUTS.values()):
-                raise KeyError(f"it takes {', '.join(specs)}")
-        except (OSError, KeyError) as error:
+            self._serve = export.SavedModel(path)
+            if set(self._serve.inputs) != set(INPUTS.values()):
+                raise errors.UserError(
+                    f"it takes {', '.join(self._serve.inputs)}"
+                )
+        except errors.UserError as error:
             raise errors.UserError(
                 f"{path} is no exported BiDAF: {error}"
             ) from None
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
         return self._serve(
-            **{
-                name: tf.convert_to_tensor(batch[short], tf.int32)
-                for short, name in INPUTS.items()
-            }
+            **{name: batch[short] for short, name in INPUTS.items()}
         )

@@ -61,8 +61,13 @@ def write_text(path: PathLike, text: str) -> None:
       UserError: it cannot be written; nothing is left behind and an older
         file stays as it was.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Writes a file whole or not at all, see `write_text`."""
     with _replacing(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+        file.write(data)
 
 
 def write_json(path: PathLike, value: Any, **options: Any) -> None:

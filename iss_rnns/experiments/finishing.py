@@ -19,6 +19,7 @@ from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 MODELS = "saved_model"  # folder of the exports, below a run's
@@ -260,9 +261,10 @@ def _columns(
         for model in models
         for measure, path in model.files.items()
     }
-    whole = packed and packed.folder / nets.MODEL_FILE
-    if whole and whole.exists():
-        files["packed", main] = whole
+    if packed and packed.folder:
+        whole = packed.folder / packed_export.MODEL_FILE
+        if whole.exists():
+            files["packed", main] = whole
     seconds = latency.measure_latency(
         {key: task.runner(path) for key, path in files.items()}, ROUNDS, 2
     )

@@ -7,6 +7,7 @@ import logging as stdlib_logging
 import os
 import sys
 from typing import Any, Optional
+import warnings
 
 from absl import app
 from absl import flags
@@ -30,6 +31,7 @@ def run_main(main: Callable[[list[str]], Optional[int]]) -> None:
     # Names of files may hold what the terminal's encoding has not.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     with _quiet_logs(), stopping.on_sigterm():
         app.run(
             lambda argv: ending(main, argv),
@@ -110,6 +112,12 @@ def _check_value(name: str, value: Any) -> None:
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str):
             paths.check_text(text, f"--{name}")
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """One line, without a line of source that the user did not write."""
+    del category, filename, lineno, line
+    print(f"warning: {message}", file=file or sys.stderr, flush=True)
 
 
 def _tell(line: str, code: int) -> int:

@@ -1,25 +1,22 @@
-"""Packs a sparse net beside its SavedModel, proves it equal, measures it."""
+"""Packs a sparse net, proves it equal, measures it."""
 
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import counting
-from iss_rnns import errors
 from iss_rnns import sparse
 
 # A net is packed if at least this fraction of some matrix is zero; with less
 # a dense product wins everywhere.
 LEAST_SPARSITY = 0.5
 BATCH_SIZES = sparse.BATCH_SIZES
-FOLDER = "packed"
-MODEL_FILE = "language_model.npz"
 
 # Cells of this package and matrices `[in, out]`, by name.
 Packable = Mapping[str, Union[tf.keras.layers.Layer, tf.Variable]]
@@ -30,25 +27,25 @@ class Packed:
     """What packing came to, over all products of one step.
 
     Attributes:
-      folder: of the files.
       parts: what was packed, by name: `sparse.PackedLayer` of cells,
         `sparse.PackedMatrix` of matrices.
       dense_bytes: of the same weights, dense.
-      packed_bytes: of the files.
       seconds: batch size -> (dense, as chosen), of all products one after
         the other; chosen is the faster of packed and dense, matrix by matrix.
       max_difference: largest difference of a packed product from the dense
         one, relative to the largest output.
       matrices: by name: shape, sparsity, and what was chosen.
+      folder: of the files, when they are written.
+      packed_bytes: of the files, likewise.
     """
 
-    folder: pathlib.Path
-    parts: dict[str, object]
+    parts: dict[str, Any]
     dense_bytes: int
-    packed_bytes: int
     seconds: dict[int, Sequence[float]]
     max_difference: float
     matrices: dict[str, str]
+    folder: Optional[pathlib.Path] = None
+    packed_bytes: int = 0
 
     def table(self) -> dict[str, str]:
         """For a section of the report."""
@@ -148,16 +145,12 @@ def highest_sparsity(packable: Packable) -> float:
 
 
 def pack(
-    packable: Packable,
-    parent: pathlib.Path,
-    batch_sizes: Sequence[int] = BATCH_SIZES,
+    packable: Packable, batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> Optional[Packed]:
-    """Packs, proves layers and products equal, writes files, and measures.
+    """Packs, proves layers and products equal, and measures.
 
     Args:
-      packable: see `Packable`; each gets a file of its name.
-      parent: files go into `packed/` below it, in place of older ones; `load`
-        reads them.
+      packable: see `Packable`.
       batch_sizes: to measure, on one core.
 
     Returns:
@@ -165,8 +158,7 @@ def pack(
       then says so).
 
     Raises:
-      UserError: if a packed product differs from the dense one, or a file
-        cannot be written.
+      UserError: if a packed product differs from the dense one.
     """
     if highest_sparsity(packable) < LEAST_SPARSITY:
         return None
@@ -178,15 +170,6 @@ def pack(
     except ImportError as error:
         print(f"not packed: {error}", flush=True)
         return None
-    folder = pathlib.Path(parent) / FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.npz"):
-            old.unlink()
-    except OSError as error:
-        raise errors.UserError(
-            f"cannot write {folder}: {error.strerror}"
-        ) from None
     parts, products = {}, {}
     differences: list[float] = []
     with one_blas_thread():
@@ -203,14 +186,11 @@ def pack(
                     }
                 )
                 differences.append(packed.max_difference)
-            packed.save(str(folder / f"{name}.npz"))
             parts[name] = packed
     dense = matrices(packable)
     return Packed(
-        folder,
         parts,
         sum(m.nbytes for m in dense.values()),
-        bytes_in(folder),
         {batch: _seconds(products.values(), batch) for batch in batch_sizes},
         max([*differences, *(p.max_difference for p in products.values())]),
         {
@@ -218,31 +198,6 @@ def pack(
             for name, product in products.items()
         },
     )
-
-
-def load(folder: pathlib.Path) -> dict[str, object]:
-    """Reads what `pack` wrote: `PackedLayer` and `PackedMatrix` by name.
-
-    Raises:
-      UserError: if there are no such files, or one is damaged.
-    """
-    # pylint: disable=import-outside-toplevel
-    from iss_rnns.sparse import language_model as packed_model
-    from iss_rnns.sparse import matrix
-
-    paths = [
-        path
-        for path in sorted(pathlib.Path(folder).glob("*.npz"))
-        if path.name != MODEL_FILE
-    ]
-    if not paths:
-        raise errors.UserError(f"{folder} holds no packed weights")
-    makers = {**packed_model.MAKERS, "matrix": matrix.PackedMatrix.from_arrays}
-    return {path.stem: matrix.read(str(path), makers) for path in paths}
-
-
-def bytes_in(folder: pathlib.Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.npz"))
 
 
 @contextlib.contextmanager

@@ -244,9 +244,10 @@ def test_a_saved_model_needs_tensorflow_only():
 
 def test_a_saved_model_is_served():
     known = arrays("runs/cut/outputs.npz")
-    served = iss_rnns.Served(
-        DATA / "runs" / "cut" / "saved_model" / "compressed"
-    )
+    with pytest.warns(UserWarning, match="has no manifest.json"):
+        served = iss_rnns.Served(
+            DATA / "runs" / "cut" / "saved_model" / "compressed"
+        )
     logits, states = served.run(
         known["tokens"], [known[f"in/{name}"] for name in served.state_names]
     )

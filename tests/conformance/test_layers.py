@@ -42,7 +42,7 @@ MAY_IMPORT = {
         "thresholding",
     },
     "sparse": {"cells", "counting", "errors", "files"},
-    "export": {"errors", "files", "paths"},
+    "export": {"errors", "files", "paths", "sparse", "terminal"},
     "interop": {"cells", "errors", "files", "groups", "paths"},
     # The command: it may reach into the harness, and nobody imports it.
     "testing": {"cells", "groups", "recurrent", "thresholding"},

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from iss_rnns import cells
 from iss_rnns import errors
+from iss_rnns import export
 from iss_rnns.sparse import nets
 
 pytest.importorskip("numba")
@@ -24,14 +25,21 @@ def packable(sparsity):
     return {"lstm": cell, "out": matrix}
 
 
+def written(packed, path):
+    return export.write_packed(
+        packed, path, export.Manifest("packed", {"lstm": 32})
+    )
+
+
 def test_packed_files_hold_the_same_weights(tmp_path):
     parts = packable(0.9)
-    old = tmp_path / nets.FOLDER / "old.npz"
+    old = tmp_path / "packed" / "old.npz"
     old.parent.mkdir()
     old.write_bytes(b"of an earlier run")
-    packed = nets.pack(parts, tmp_path)
+    packed = written(nets.pack(parts), old.parent)
     assert not old.exists()
-    found = nets.load(packed.folder)
+    found, about = export.read_packed(packed.folder)
+    assert about.sizes == {"lstm": 32}
     assert set(found) == {"lstm", "out"}
     np.testing.assert_array_equal(found["out"].to_dense(), parts["out"])
     cell = parts["lstm"]
@@ -49,8 +57,8 @@ def test_packed_files_hold_the_same_weights(tmp_path):
     )
 
 
-def test_nothing_slower_is_chosen(tmp_path):
-    packed = nets.pack(packable(0.9), tmp_path)
+def test_nothing_slower_is_chosen():
+    packed = nets.pack(packable(0.9))
     for batch in nets.BATCH_SIZES:
         dense, chosen = packed.seconds[batch]
         # `packed` is kept unless another is faster by more than noise.
@@ -63,41 +71,43 @@ def test_nothing_slower_is_chosen(tmp_path):
     assert packed.matrices["out"].startswith("32x50, 0.")
 
 
-def test_a_small_sparse_matrix_is_enough(tmp_path):
+def test_a_small_sparse_matrix_is_enough():
     """Most of the net's weights may be left."""
     parts = packable(0.0)
     parts["out"].assign(np.eye(32, 50))
-    packed = nets.pack(parts, tmp_path)
-    assert set(nets.load(packed.folder)) == {"lstm", "out"}
+    packed = nets.pack(parts)
+    assert set(packed.parts) == {"lstm", "out"}
     assert packed.matrices["lstm.kernel"].startswith("24x128, 0.000 zeros")
 
 
-def test_a_silent_unit_is_no_sparse_matrix(tmp_path):
+def test_a_silent_unit_is_no_sparse_matrix():
     parts = packable(0.0)
     parts["out"].assign(np.zeros([32, 50]))
     assert nets.highest_sparsity(parts) == 0.0
-    assert nets.pack(parts, tmp_path) is None
-    assert not (tmp_path / nets.FOLDER).exists()
+    assert nets.pack(parts) is None
 
 
 def test_what_cannot_be_loaded(tmp_path):
     with pytest.raises(errors.UserError, match="holds no packed weights"):
-        nets.load(tmp_path)
+        export.read_packed(tmp_path)
     np.savez(tmp_path / "a.npz", kind="lstm")
-    with pytest.raises(
-        errors.UserError, match="a.npz is not a packed lstm or .* matrix"
-    ):
-        nets.load(tmp_path)
+    with pytest.warns(UserWarning, match="has no manifest.json"):
+        with pytest.raises(
+            errors.UserError, match="a.npz is not a packed lstm or .* matrix"
+        ):
+            export.read_packed(tmp_path)
     (tmp_path / "a.npz").write_bytes(b"")
-    with pytest.raises(errors.UserError, match="packed weights .*a.npz: No "):
-        nets.load(tmp_path)
+    with pytest.warns(UserWarning, match="has no manifest.json"):
+        with pytest.raises(
+            errors.UserError, match="packed weights .*a.npz: No "
+        ):
+            export.read_packed(tmp_path)
 
 
-def test_a_net_that_is_not_sparse_is_left_alone(tmp_path):
+def test_a_net_that_is_not_sparse_is_left_alone():
     parts = packable(0.3)
     assert nets.highest_sparsity(parts) == pytest.approx(0.3, abs=0.05)
-    assert nets.pack(parts, tmp_path) is None
-    assert not list(tmp_path.iterdir())
+    assert nets.pack(parts) is None
 
 
 def sparse_cell(cell, inputs):
@@ -125,8 +135,10 @@ def sparse_cell(cell, inputs):
 )
 def test_every_cell_becomes_a_layer(cell, tmp_path):
     sparse_cell(cell, 7)
-    packed = nets.pack({"layer": cell}, tmp_path, batch_sizes=(1,))
-    layer = nets.load(packed.folder)["layer"]
+    packed = written(
+        nets.pack({"layer": cell}, batch_sizes=(1,)), tmp_path / "packed"
+    )
+    layer = export.read_packed(packed.folder)[0]["layer"]
     x = np.random.default_rng(1).normal(size=(3, 5, 7)).astype(np.float32)
     # Of a plain layer with max(0, x) the state grows.
     (*expected,) = tf.keras.layers.RNN(

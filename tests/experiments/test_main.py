@@ -35,6 +35,12 @@ def run(body, *arguments):
     )
 
 
+def test_B31_a_warning_is_one_line():
+    done = run("import warnings; warnings.warn('x has no manifest.json')")
+    assert done.returncode == 0
+    assert done.stderr == "warning: x has no manifest.json\n"
+
+
 @pytest.mark.parametrize(
     "body, arguments, code, line",
     [

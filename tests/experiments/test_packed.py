@@ -7,6 +7,7 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import packed as packed_lib
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 from ptb import model as ptb_model
 from rhns import model as rhn_model
@@ -72,7 +73,7 @@ def test_a_whole_model_computes_the_same(whole):
         v.shape.num_elements() for v in net.trainable_variables
     )
     assert packed.packed_bytes == sum(
-        path.stat().st_size for path in packed.folder.iterdir()
+        path.stat().st_size for path in packed.folder.glob("*.npz")
     )
 
 
@@ -80,7 +81,9 @@ def test_a_packed_model_refuses(tmp_path):
     packed = packed_lib.pack_language_model(
         pruned_lstm(), tmp_path, batch_sizes=()
     )
-    model = packed_lib.load_language_model(str(packed.folder / nets.MODEL_FILE))
+    model = packed_lib.load_language_model(
+        str(packed.folder / packed_export.MODEL_FILE)
+    )
     for ids, message in (
         ([[0, 30]], r"ids must be in 0 \.\.\. 29, got 0"),
         ([0], r"ids must be integers \[batch, time\]"),
@@ -103,14 +106,20 @@ def test_a_packed_model_that_lacks_a_part(tmp_path):
         pruned_lstm(), tmp_path, batch_sizes=()
     )
     folder = packed.folder
+    (folder / "manifest.json").unlink()  # as of version 1.0.0
     (folder / "lstm_1.npz").rename(folder / "lstm_0.npz")
     with pytest.raises(errors.UserError, match="lstm_1.npz: No such file"):
-        packed_lib.load_language_model(str(folder))
+        load_as_of_1_0_0(folder)
     (folder / "lstm_1.npz").write_bytes((folder / "lstm_0.npz").read_bytes())
     with pytest.raises(
         errors.UserError, match="lstm_0 reads 12 units, but what it reads has 8"
     ):
-        packed_lib.load_language_model(str(folder))
+        load_as_of_1_0_0(folder)
+
+
+def load_as_of_1_0_0(folder):
+    with pytest.warns(UserWarning, match="has no manifest.json"):
+        return packed_lib.load_language_model(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -142,13 +151,14 @@ def test_a_damaged_packed_model(name, array, message, tmp_path):
     packed = packed_lib.pack_language_model(
         pruned_lstm(), tmp_path, batch_sizes=()
     )
-    path = packed.folder / nets.MODEL_FILE
+    path = packed.folder / packed_export.MODEL_FILE
     with np.load(path) as file:
         arrays = dict(file)
     del arrays[name]
     np.savez(path, **arrays, **({} if array is None else {name: array}))
+    (packed.folder / "manifest.json").unlink()  # as of version 1.0.0
     with pytest.raises(errors.UserError, match=message) as caught:
-        packed_lib.load_language_model(str(packed.folder))
+        load_as_of_1_0_0(packed.folder)
     assert "\n" not in str(caught.value)
 
 

@@ -10,6 +10,8 @@ import functools
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 import types
 from typing import Callable
 from unittest import mock
@@ -30,15 +32,21 @@ from bidaf.data import squad
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary
 from iss_rnns import errors
+from iss_rnns import export
 from iss_rnns import sparse
 from iss_rnns.experiments import metrics
 from iss_rnns.experiments import program_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import options
+from iss_rnns.experiments.language import serving
 from iss_rnns.experiments.reports import compare
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
+from iss_rnns.export import graphs
+from iss_rnns.export import manifest
+from iss_rnns.export import packed
+from iss_rnns.export import vocabulary as vocabulary_file
 from iss_rnns.interop import group_json
 from iss_rnns.interop import ptb_settings
 from iss_rnns.interop import tf1
@@ -188,16 +196,72 @@ def make_packed(folder):
         part.save(str(folder / f"{name}.npz"))
     sparse.PackedLanguageModel(
         sparse_net.embedding.numpy(), parts, sparse_net.softmax_b.numpy()
-    ).save(str(folder / nets.MODEL_FILE))
+    ).save(str(folder / packed.MODEL_FILE))
 
 
 @reader(make_packed)
 def packed_model(folder):
     model = sparse.PackedLanguageModel.load(
-        str(folder / nets.MODEL_FILE), batch_sizes=()
+        str(folder / packed.MODEL_FILE), batch_sizes=()
     )
     logits, _ = model(np.zeros((2, 3), int))
     return logits.tolist()
+
+
+def make_checked(folder):
+    """With a manifest, as the programs write it."""
+    make_packed(folder)
+    symbols = [f"w{i}" for i in range(VOCABULARY)]
+    text = export.Vocabulary(symbols).text()
+    (folder / vocabulary_file.FILE).write_text(text)
+    manifest.write(folder, serving.about(word_net(), "packed", symbols))
+
+
+def read_checked(folder):
+    model = export.load(folder, folder / vocabulary_file.FILE)
+    return model.generate("w1 w2", 3), model.manifest and model.manifest.sizes
+
+
+@reader(make_checked)
+def compressed_model(folder):
+    return read_checked(folder)
+
+
+@reader(make_checked, manifest.FILE)
+def model_manifest(folder):
+    return read_checked(folder)
+
+
+@reader(
+    lambda folder: (folder / "vocabulary.txt").write_text("the\n<eos>\ncat\n")
+)
+def model_vocabulary(folder):
+    return export.Vocabulary.read(folder / "vocabulary.txt").symbols
+
+
+def make_tflite(folder):
+    symbols = [f"w{i}" for i in range(VOCABULARY)]
+    serving.save_tflite_step(word_net(), folder / "model.tflite", symbols)
+
+
+@reader(make_tflite)
+def tflite_model(folder):
+    model = export.load(folder / "model.tflite")
+    return model(np.array([[1, 2]]))[0].tolist()
+
+
+def make_graph(folder):
+    symbols = [f"w{i}" for i in range(VOCABULARY)]
+    with tempfile.TemporaryDirectory() as made:
+        path = pathlib.Path(made) / "model"
+        serving.save_compressed(word_net(), path, symbols, {})
+        shutil.copy(path / graphs.FILE, folder)
+
+
+@reader(make_graph)
+def saved_model_graph(folder):
+    graphs.check(folder)
+    return (folder / graphs.FILE).stat().st_size
 
 
 def make_packed_layers(folder):
@@ -229,7 +293,7 @@ def new_rhn():
 @reader(make_packed_layers)
 def packed_layers(folder):
     result = []
-    for _, part in sorted(nets.load(folder).items()):
+    for _, part in sorted(packed.read_packed(folder, ())[0].items()):
         if isinstance(part, sparse.PackedMatrix):
             x = np.ones((3, part.shape[0]), np.float32)
             result.append(part.matmul(x).tolist())

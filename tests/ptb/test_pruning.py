@@ -11,8 +11,9 @@ import numpy as np
 import ptb_program
 import pytest
 
+from iss_rnns import export
 from iss_rnns import schedules
-from iss_rnns.sparse import nets
+from iss_rnns import sparse
 
 HERE = pathlib.Path(ptb_program.__file__).parent
 SMALL = [
@@ -218,11 +219,12 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     assert column["whole model packed: speedup"] > 0
     assert 0.2 < column["sparsity"] < 0.8
     assert "packed for sparse inference" in report
-    packed = nets.load(run / "saved_model" / nets.FOLDER)
-    assert set(packed) == {"lstm_0", "lstm_1", "softmax_w"}
+    packed = run / "saved_model" / "packed"
+    softmax = sparse.load(str(packed / "softmax_w.npz"), batch_sizes=())
+    assert export.load(packed).manifest.sizes.keys() == {"lstm_0", "lstm_1"}
     with np.load(run / "saved_model" / "compressed.npz") as weights:
         np.testing.assert_array_equal(
-            packed["softmax_w"].to_dense(), weights["Model/softmax_w"]
+            softmax.to_dense(), weights["Model/softmax_w"]
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 import rhn_runs
 import tensorflow as tf
 
+from iss_rnns import export
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import program
 from iss_rnns.experiments import pruning_flags
@@ -15,7 +16,6 @@ from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import texts
-from iss_rnns.sparse import nets
 from rhns import experiment
 from rhns import model as model_lib
 from rhns import train as train_lib
@@ -107,7 +107,7 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     report = json.loads((run.path / "report.json").read_text())
     assert report["method"] == "gradual"
     assert report["table"]["shrunk (reloaded)"]["sparsity"] > 0.3
-    packed = nets.load(run.path / "saved_model" / nets.FOLDER)
+    packed = export.read_packed(run.path / "saved_model" / "packed")[0].layers
     assert set(packed) == {"rhn_0"}
     assert set(packed["rhn_0"].matrices) == {
         "kernel_h",

@@ -180,12 +180,14 @@ class LanguageTask(tasks.Task):
         }
         if self.choices.export_latency:
             files[MS_PER_STEP] = serving.save_tflite_step(
-                net, path.with_name(f"{path.name}_1x1.tflite")
+                net, path.with_name(f"{path.name}_1x1.tflite"), symbols
             )
         return files
 
     def pack(self, net, folder):
-        return packed_lib.pack_language_model(net, folder)
+        return packed_lib.pack_language_model(
+            net, folder, symbols=self.texts.corpus.symbols
+        )
 
     def runner(self, path):
         """See base class.

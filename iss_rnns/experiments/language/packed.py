@@ -9,8 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import export
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import serving
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 
@@ -19,23 +22,26 @@ def pack_language_model(
     parent: pathlib.Path,
     batch_sizes: Sequence[int] = nets.BATCH_SIZES,
     tolerance: float = 1e-4,
+    symbols: Optional[Sequence[str]] = None,
 ) -> Optional[nets.Packed]:
-    """As `pack`, and the whole is a `sparse.PackedLanguageModel`.
+    """As `nets.pack`, and the whole is a `sparse.PackedLanguageModel`.
 
     Args:
       net: see `tasks.LanguageNet`.
-      parent: see `pack`.
-      batch_sizes: see `pack`.
+      parent: `packed/` below it gets the files, in place of older ones.
+      batch_sizes: see `nets.pack`.
       tolerance: largest difference of a logit from the net's, relative to the
         largest logit, over a few random ids.
+      symbols: the vocabulary in id order, which is written beside.
 
     Returns:
-      See `pack`; its bytes are those of the whole model.
+      See `nets.pack`; its bytes are those of the whole model.
 
     Raises:
-      UserError: see `pack`; or if the logits differ.
+      UserError: see `nets.pack`; or if the logits differ, or a file cannot be
+        written.
     """
-    packed = nets.pack(net.packable(), parent, batch_sizes)
+    packed = nets.pack(net.packable(), batch_sizes)
     if packed is None:
         return None
     from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
@@ -52,20 +58,25 @@ def pack_language_model(
             f"the packed model's logits differ from the net's by "
             f"{difference:.2g} of the largest; allowed are {tolerance:.2g}"
         )
-    model.save(str(packed.folder / nets.MODEL_FILE))
-    return dataclasses.replace(
+    packed = dataclasses.replace(
         packed,
         dense_bytes=sum(v.numpy().nbytes for v in net.trainable_variables),
-        packed_bytes=nets.bytes_in(packed.folder),
         max_difference=max(packed.max_difference, difference),
+    )
+    return export.write_packed(
+        packed,
+        pathlib.Path(parent) / packed_export.FOLDER,
+        serving.about(net, "packed", symbols),
+        serving.carried(symbols),
+        model,
     )
 
 
 def is_language_model(path: Union[str, pathlib.Path]) -> bool:
     """Whether a path is what `pack_language_model` wrote, or its folder."""
     return (
-        pathlib.Path(path).name == nets.MODEL_FILE
-        or (pathlib.Path(path) / nets.MODEL_FILE).exists()
+        pathlib.Path(path).name == packed_export.MODEL_FILE
+        or (pathlib.Path(path) / packed_export.MODEL_FILE).exists()
     )
 
 
@@ -73,18 +84,9 @@ def load_language_model(path: Union[str, pathlib.Path]):
     """Reads a path of which `is_language_model` is true.
 
     Raises:
-      UserError: see `sparse.PackedLanguageModel.load`; or numba is missing.
+      UserError: see `export.read_packed`.
     """
-    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
-
-    folder = pathlib.Path(path)
-    folder = folder.parent if folder.name == nets.MODEL_FILE else folder
-    try:
-        model = sparse.PackedLanguageModel
-    except ImportError as error:
-        raise errors.UserError(str(error)) from None
-    with nets.one_blas_thread():
-        return model.load(str(folder / nets.MODEL_FILE))
+    return export.read_packed(path)[0]
 
 
 class Evaluator(language_model.Evaluator):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 import pathlib
-import shutil
 from typing import Optional
 
 import numpy as np
@@ -10,13 +9,10 @@ import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
-from iss_rnns import paths
-from iss_rnns import terminal
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import tables
+from iss_rnns.export import vocabulary as vocabulary_lib
 from iss_rnns.ops import products
-
-_ONE_THREAD_BYTES = 1 << 27
 
 
 def save_compressed(
@@ -75,17 +71,42 @@ def save_compressed(
             },
         )
     module.weights = export.variables_of(signature)
-    # A line each: line ends, which characters have, are written out.
-    lines = [
-        {"\n": "\\n", "\r": "\\r"}.get(symbol, symbol) for symbol in symbols
-    ]
     return export.write_saved_model(
         module,
         signature,
         path,
-        {"vocabulary.txt": "\n".join(lines) + "\n"},
+        carried(symbols),
         tables.plain(card),
+        about(net, "saved_model", symbols),
     )
+
+
+def about(
+    net: tasks.LanguageNet, format: str, symbols: Optional[Sequence[str]]
+) -> export.Manifest:
+    """What the manifest of an exported net says.
+
+    Args:
+      net: see `tasks.LanguageNet`.
+      format: one of `manifest.FORMATS`.
+      symbols: see `save_compressed`; None: nothing says what they are.
+    """
+    return export.Manifest(
+        format,
+        dict(net.sizes),
+        {
+            name: [None, size]
+            for name, size in zip(net.state_names, net.state_sizes)
+        },
+        None if symbols is None else vocabulary_lib.FILE,
+    )
+
+
+def carried(symbols: Optional[Sequence[str]]) -> dict[str, str]:
+    """The files beside an exported net, by name."""
+    if symbols is None:
+        return {}
+    return {vocabulary_lib.FILE: export.Vocabulary(symbols).text()}
 
 
 def _input_table(net) -> Optional[tf.Variable]:
@@ -102,34 +123,32 @@ class ServedLanguageModel:
 
     It has the face of a net (`state_sizes`, calling it gives time-major
     logits and states), so an `Evaluator` takes it. States are in the order of
-    their names.
+    their names. `export.load` gives one that takes and gives text.
 
     Args:
       path: folder of the SavedModel.
 
     Raises:
-      UserError: if there is none or it is no language model.
+      UserError: if there is none, it is no language model, or not as its
+        manifest says; see `export.load`.
     """
 
     def __init__(self, path: pathlib.Path):
-        paths.check_for_tensorflow(path)
         try:
-            self._loaded = tf.saved_model.load(str(path))
-            self._serve = self._loaded.signatures["serving_default"]
-            specs = dict(self._serve.structured_input_signature[1])
-            specs.pop("tokens")
-        except (OSError, KeyError) as error:
+            self._serve = export.SavedModel(path)
+            states = export.as_text_model(self._serve)
+        except errors.UserError as error:
             raise errors.UserError(
                 f"{path} is no exported language model: {error}"
             ) from None
-        self.state_names = sorted(specs)
-        self.state_sizes = [specs[name].shape[-1] for name in self.state_names]
+        sizes = dict(zip(states.state_names, states.state_sizes))
+        self.state_names = sorted(sizes)
+        self.state_sizes = [sizes[name] for name in self.state_names]
 
     def run(self, tokens, states) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """`[B, T]` ids -> (logits `[B, T, V]`, new states)."""
         outputs = self._serve(
-            tokens=tf.convert_to_tensor(tokens, tf.int32),
-            **dict(zip(self.state_names, states)),
+            tokens=tokens, **dict(zip(self.state_names, states))
         )
         return (outputs["logits"], [outputs[name] for name in self.state_names])
 
@@ -146,7 +165,9 @@ class ServedLanguageModel:
 
 
 def save_tflite_step(
-    net: tasks.LanguageNet, path: pathlib.Path
+    net: tasks.LanguageNet,
+    path: pathlib.Path,
+    symbols: Optional[Sequence[str]] = None,
 ) -> pathlib.Path:
     """Writes a TensorFlow Lite model of one step of one sequence.
 
@@ -158,11 +179,11 @@ def save_tflite_step(
     Args:
       net: see `tasks.LanguageNet`.
       path: of the `.tflite` file.
+      symbols: the vocabulary in id order, which the file then carries.
 
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
-    paths.check_for_tensorflow(path)
     module = tf.Module()
     table = _input_table(net)
 
@@ -172,31 +193,21 @@ def save_tflite_step(
         )
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
-    module.step = tf.function(step).get_concrete_function(
+    signature = tf.function(step).get_concrete_function(
         tf.TensorSpec([1], tf.int32, name="token"),
         **{
             name: tf.TensorSpec([1, size], tf.float32, name=name)
             for name, size in zip(net.state_names, net.state_sizes)
         },
     )
-    module.weights = export.variables_of(module.step)
-    # By way of a SavedModel: only then do the names of inputs and outputs
-    # survive as a signature.
-    folder = path.with_name(f".{path.name}.partial")
-    try:
-        tf.saved_model.save(module, str(folder), signatures=module.step)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-        with terminal.quiet_stderr():
-            model = converter.convert()
-        (folder / path.name).write_bytes(model)
-        (folder / path.name).replace(path)
-    except (OSError, tf.errors.OpError) as error:
-        raise errors.UserError(
-            f"cannot write {path}: {errors.reason(error)}"
-        ) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return path
+    module.weights = export.variables_of(signature)
+    return export.write_tflite(
+        module,
+        signature,
+        path,
+        carried(symbols),
+        about(net, "tflite", symbols),
+    )
 
 
 class LatencyRunner:
@@ -204,20 +215,15 @@ class LatencyRunner:
 
     Args:
       path: of the `.tflite` file.
-      threads: of the interpreter, at the most: models of less than 128 MB
-        get one, as waking the others takes longer than they save.
+      threads: see `export.TFLiteModel`.
     """
 
     def __init__(self, path: pathlib.Path, threads: int = 1):
-        if export.bytes_of(path) < _ONE_THREAD_BYTES:
-            threads = 1
-        interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
-        interpreter.allocate_tensors()
-        self._step = interpreter.get_signature_runner()
-        details = self._step.get_input_details()
+        model = export.TFLiteModel(path, threads)
+        self._step = model.runner
         self.states = {
-            name: np.zeros(detail["shape"], np.float32)
-            for name, detail in details.items()
+            name: np.zeros(shape, np.float32)
+            for name, shape in model.inputs.items()
             if name != "token"
         }
 
