@@ -341,12 +341,21 @@ class BiDAFTask(tasks.Task):
         batches, run = self.proof()
         for batch in batches:
             outputs = served(batch)
-            found = [outputs[n] for n in serving.OUTPUTS if n in outputs]
-            for ours, theirs in zip(run(net, batch), found):
-                # NumPy's maximum: Python's loses a NaN.
-                difference = np.maximum(
-                    difference, np.abs(theirs.numpy() - ours.numpy()).max()
+            found = [
+                outputs[n].numpy() for n in serving.OUTPUTS if n in outputs
+            ]
+            expected = [output.numpy() for output in run(net, batch)]
+            shapes = [
+                [output.shape for output in each] for each in (found, expected)
+            ]
+            if shapes[0] != shapes[1]:
+                raise errors.UserError(
+                    f"the exported model's outputs have shapes {shapes[0]}, "
+                    f"the net's {shapes[1]}: the export is not faithful"
                 )
+            for ours, theirs in zip(expected, found):
+                # NumPy's maximum: Python's loses a NaN.
+                difference = np.maximum(difference, np.abs(theirs - ours).max())
         if not difference <= TOLERANCE:
             raise errors.UserError(
                 f"the exported model's scores differ from the net's by "

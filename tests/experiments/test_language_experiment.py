@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+import types
 
 import nets
 import numpy as np
+import pytest
 
 from iss_rnns import counting
+from iss_rnns import errors
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import serving
 from iss_rnns.experiments.language import texts as texts_lib
 from ptb import experiment
 from ptb import model as model_lib
@@ -130,3 +136,21 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
     small, proof = finishing.shrink_proved(new_task(new_corpus()), net)
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "reloaded, expected",
+    [(np.nan, 4.0), (4.0, np.nan), (np.nan, np.nan), (np.inf, 4.0), (4.1, 4.0)],
+)
+def test_b8_a_reloaded_perplexity_that_differs_is_refused(
+    monkeypatch, reloaded, expected
+):
+    monkeypatch.setattr(serving, "ServedLanguageModel", lambda path: path)
+    monkeypatch.setattr(
+        language_model,
+        "Evaluator",
+        lambda net: types.SimpleNamespace(perplexity=lambda *_: reloaded),
+    )
+    judged = tasks.Judged(None, {"test perplexity": expected})
+    with pytest.raises(errors.UserError, match="the export is not faithful"):
+        new_task(new_corpus()).check_reloaded("m", judged)
