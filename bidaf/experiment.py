@@ -10,6 +10,7 @@ import numpy as np
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import options as options_lib
+from bidaf import penalties
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
@@ -19,6 +20,7 @@ from iss_rnns import averages
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import thresholding
+from iss_rnns.experiments import dead_units
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import program
@@ -147,7 +149,8 @@ class BiDAFTask(tasks.Task):
         loaded = loading.load(path, config, options.load_step)
         self._adopt(config)
         if options.freeze_mode:
-            return self.finalize_weights(loaded)  # What is dead stays so.
+            self.finalize_weights(loaded)  # What is dead stays so.
+            return loaded.net
         if options.load_ema and loaded.averages is not None:
             loaded.assign_averages()
         loading.zero_small(loaded.net, options)
@@ -204,15 +207,26 @@ class BiDAFTask(tasks.Task):
         print(self.score(net))
 
     def finalize_weights(self, trained):
-        self._finalize(trained)
-        return trained.net
+        net, below = trained.net, self.options.dead_below
+        weak = loading.finalize_weights(
+            trained, self.options, self.options.load_ema, below
+        )
+        return dead_units.clear(
+            net.iss_groups(),
+            weak,
+            lambda: self.held_out_cost(net),
+            lambda dead: groups_lib.zero_dead_units(net, dead),
+            below,
+        )
 
-    def _finalize(self, loaded: loading.Loaded) -> dict[str, int]:
-        return loading.finalize_weights(
-            loaded,
-            self.options,
-            self.options.load_ema,
-            self.options.dead_below,
+    def held_out_cost(self, net):
+        _, batch = next(
+            sources.judged_batches(
+                self.questions, self.options.batch_size, num_batches=1
+            )
+        )
+        return penalties.held_out_cost(
+            net, batch, self.questions.vectors, self.options.wy
         )
 
     def judge(self, trained):
@@ -223,10 +237,11 @@ class BiDAFTask(tasks.Task):
         scores = self._scored(net, finishing.AS_TRAINED)
         if kept:
             kept.assign_to_variables()
-        sizes = {name: net.sizes[name] for name in groups_lib.shrinkable(net)}
-        if self._finalize(trained) == sizes:
-            return tasks.Judged(net, scores)
-        return tasks.Judged(net, self._scored(net, "masked"), scores)
+        cleared = self.finalize_weights(trained)
+        if all(group.alive().numpy().all() for group in net.iss_groups()):
+            return tasks.Judged(net, scores, kept=cleared.kept)
+        masked = self._scored(net, "masked")
+        return tasks.Judged(net, masked, scores, cleared.kept)
 
     def _scored(self, net, title):
         scores = self.score(net, title=title)
@@ -238,7 +253,8 @@ class BiDAFTask(tasks.Task):
         options, choices = self.options, self.choices
         path = str(choices.restore_path)
         loaded = self.restore(path)
-        net = self.finalize_weights(loaded)
+        self.finalize_weights(loaded)
+        net = loaded.net
         if options.group_config is not None:
             groups = train_lib.penalized_groups(net, options)
             print("living units:", _living(groups))

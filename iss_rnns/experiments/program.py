@@ -85,15 +85,23 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         trained = task.restore(source)
         rows = restoring.past_rows(source)
         directory = run_directory(task, choices, flags_text)
-    sizes = restoring.designed_sizes(source)
+    origin = finishing.Origin(
+        restoring.designed_sizes(source), restoring.chosen_epoch(source)
+    )
     display = choices.display_weights
     if choices.mode in ("train", "report"):
         finishing.finish(
-            task, directory, trained, rows, sizes, choices.compare_with, display
+            task,
+            directory,
+            trained,
+            rows,
+            origin,
+            choices.compare_with,
+            display,
         )
     else:
         finishing.write_small(
-            task, choices.mode, directory, trained, sizes, display
+            task, choices.mode, directory, trained, origin, display
         )
 
 

@@ -77,9 +77,9 @@ DIFFER = {
 }  # fmt: skip
 # Defaults that the authors' program has otherwise.
 AUTHORS = {
-    "ptb": {},
-    "rhns": {"dataset": "ptb"},
-    "bidaf": {"save_path": "out"},
+    "ptb": {"export_epoch": "last"},
+    "rhns": {"dataset": "ptb", "export_epoch": "best_of_all"},
+    "bidaf": {"save_path": "out", "export_epoch": "last"},
 }
 # Rows of the papers: their flag files behave as the authors' programs.
 PUBLISHED = {

@@ -7,6 +7,7 @@ import types
 import nets
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from iss_rnns import counting
 from iss_rnns import errors
@@ -36,9 +37,9 @@ def half_dead_net():
     return nets.half_dead(model_lib.WordLSTM(9, 6, [8], init_scale=0.5))
 
 
-def new_task(corpus):
+def new_task(corpus, **changes):
     return experiment.WordTask(
-        small_options(),
+        small_options(**changes),
         program.Choices("train"),
         texts_lib.Texts.from_corpus(corpus, 2, 3),
     )
@@ -154,3 +155,28 @@ def test_b8_a_reloaded_perplexity_that_differs_is_refused(
     judged = tasks.Judged(None, {"test perplexity": expected})
     with pytest.raises(errors.UserError, match="the export is not faithful"):
         new_task(new_corpus()).check_reloaded("m", judged)
+
+
+def test_b12_weak_units_go_with_proof_and_both_scores(capsys):
+    """The masked net's and those before; shrinking is exact again."""
+    net = half_dead_net()
+    (group,) = net.iss_groups()
+    alive = group.alive().numpy()
+    weak = np.flatnonzero(alive)[0]
+    for variable, line in group.spread(
+        tf.cast(np.arange(8) == weak, tf.float32), companions=True
+    ):
+        variable.assign(tf.where(line > 0, 0.03 * variable, variable))
+    task = new_task(new_corpus(), dead_below=0.2)
+    judged = task.judge(tasks.Trained(net))
+    assert judged.as_trained["test perplexity"] == pytest.approx(
+        judged.scores["test perplexity"], rel=1e-3
+    )
+    assert judged.as_trained != judged.scores and judged.kept == {}
+    small, proof = finishing.shrink_proved(task, net)
+    assert small.hidden_sizes == (3,) and proof.max_difference < 1e-5
+    assert "become zero: lstm_0 1; " in capsys.readouterr().out
+    # As theirs: exact zeros only.
+    task = new_task(new_corpus())
+    judged = task.judge(tasks.Trained(half_dead_net()))
+    assert judged.as_trained is None
