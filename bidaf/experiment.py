@@ -100,6 +100,10 @@ class BiDAFTask(tasks.Task):
         steps = self.options.steps_of_epoch(self.questions)
         return self.options.num_steps / steps, steps
 
+    @property
+    def steps(self):
+        return self.options.num_steps
+
     # Weights
 
     def new_net(self, sizes=None):
@@ -208,6 +212,8 @@ class BiDAFTask(tasks.Task):
 
     def finalize_weights(self, trained):
         net, below = trained.net, self.options.dead_below
+        if self.mode == "forward":
+            below = 0.0  # Nobody knows the right answers.
         weak = loading.finalize_weights(
             trained, self.options, self.options.load_ema, below
         )

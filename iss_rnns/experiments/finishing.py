@@ -14,7 +14,9 @@ from iss_rnns import counting
 from iss_rnns import export
 from iss_rnns import files
 from iss_rnns import shrinking
+from iss_rnns.experiments import export_checks
 from iss_rnns.experiments import machine
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
@@ -40,10 +42,12 @@ class Origin:
     Attributes:
       designed_sizes: that it began with; None: those that the net has.
       weights: which epoch's they are; None: the last one's.
+      pruning: how it pruned; None: it did not.
     """
 
     designed_sizes: Optional[tasks.Sizes] = None
     weights: Optional[str] = None
+    pruning: Optional[pruning_flags.PruningPlan] = None
 
 
 def shrink_proved(
@@ -176,6 +180,7 @@ def export_small(
         small, folder / "compressed", _with_units(card, small)
     )
     restoring.save_weights(small, folder / WEIGHTS)
+    export_checks.check_weights(small, folder / WEIGHTS)
     return written
 
 
@@ -198,6 +203,7 @@ def write_small(
     """
     task.finalize_weights(trained)
     net = trained.net
+    export_checks.kept_blocks(origin.pruning, net, task.trains)
     designed = designed_net(net, origin.designed_sizes)
     small, proof = shrink_proved(task, net)
     if display_weights:
@@ -240,11 +246,14 @@ def finish(
     """
     judged = task.judge(trained)
     net = judged.net
+    blocks = export_checks.kept_blocks(origin.pruning, net, task.trains)
     designed = designed_net(net, origin.designed_sizes)
     small, proof = shrink_proved(task, net)
     card = model_card(task, net, designed, proof, judged.scores)
     compressed = export_small(task, run, small, card)
     packed = task.pack(small, run.path / MODELS)
+    if packed is not None:
+        export_checks.check_packed(small, packed)
     reloaded, notes = task.check_reloaded(_saved_model(compressed), judged)
     with dense_exports(task, run, designed, net, card) as dense:
         models = [
@@ -279,6 +288,7 @@ def finish(
             "sparsity": sparsity,
             **({"epochs": epochs} if rows else {}),
             **sections.cuts_section(run),
+            **({"kept by pruning": blocks} if blocks else {}),
             **({"units that were not cut": judged.kept} if judged.kept else {}),
             **sections.packed_section(packed),
             f"{task.difference} when shrunk": proof.max_difference,

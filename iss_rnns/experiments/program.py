@@ -86,7 +86,9 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         rows = restoring.past_rows(source)
         directory = run_directory(task, choices, flags_text)
     origin = finishing.Origin(
-        restoring.designed_sizes(source), restoring.chosen_epoch(source)
+        restoring.designed_sizes(source),
+        restoring.chosen_epoch(source),
+        task.options.pruning or restoring.pruning_plan(source),
     )
     display = choices.display_weights
     if choices.mode in ("train", "report"):
@@ -163,7 +165,8 @@ def prepare(
       state: of the checkpoint that training goes on from, if any.
 
     Raises:
-      UserError: see `PruningSettings.plan` and `tasks.Task.check`.
+      UserError: see `PruningSettings.plan`, `PruningPlan.check_reached` and
+        `tasks.Task.check`.
     """
     net = task.new_net(state.get("sizes")) if start is None else start
     if pruning.method is not None:
@@ -177,6 +180,8 @@ def prepare(
             # BiDAF's is among its options.
             state.get("options", state).get("pruning"),
         )
+        if plan is not None:
+            plan.check_reached(task.steps)
         task.prune(plan)
     task.check(net)
 

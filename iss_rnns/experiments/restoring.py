@@ -14,6 +14,7 @@ from iss_rnns import files
 from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
 from iss_rnns.interop import tf1
 
@@ -142,6 +143,16 @@ def chosen_epoch(path: str) -> Optional[str]:
         f"of epoch {best['epoch']}, which validated best of those with the "
         "final sizes"
     )
+
+
+def pruning_plan(path: str) -> Optional[pruning_flags.PruningPlan]:
+    """How a run was pruned that is restored; None if it was not."""
+    if not is_run(path):
+        return None
+    _, state = find_checkpoint(path)
+    # BiDAF's is among its options.
+    described = state.get("options", state).get("pruning")
+    return described and pruning_flags.PruningPlan.from_description(described)
 
 
 def past_rows(path: str) -> list[dict]:

@@ -137,6 +137,7 @@ class Task(Protocol):
       modes: functions of no arguments: modes beside train, shrink, export
         and report; they make no run.
       length: (epochs of the whole training, steps of one).
+      steps: that training has in all; less than that if it ends sooner.
       pruned_types: of `Net.layer_types`, pruned where the user names none.
       difference: what the largest difference of an output is called.
       measures: rows of the report's table, each with its format.
@@ -169,6 +170,9 @@ class Task(Protocol):
 
     @property
     def length(self) -> tuple[float, int]: ...
+
+    @property
+    def steps(self) -> int: ...
 
     # Weights
 

@@ -107,6 +107,12 @@ class LanguageTask(tasks.Task):
         windows, _ = training.training_windows(self.options, self.texts.corpus)
         return self.options.epochs, len(windows)
 
+    @property
+    def steps(self):
+        epochs, steps = self.length
+        limit = self.options.max_train_steps
+        return epochs * steps if limit is None else min(limit, epochs * steps)
+
     def restore(self, path):
         if self.trains:  # Of a dense model that says how to prune.
             return tasks.Trained(self._restored(path, None))
