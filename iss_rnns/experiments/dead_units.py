@@ -62,7 +62,10 @@ def clear(
     zero: Callable[[Dead], None],
     dead_below: float,
 ) -> Cleared:
-    """Zeroes weak units, in place, where the held-out cost stays.
+    """Zeroes weak units, in place, as far as the held-out cost stays.
+
+    Where it would not without all of them, the weakest go, as many as it
+    allows: so many are found by halving.
 
     Args:
       groups: of a net, of which some units may be exactly zero.
@@ -71,15 +74,17 @@ def clear(
       zero: sets units to zero, with all that reads them.
       dead_below: that they are weak by.
     """
-    more = {
-        g.name: weak[g.name] & g.alive().numpy()
-        for g in groups
-        if g.name in weak
-    }
-    counts = {name: int(units.sum()) for name, units in more.items()}
-    counts = {name: count for name, count in counts.items() if count}
-    if not counts:
-        return Cleared({}, _kept(groups, {}, dead_below))
+    groups = [group for group in groups if group.name in weak]
+    norms = [np.sqrt(group.squared_norms().numpy()) for group in groups]
+    flat = np.concatenate([np.zeros(0), *norms])
+    chosen = np.concatenate(
+        [np.zeros(0, bool), *(weak[group.name] for group in groups)]
+    )
+    order = np.flatnonzero(chosen & (flat > 0))
+    order = order[np.argsort(flat[order], kind="stable")]
+    if not order.size:
+        return Cleared({}, _kept(groups, 0.0, dead_below))
+    ends = np.cumsum([len(each) for each in norms])[:-1]
     variables = {
         s.variable.ref(): s.variable
         for g in groups
@@ -87,50 +92,90 @@ def clear(
     }
     before = {ref: tf.identity(v) for ref, v in variables.items()}
     cost_before = cost()
-    zero(more)
-    change = cost() - cost_before
+
+    def units(count: int) -> dict[str, np.ndarray]:
+        dead = np.isin(np.arange(flat.size), order[:count])
+        return {g.name: part for g, part in zip(groups, np.split(dead, ends))}
+
+    def change_without(count: int) -> float:
+        for ref, variable in variables.items():
+            variable.assign(before[ref])
+        if not count:
+            return 0.0
+        zero(units(count))
+        return cost() - cost_before
+
+    change = change_of_all = change_without(order.size)
+    least, most = 0, order.size
     # A NaN is within nothing.
-    small = abs(change) <= TOLERANCE
-    print(
-        f"units with a norm of at most {dead_below:g} that "
-        f"{'become zero' if small else 'stay'}: "
-        + ", ".join(f"{name} {count}" for name, count in counts.items())
-        + f"; without them the held-out cost changes by {change:+.2g} nats"
-        + ("" if small else f" (tolerance {TOLERANCE:g})"),
-        flush=True,
+    if abs(change) <= TOLERANCE:
+        least = most
+    while most - least > 1:
+        middle = (least + most) // 2
+        if abs(change_without(middle)) <= TOLERANCE:
+            least = middle
+        else:
+            most = middle
+    if least < order.size:
+        change = change_without(least)
+    zeroed = {name: int(each.sum()) for name, each in units(least).items()}
+    _tell(zeroed, order.size, change, change_of_all, dead_below)
+    return Cleared(
+        {name: count for name, count in zeroed.items() if count},
+        _kept(groups, change_of_all, dead_below),
     )
-    if small:
-        return Cleared(counts, _kept(groups, {}, dead_below))
-    for ref, variable in variables.items():
-        variable.assign(before[ref])
-    why = (
-        "without all that are so small the held-out cost would change by "
-        f"{change:+.2g} nats (tolerance {TOLERANCE:g})"
-    )
-    return Cleared({}, _kept(groups, dict.fromkeys(counts, why), dead_below))
+
+
+def _tell(
+    zeroed: Mapping[str, int],
+    weak: int,
+    change: float,
+    change_of_all: float,
+    dead_below: float,
+) -> None:
+    count = sum(zeroed.values())
+    text = ", ".join(f"{name} {n}" for name, n in zeroed.items() if n)
+    line = f"of {weak:,} units with a norm of at most {dead_below:g}"
+    if count:
+        line += (
+            f" {count:,} become zero ({text}): held-out cost {change:+.2g} nats"
+        )
+    if count < weak:
+        line += (
+            f"{';' if count else ''} {weak - count:,} stay: without all it "
+            f"would change by {change_of_all:+.2g} (tolerance {TOLERANCE:g})"
+        )
+    print(line, flush=True)
 
 
 def _kept(
-    groups: Sequence[groups_lib.Group],
-    why: Mapping[str, str],
-    dead_below: float,
+    groups: Sequence[groups_lib.Group], change: float, dead_below: float
 ) -> dict[str, str]:
-    """How many units are still below a threshold, and why."""
-    # That which each epoch's line tells of counts where no larger one does.
+    """How many units are still below a threshold, and why.
+
+    Args:
+      groups: as they are now.
+      change: of the held-out cost without all that are weak.
+      dead_below: see `clear`.
+    """
+    # What each epoch's line shows as dead counts, if it is more.
     shown = max(dead_below, records.ALIVE_ABOVE)
     kept = {}
     for group in groups:
         alive = group.alive().numpy()
-        count = int((alive & ~group.alive(shown).numpy()).sum())
-        if count:
-            reason = why.get(
-                group.name,
-                f"--dead_below={dead_below:g} does not count them as dead"
-                if shown > dead_below
-                else "a layer keeps its strongest unit",
-            )
+        small = alive & ~group.alive(shown).numpy()
+        if small.any():
+            if not (small & ~group.alive(dead_below).numpy()).any():
+                why = f"--dead_below={dead_below:g} counts none as dead"
+            elif abs(change) <= TOLERANCE:
+                why = "a layer keeps its strongest unit"
+            else:
+                why = (
+                    "without them the held-out cost would change by "
+                    f"{change:+.2g} nats (tolerance {TOLERANCE:g})"
+                )
             kept[group.name] = (
-                f"{count:,} of {len(alive):,} have a norm of at most "
-                f"{shown:g}; kept: {reason}"
+                f"{small.sum():,} of {alive.size:,} have a norm of at most "
+                f"{shown:g}; kept: {why}"
             )
     return kept

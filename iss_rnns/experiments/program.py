@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from iss_rnns import errors
 from iss_rnns.experiments import finishing
+from iss_rnns.experiments import flagfiles
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
@@ -145,7 +146,7 @@ def run_directory(
         ],
     )
     if not choices.resume:
-        directory.write_text("flags.txt", resumable(flags_text, directory))
+        directory.write_text(flagfiles.OF_RUN, resumable(flags_text, directory))
         task.begin(directory)
     return directory
 

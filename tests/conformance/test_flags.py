@@ -284,6 +284,8 @@ def test_flags_of_old_runs_keep_their_values(task, name):
             continue
         text = instead.get(f"{flag}={text}", text).rpartition("=")[2]
         today = flags.FLAGS[instead.get(flag, flag)]
+        if today.name == "save_path" and (file.parent / "checkpoints").exists():
+            text = str(OLD_RUNS)  # Where it lies now.
         assert values[today.name] == today.parser.parse(text), (task, flag)
         checked += 1
     assert checked > 20

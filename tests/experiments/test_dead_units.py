@@ -26,19 +26,19 @@ def fixture_net():
 
 
 def clear(net, below, change=0.0):
-    """With units whose loss changes the cost by so much."""
-    groups, costs = net.iss_groups(), iter([3.0, 3.0 + change])
+    """Each unit that goes changes the cost by so much."""
+    groups, at_first = net.iss_groups(), (norms(net) > 0).sum()
 
     def zero(dead):
         for group in groups:
             thresholding.zero_units(group, dead[group.name])
 
+    def cost():
+        gone = at_first - (norms(net) > 0).sum()
+        return 3.0 + (gone * change if gone else 0.0)
+
     return dead_units.clear(
-        groups,
-        dead_units.weak_units(groups, below),
-        lambda: next(costs),
-        zero,
-        below,
+        groups, dead_units.weak_units(groups, below), cost, zero, below
     )
 
 
@@ -54,12 +54,13 @@ def values(net):
 def test_b12_units_of_at_most_the_threshold_become_zero(net, capsys):
     before = norms(net)
     assert before[0] == 0 and before[1] < before[2] < 0.05 < before[3:].min()
-    cleared = clear(net, float(before[2]), change=-0.01 / 2)
+    cleared = clear(net, float(before[2]), change=-0.0049)
     assert cleared.zeroed == {"lstm_0": 2} and cleared.kept == {}
     np.testing.assert_array_equal(norms(net) > 0, [False] * 3 + [True] * 3)
     assert norms(net)[3:] == pytest.approx(before[3:], rel=0.1)
-    assert "that become zero: lstm_0 2; without them the held-out cost " in (
-        capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        f"of 2 units with a norm of at most {before[2]:g} 2 become zero "
+        "(lstm_0 2): held-out cost -0.0098 nats\n"
     )
 
 
@@ -71,11 +72,24 @@ def test_b12_where_the_cost_moves_they_stay_as_they_were(net, capsys, change):
     for ours, theirs in zip(values(net), before):
         np.testing.assert_array_equal(ours, theirs)
     assert cleared.kept == {
-        "lstm_0": "2 of 6 have a norm of at most 0.05; kept: without all that "
-        "are so small the held-out cost would change by "
-        f"{change:+.2g} nats (tolerance 0.01)"
+        "lstm_0": "2 of 6 have a norm of at most 0.05; kept: without them the "
+        f"held-out cost would change by {2 * change:+.2g} nats (tolerance 0.01)"
     }
-    assert "that stay: lstm_0 2; " in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        "of 2 units with a norm of at most 0.05 2 stay: without all it would "
+        f"change by {2 * change:+.2g} (tolerance 0.01)\n"
+    )
+
+
+@pytest.mark.parametrize("change, gone", [(0.009, 1), (0.0049, 2), (-0.007, 1)])
+def test_b12_the_weakest_go_as_many_as_the_cost_allows(net, change, gone):
+    before = norms(net)
+    cleared = clear(net, 0.05, change)
+    assert cleared.zeroed == {"lstm_0": gone}
+    left = norms(net)
+    assert not left[: gone + 1].any() and left[gone + 1 :].all()
+    assert left[gone + 1 :] == pytest.approx(before[gone + 1 :], rel=0.1)
+    assert bool(cleared.kept) == (gone < 2)
 
 
 def test_b12_exact_zeros_need_no_proof_and_the_others_are_told(net, capsys):
@@ -84,8 +98,8 @@ def test_b12_exact_zeros_need_no_proof_and_the_others_are_told(net, capsys):
     assert cleared == dead_units.Cleared(
         {},
         {
-            "lstm_0": "2 of 6 have a norm of at most 0.05; kept: --dead_below=0"
-            " does not count them as dead"
+            "lstm_0": "2 of 6 have a norm of at most 0.05; kept: --dead_below=0 "
+            "counts none as dead"
         },
     )
     for ours, theirs in zip(values(net), before):

@@ -175,7 +175,7 @@ def test_b12_weak_units_go_with_proof_and_both_scores(capsys):
     assert judged.as_trained != judged.scores and judged.kept == {}
     small, proof = finishing.shrink_proved(task, net)
     assert small.hidden_sizes == (3,) and proof.max_difference < 1e-5
-    assert "become zero: lstm_0 1; " in capsys.readouterr().out
+    assert "1 become zero (lstm_0 1): held-out cost " in capsys.readouterr().out
     # As theirs: exact zeros only.
     task = new_task(new_corpus())
     judged = task.judge(tasks.Trained(half_dead_net()))
