@@ -10,6 +10,7 @@ import numpy as np
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import options as options_lib
+from bidaf import penalties
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
@@ -20,6 +21,7 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import thresholding
+from iss_rnns.experiments import dead_units
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import program
@@ -100,6 +102,10 @@ class BiDAFTask(tasks.Task):
         steps = self.options.steps_of_epoch(self.questions)
         return self.options.num_steps / steps, steps
 
+    @property
+    def steps(self):
+        return self.options.num_steps
+
     # Weights
 
     def new_net(self, sizes=None):
@@ -149,7 +155,8 @@ class BiDAFTask(tasks.Task):
         loaded = loading.load(path, config, options.load_step)
         self._adopt(config)
         if options.freeze_mode:
-            return self.finalize_weights(loaded)  # What is dead stays so.
+            self.finalize_weights(loaded)  # What is dead stays so.
+            return loaded.net
         if options.load_ema and loaded.averages is not None:
             loaded.assign_averages()
         loading.zero_small(loaded.net, options)
@@ -206,15 +213,28 @@ class BiDAFTask(tasks.Task):
         print(self.score(net))
 
     def finalize_weights(self, trained):
-        self._finalize(trained)
-        return trained.net
+        net, below = trained.net, self.options.dead_below
+        if self.mode == "forward":
+            below = 0.0  # Nobody knows the right answers.
+        weak = loading.finalize_weights(
+            trained, self.options, self.options.load_ema, below
+        )
+        return dead_units.clear(
+            net.iss_groups(),
+            weak,
+            lambda: self.held_out_cost(net),
+            lambda dead: groups_lib.zero_dead_units(net, dead),
+            below,
+        )
 
-    def _finalize(self, loaded: loading.Loaded) -> dict[str, int]:
-        return loading.finalize_weights(
-            loaded,
-            self.options,
-            self.options.load_ema,
-            self.options.dead_below,
+    def held_out_cost(self, net):
+        _, batch = next(
+            sources.judged_batches(
+                self.questions, self.options.batch_size, num_batches=1
+            )
+        )
+        return penalties.held_out_cost(
+            net, batch, self.questions.vectors, self.options.wy
         )
 
     def judge(self, trained):
@@ -225,10 +245,11 @@ class BiDAFTask(tasks.Task):
         scores = self._scored(net, finishing.AS_TRAINED)
         if kept:
             kept.assign_to_variables()
-        sizes = {name: net.sizes[name] for name in groups_lib.shrinkable(net)}
-        if self._finalize(trained) == sizes:
-            return tasks.Judged(net, scores)
-        return tasks.Judged(net, self._scored(net, "masked"), scores)
+        cleared = self.finalize_weights(trained)
+        if all(group.alive().numpy().all() for group in net.iss_groups()):
+            return tasks.Judged(net, scores, kept=cleared.kept)
+        masked = self._scored(net, "masked")
+        return tasks.Judged(net, masked, scores, cleared.kept)
 
     def _scored(self, net, title):
         scores = self.score(net, title=title)
@@ -240,7 +261,8 @@ class BiDAFTask(tasks.Task):
         options, choices = self.options, self.choices
         path = str(choices.restore_path)
         loaded = self.restore(path)
-        net = self.finalize_weights(loaded)
+        self.finalize_weights(loaded)
+        net = loaded.net
         if options.group_config is not None:
             groups = train_lib.penalized_groups(net, options)
             print("living units:", _living(groups))
@@ -348,12 +370,21 @@ class BiDAFTask(tasks.Task):
         batches, run = self.proof()
         for batch in batches:
             outputs = served(batch)
-            found = [outputs[n] for n in serving.OUTPUTS if n in outputs]
-            for ours, theirs in zip(run(net, batch), found):
-                # NumPy's maximum: Python's loses a NaN.
-                difference = np.maximum(
-                    difference, np.abs(theirs.numpy() - ours.numpy()).max()
+            found = [
+                outputs[n].numpy() for n in serving.OUTPUTS if n in outputs
+            ]
+            expected = [output.numpy() for output in run(net, batch)]
+            shapes = [
+                [output.shape for output in each] for each in (found, expected)
+            ]
+            if shapes[0] != shapes[1]:
+                raise errors.UserError(
+                    f"the exported model's outputs have shapes {shapes[0]}, "
+                    f"the net's {shapes[1]}: the export is not faithful"
                 )
+            for ours, theirs in zip(expected, found):
+                # NumPy's maximum: Python's loses a NaN.
+                difference = np.maximum(difference, np.abs(theirs - ours).max())
         if not difference <= TOLERANCE:
             raise errors.UserError(
                 f"the exported model's scores differ from the net's by "

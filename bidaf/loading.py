@@ -244,7 +244,7 @@ def finalize_weights(
     options: options_lib.TrainingOptions,
     use_averages: bool,
     dead_below: float = 0.0,
-) -> dict[str, int]:
+) -> dict[str, np.ndarray]:
     """Makes restored weights what is judged and shrunk, in place.
 
     Averages never reach exact zero, so the dead units of the weights
@@ -255,25 +255,25 @@ def finalize_weights(
       loaded: its net ends up with the weights to use.
       options: its groups say what is dead, and its threshold what is small.
       use_averages: whether to use the averages, if there are any.
-      dead_below: also units of a smaller norm are dead.
+      dead_below: units with a norm of at most this are weak.
 
     Returns:
-      Living units of each direction.
+      Which units of each direction are weak, `[n]` bool: of the weights or
+      of their averages. They are left as they are.
     """
     net = loaded.net
     zero_small(net, options)
     penalized = train_lib.penalized_groups(net, options) or net.iss_groups()
-    dead = groups_lib.dead_units(penalized, dead_below)
+    bounds = (0.0, dead_below)
+    dead, weak = (groups_lib.dead_units(penalized, each) for each in bounds)
     if use_averages and loaded.averages is not None:
         loaded.assign_averages()
         zero_small(net, options)
-        for name, more in groups_lib.dead_units(penalized, dead_below).items():
-            dead[name] = dead[name] | more
+        for found, bound in zip((dead, weak), bounds):
+            for name, more in groups_lib.dead_units(penalized, bound).items():
+                found[name] = found[name] | more
     groups_lib.zero_dead_units(net, dead)
-    return {
-        group.name: int(group.alive().numpy().sum())
-        for group in net.iss_groups()
-    }
+    return weak
 
 
 def zero_small(

@@ -138,6 +138,7 @@ class Options(TrainingOptions):
     epochs: int = 0
     eval_period: int = 1000
     checkpoint_every: int = 1000
+    export_epoch: str = "best"
     log_period: int = 100
     max_to_keep: int = 20
     val_num_batches: int = 0

@@ -15,6 +15,21 @@ from iss_rnns.interop import tf1
 Found = Callable[[tf.Variable], tf.Tensor]
 
 
+def held_out_cost(
+    net, batch: Mapping[str, tf.Tensor], vectors: tf.Tensor, wy: bool
+) -> float:
+    """Nats a question of a net on a batch.
+
+    Args:
+      net: a `model.BiDAF`.
+      batch: of `feed.make_batch`.
+      vectors: of the words that are not trained.
+      wy: see `answer_costs`.
+    """
+    outputs = net(batch, vectors, training=False)
+    return float(tf.add_n(answer_costs(outputs, batch, wy, net.na_bias)))
+
+
 def answer_costs(
     outputs: Mapping[str, tf.Tensor],
     batch: Mapping[str, tf.Tensor],

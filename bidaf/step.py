@@ -114,12 +114,7 @@ class Trainer(tf.keras.Model):
         self, net: model.BiDAF, batch: Mapping[str, tf.Tensor]
     ) -> float:
         """Nats a question of a net on a batch of `feed.make_batch`."""
-        outputs = net(batch, self.vectors, training=False)
-        return float(
-            tf.add_n(
-                penalties.answer_costs(outputs, batch, self.wy, net.na_bias)
-            )
-        )
+        return penalties.held_out_cost(net, batch, self.vectors, self.wy)
 
     def clean(self) -> None:
         """Sets small weights to exact zeros."""

@@ -245,6 +245,7 @@ class _Training(training.Training):
         self.checkpoint_every = options.checkpoint_every
         self.keep_checkpoints = options.max_to_keep
         self.log_every = options.log_period
+        self.sparsifies_weights = bool(options.l1wd or options.row_col_wd)
         self._judged = self._function = self._scores = None
 
     def compiled(self, sizes):
@@ -312,6 +313,9 @@ class _Training(training.Training):
             "questions_per_second": clock.words_per_second(),
             "seconds": clock.seconds(),
         }
+
+    def score(self, row):
+        return -metrics_lib.number(row, "dev_f1")
 
     def line(self, row, units, living):
         return (

@@ -97,6 +97,15 @@ class Options(language_options.LanguageOptions):
         return self.settings.global_decay if self.settings.grouplasso else 0.0
 
     @property
+    def sparsifies_weights(self) -> bool:
+        """Whether a penalty makes zeros of single weights, rows or columns."""
+        settings = self.settings
+        return bool(
+            (settings.weight_decay and self.regularizer == "l1")
+            or (self.strength and not settings.learns_structures)
+        )
+
+    @property
     def threshold(self) -> float:
         """Below it, training makes weights exact zeros; 0 switches it off."""
         return self.small if self.settings.sparsifies else 0.0

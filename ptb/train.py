@@ -166,6 +166,7 @@ class _Training(language_training.LanguageTraining):
     def __init__(self, options, corpus, start):
         super().__init__(options, corpus, start)
         self.warmup_steps = options.warmup_steps
+        self.sparsifies_weights = options.sparsifies_weights
 
     def new_net(self, sizes):
         return new_net(self.options, self.vocab_size, sizes)

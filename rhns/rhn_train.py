@@ -114,7 +114,9 @@ def _define_model_flags(preset: configs.ModelConfig) -> None:
 
 
 def _define_training_flags(preset: configs.ModelConfig) -> None:
-    flags_lib.define_length_flags(preset.max_max_epoch)
+    flags_lib.define_length_flags(
+        preset.max_max_epoch, authors_epoch="best_of_all"
+    )
     program_flags.alias("max_max_epoch", "epochs")
     flags.DEFINE_integer(
         "batch_size",

@@ -158,11 +158,6 @@ def train(
 class _Training(language_training.LanguageTraining):
     """See base class."""
 
-    def __init__(self, options, corpus, start):
-        super().__init__(options, corpus, start)
-        # As the authors' program does; pruned weights are the last ones'.
-        self.keep_best = options.pruning is None
-
     def new_net(self, sizes):
         return new_net(self.options, self.vocab_size, sizes)
 

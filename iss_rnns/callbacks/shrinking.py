@@ -18,6 +18,8 @@ from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
 
+TOLERANCE = 0.01  # of the held-out cost, in nats
+
 
 class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     """Cuts dead units out of a model in training.
@@ -25,8 +27,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     The model is a `LanguageModel`, or another with its attributes `net` and
     `optimizer` and its methods `replace_net` and `cost_of`.
 
-    A unit is dead if its whole group is exactly zero, or if its norm stayed
-    below `dead_below` at `checks` checks in a row: at a high learning rate
+    A unit is dead if its whole group is exactly zero, or if its norm was at
+    most `dead_below` at `checks` checks in a row: at a high learning rate
     dead groups bounce a step's length around zero (about 1e-3 with living
     ones at 1 to 30), so that they are seldom all zero at once.
 
@@ -63,7 +65,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         every: int = 0,
         dead_below: float = 0.0,
         checks: int = 3,
-        tolerance: float = 0.01,
+        tolerance: float = TOLERANCE,
         followers: Sequence = (),
         least_share: float = 0.02,
         keep_one: bool = False,
@@ -134,7 +136,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         alive = []
         for i, group in enumerate(self.groups):
             norms = np.sqrt(group.squared_norms().numpy())
-            below = norms < self.dead_below
+            below = norms <= self.dead_below
             self._streaks[i] = np.where(below, self._streaks[i] + 1, 0)
             alive.append((norms > 0) & (self._streaks[i] < self.checks))
             if self.keep_one and not alive[-1].any():

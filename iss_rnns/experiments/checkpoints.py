@@ -1,5 +1,6 @@
 """Checkpoints of a run."""
 
+from collections.abc import Mapping
 import functools
 import os
 import pathlib
@@ -81,6 +82,35 @@ def find(folder: pathlib.Path, step: int = 0) -> tuple[int, dict[str, Any]]:
         raise errors.UserError(f"{folder} holds no finished checkpoint")
     others = "" if step else ", and no checkpoint beside it is whole"
     raise errors.UserError(damage[0] + others)
+
+
+def find_best(folder: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    """Step and state of the checkpoint whose weights are to be used.
+
+    The newest says which: see `records.KeepBest`. It is the newest itself
+    where that says nothing, or where the best one is damaged, which a line
+    then tells.
+
+    Raises:
+      UserError: if no checkpoint is whole.
+    """
+    newest, state = find(folder)
+    best = (state.get("best") or {}).get("best")
+    if not best or best["step"] in (0, newest):
+        return newest, state
+    try:
+        return find(folder, best["step"])
+    except errors.UserError as error:
+        _tell(
+            f"note: the epoch that validated best is lost: {error}; the "
+            f"newest checkpoint, of step {newest}, is taken"
+        )
+        return newest, state
+
+
+def _best(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What `records.KeepBest` has in a state, so far."""
+    return [each for each in (state.get("best") or {}).values() if each]
 
 
 def read_state(folder: pathlib.Path, step: int) -> dict[str, Any]:
@@ -182,8 +212,9 @@ class Checkpoints:
         files.write_json(self.folder / f"state-{step}.json", state)
         steps = self.steps()
         # A later one is what a resumed run found damaged.
-        whole = [each for each in steps if each <= step][-self.keep :]
-        for old in set(steps).difference(whole):
+        kept = [each for each in steps if each <= step][-self.keep :]
+        kept += (best["step"] for best in _best(state))
+        for old in set(steps).difference(kept):
             (self.folder / f"state-{old}.json").unlink()
         remove_incomplete(self.folder)
 
@@ -203,13 +234,17 @@ class Checkpoints:
         """
         return find(self.folder)[1]
 
-    def restore(self, model: tf.keras.Model) -> None:
-        """Restores the newest whole checkpoint into a model of its sizes.
+    def restore(self, model: tf.keras.Model, step: int = 0) -> None:
+        """Restores a checkpoint into a model of its sizes.
+
+        Args:
+          model: with its optimizer.
+          step: of the checkpoint; 0 means the newest that is whole.
 
         Raises:
           UserError: if there is none, or it is of other sizes.
         """
-        step, _ = find(self.folder)
+        step, _ = find(self.folder, step)
         prefix = str(self.folder / f"model-{step}")
         model.optimizer.build(model.trainable_variables)
         try:

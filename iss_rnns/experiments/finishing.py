@@ -4,15 +4,19 @@ What follows training, whatever the task: cut the dead units and prove the
 outputs equal, export, reload and score again, measure, report.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any, Optional
 
 from iss_rnns import counting
 from iss_rnns import export
+from iss_rnns import files
 from iss_rnns import shrinking
+from iss_rnns.experiments import export_checks
 from iss_rnns.experiments import machine
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
@@ -23,12 +27,28 @@ from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 MODELS = "saved_model"  # folder of the exports, below a run's
+DENSE = "dense"
 WEIGHTS = "compressed.npz"
 AS_TRAINED = "as trained"  # with units that are zeroed afterwards
 ROUNDS = 9  # of the measurement
 
 # Exports of a net: files by the measure that their time is called.
-Files = Mapping[str, pathlib.Path]
+Exports = Mapping[str, pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What is known of the training that left the weights.
+
+    Attributes:
+      designed_sizes: that it began with; None: those that the net has.
+      weights: which epoch's they are; None: the last one's.
+      pruning: how it pruned; None: it did not.
+    """
+
+    designed_sizes: Optional[tasks.Sizes] = None
+    weights: Optional[str] = None
+    pruning: Optional[pruning_flags.PruningPlan] = None
 
 
 def shrink_proved(
@@ -99,37 +119,74 @@ def model_card(
     }
 
 
-def export_both(
+@contextlib.contextmanager
+def dense_exports(
     task: tasks.Task,
     run: runs.RunDirectory,
+    designed: tasks.Net,
     net: tasks.Net,
-    small: tasks.Net,
     card: Mapping,
-    trained: bool,
-) -> tuple[Files, Files]:
-    """Writes the dense and the compressed model, and plain weights.
+) -> Iterator[Exports]:
+    """Exports of the dense model, to be measured.
+
+    Where units were cut while it trained there are no dense weights, so only
+    the measuring has a model of the designed sizes: it goes afterwards, and
+    with it what an earlier end of the training wrote.
 
     Args:
-      task: that they are of.
+      task: that it is of.
       run: its directory.
-      net: the masked net, or an untrained one of the designed sizes.
-      small: without its dead units.
+      designed: net of the sizes that training began with.
+      net: the masked net; the same where nothing was cut in training.
       card: of the small net.
-      trained: whether `net` is.
+    """
+    folder, card = run.path / MODELS, _with_units(card, designed)
+    if designed is net:
+        yield task.export(net, folder / DENSE, card)
+        return
+    remove_dense(run)
+    untrained = folder / f".{DENSE}.partial"
+    untrained.mkdir(parents=True, exist_ok=True)
+    try:
+        yield task.export(designed, untrained / DENSE, card)
+    finally:
+        files.remove(untrained)
+
+
+def remove_dense(run: runs.RunDirectory) -> None:
+    """Removes a dense model whose weights are not of this training's end."""
+    for path in (run.path / MODELS).glob(f"{DENSE}*"):
+        files.remove(path)
+
+
+def export_small(
+    task: tasks.Task,
+    run: runs.RunDirectory,
+    small: tasks.Net,
+    card: Mapping,
+) -> Exports:
+    """Writes the compressed model, and its plain weights.
+
+    Args:
+      task: that it is of.
+      run: its directory.
+      small: without its dead units.
+      card: of JSON values.
 
     Returns:
-      Files of the dense and of the compressed model, see `tasks.Task.export`.
+      See `tasks.Task.export`.
     """
     folder = run.path / MODELS
-    dense, compressed = (
-        task.export(model, folder / name, {**known, "units": dict(model.sizes)})
-        for name, model, known in (
-            ("dense", net, card if trained else sections.untrained(card)),
-            ("compressed", small, card),
-        )
+    written = task.export(
+        small, folder / "compressed", _with_units(card, small)
     )
     restoring.save_weights(small, folder / WEIGHTS)
-    return dense, compressed
+    export_checks.check_weights(small, folder / WEIGHTS)
+    return written
+
+
+def _with_units(card: Mapping, net: tasks.Net) -> dict[str, Any]:
+    return {**card, "units": dict(net.sizes)}
 
 
 def write_small(
@@ -137,7 +194,7 @@ def write_small(
     mode: str,
     run: runs.RunDirectory,
     trained: tasks.Trained,
-    designed_sizes: Optional[tasks.Sizes] = None,
+    origin: Origin = Origin(),
     display_weights: bool = False,
 ) -> None:
     """Modes shrink and export: plain weights, or models that run alone.
@@ -145,8 +202,10 @@ def write_small(
     Args:
       mode: which of them; the others: see `finish`.
     """
-    net = task.finalize_weights(trained)
-    designed = designed_net(net, designed_sizes)
+    task.finalize_weights(trained)
+    net = trained.net
+    export_checks.kept_blocks(origin.pruning, net, task.trains)
+    designed = designed_net(net, origin.designed_sizes)
     small, proof = shrink_proved(task, net)
     if display_weights:
         sections.draw(run, net, small, designed=designed, each=True)
@@ -157,7 +216,11 @@ def write_small(
         print(f"weights: {path}")
     else:
         card = model_card(task, net, designed, proof)
-        export_both(task, run, designed, small, card, designed is net)
+        export_small(task, run, small, card)
+        if designed is net:
+            task.export(net, run.path / MODELS / DENSE, _with_units(card, net))
+        else:
+            remove_dense(run)
         print(f"exported to {run.path / MODELS}")
 
 
@@ -166,7 +229,7 @@ def finish(
     run: runs.RunDirectory,
     trained: tasks.Trained,
     rows: Sequence[Mapping] = (),
-    designed_sizes: Optional[tasks.Sizes] = None,
+    origin: Origin = Origin(),
     compare_with: Sequence[str] = (),
     display_weights: bool = False,
 ) -> None:
@@ -177,29 +240,30 @@ def finish(
       run: the run's directory.
       trained: weights as training left them.
       rows: of `metrics.csv`, for the curves.
-      designed_sizes: that training began with, if the net was cut while it
-        trained; None: the net still has them.
+      origin: of the weights.
       compare_with: directories of finished runs to show beside, e.g. of the
         dense baseline.
       display_weights: see `sections.draw`.
     """
     judged = task.judge(trained)
     net = judged.net
-    designed = designed_net(net, designed_sizes)
+    blocks = export_checks.kept_blocks(origin.pruning, net, task.trains)
+    designed = designed_net(net, origin.designed_sizes)
     small, proof = shrink_proved(task, net)
     card = model_card(task, net, designed, proof, judged.scores)
-    dense, compressed = export_both(
-        task, run, designed, small, card, designed is net
-    )
+    compressed = export_small(task, run, small, card)
     packed = task.pack(small, run.path / MODELS)
+    if packed is not None:
+        export_checks.check_packed(small, packed)
     reloaded, notes = task.check_reloaded(_saved_model(compressed), judged)
-    models = [
-        _Model(tables.TRAINED, net, dense, judged.scores)
-        if designed is net
-        else _Model(tables.DESIGNED, designed, dense),
-        _Model(tables.SHRUNK, small, compressed, reloaded),
-    ]
-    columns = _columns(task, models, packed)
+    with dense_exports(task, run, designed, net, card) as dense:
+        models = [
+            _Model(tables.TRAINED, net, dense, judged.scores)
+            if designed is net
+            else _Model(tables.DESIGNED, designed, dense),
+            _Model(tables.SHRUNK, small, compressed, reloaded),
+        ]
+        columns = _columns(task, models, packed)
     if judged.as_trained is not None:
         columns.insert(0, _column(task, AS_TRAINED, net, judged.as_trained))
     columns = sections.with_other_runs(
@@ -220,10 +284,13 @@ def finish(
             "command": machine.command_line(task.module),
             "method": task.method,
             "data": task.data,
+            **({"weights": origin.weights} if origin.weights else {}),
             "table": table,
             "sparsity": sparsity,
             **({"epochs": epochs} if rows else {}),
             **sections.cuts_section(run),
+            **({"kept by pruning": blocks} if blocks else {}),
+            **({"units that were not cut": judged.kept} if judged.kept else {}),
             **sections.packed_section(packed),
             f"{task.difference} when shrunk": proof.max_difference,
             **notes,
@@ -247,7 +314,7 @@ class _Model:
 
     title: str
     net: tasks.Net
-    files: Files
+    exports: Exports
     scores: Any = None
 
 
@@ -255,22 +322,28 @@ def _columns(
     task: tasks.Task, models: Sequence[_Model], packed: Optional[nets.Packed]
 ) -> list[tables.Column]:
     """The table's columns of the dense and of the compressed model."""
-    (dense, compressed), (main, *_) = models, models[0].files
-    files = {
+    (dense, compressed), (main, *_) = models, models[0].exports
+    timed = {
         (model.title, measure): path
         for model in models
-        for measure, path in model.files.items()
+        for measure, path in model.exports.items()
     }
+<<<<<<< HEAD
     if packed and packed.folder:
         whole = packed.folder / packed_export.MODEL_FILE
         if whole.exists():
             files["packed", main] = whole
+=======
+    whole = packed and packed.folder / nets.MODEL_FILE
+    if whole and whole.exists():
+        timed["packed", main] = whole
+>>>>>>> h-programs
     seconds = latency.measure_latency(
-        {key: task.runner(path) for key, path in files.items()}, ROUNDS, 2
+        {key: task.runner(path) for key, path in timed.items()}, ROUNDS, 2
     )
     speedups = {
         name: seconds[dense.title, main] / seconds[name, main]
-        for name, measure in files
+        for name, measure in timed
         if measure == main
     }
     columns = []
@@ -279,11 +352,11 @@ def _columns(
             **task.facts(model.net),
             **sections.nonzero_weights(model.net, dense.net),
             "mult-add reduction": dense.net.mult_adds() / model.net.mult_adds(),
-            "SavedModel bytes": export.bytes_of(_saved_model(model.files)),
+            "SavedModel bytes": export.bytes_of(_saved_model(model.exports)),
             "speedup": speedups[model.title],
             **{
                 measure: 1e3 * seconds[model.title, measure]
-                for measure in model.files
+                for measure in model.exports
             },
         }
         if packed and model is compressed:
@@ -308,5 +381,5 @@ def _column(task, title, net, scores, more=None) -> tables.Column:
     )
 
 
-def _saved_model(files: Files) -> pathlib.Path:
-    return next(iter(files.values()))
+def _saved_model(exports: Exports) -> pathlib.Path:
+    return next(iter(exports.values()))

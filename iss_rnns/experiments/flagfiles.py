@@ -5,20 +5,48 @@ first line, and ends with a traceback on what is not UTF-8.
 """
 
 import os
+import pathlib
 
 from iss_rnns import files
+
+OF_RUN = "flags.txt"  # in a run's folder
+# What says where that is, in names of older versions, too.
+_PLACE = ("--save_path=", "--run_name=", "--out_base_dir=", "--run_id=")
 
 
 def read(path: str) -> list[str]:
     """The lines of a file, without blank ones and comments (`#`, `//`).
 
+    Where a run keeps its flags, the run is the one that they lie in.
+
     Raises:
       UserError: it cannot be read.
     """
-    text = files.read_text(os.path.expanduser(path), "flags")
+    path = os.path.expanduser(path)
+    text = files.read_text(path, "flags")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return _of_place(
+        pathlib.Path(path),
+        [
+            line.strip()
+            for line in lines
+            if line.strip() and not line.startswith(("#", "//"))
+        ],
+    )
+
+
+def _of_place(path: pathlib.Path, lines: list[str]) -> list[str]:
+    """The flags that a run has on record are those of the run they lie in.
+
+    It may have been copied or moved since they were written.
+    """
+    folder = path.parent
+    if path.name != OF_RUN or not (folder / "checkpoints").is_dir():
+        return lines
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
     return [
-        line.strip()
-        for line in lines
-        if line.strip() and not line.startswith(("#", "//"))
+        *(line for line in lines if not line.startswith(_PLACE)),
+        f"--save_path={folder.parent}",
+        f"--run_name={folder.name}",
     ]

@@ -13,6 +13,7 @@ from iss_rnns import errors
 from iss_rnns.experiments import program_flags
 
 RUNS = "runs"  # where nothing else is said
+EXPORT_EPOCHS = ("best", "best_of_all", "last")
 COMPUTE_DTYPES = ("float32", "bfloat16")
 PRUNING_METHODS = ("gradual", "block", "glp", "hard")
 # What each does, beside those that a task has of its own.
@@ -120,8 +121,9 @@ def define_length_flags(
     max_train_steps: str = ". Default: when --epochs are over",
     checkpoint_every: int = 500,
     span: str = "epoch",
+    authors_epoch: str = "last",
 ) -> None:
-    """How long a run trains, and how often it is kept.
+    """How long a run trains, and what is kept of it.
 
     Args:
       epochs: by default; None: see `what_epochs`.
@@ -129,6 +131,7 @@ def define_length_flags(
       max_train_steps: what ends training where nothing is said.
       checkpoint_every: by default.
       span: what lies between two evaluations.
+      authors_epoch: which of `EXPORT_EPOCHS` the authors' program takes.
     """
     flags.DEFINE_integer(
         "epochs",
@@ -149,13 +152,23 @@ def define_length_flags(
         f"at the end of each {span}); 0: only there.",
         lower_bound=0,
     )
+    flags.DEFINE_enum(
+        "export_epoch",
+        "best",
+        list(EXPORT_EPOCHS),
+        f"Which {span}'s weights are scored, cut and exported when training is "
+        f"over. best: of the last {span}s in a row with the final sizes and "
+        "as many living units, the one that validated best; best_of_all: "
+        "whatever living units it has; last. With --pruning, and with "
+        "penalties that make single weights zero, always the last.",
+    )
+    program_flags.authors_default("export_epoch", authors_epoch)
 
 
-def define_shrinking_flags(dead_below: str = "", span: str = "epoch") -> None:
+def define_shrinking_flags(span: str = "epoch") -> None:
     """Which units are dead, and when they are cut out.
 
     Args:
-      dead_below: what it also says.
       span: what lies between two evaluations.
     """
     with program_flags.group("Cutting dead units out"):
@@ -170,9 +183,11 @@ def define_shrinking_flags(dead_below: str = "", span: str = "epoch") -> None:
         flags.DEFINE_float(
             "dead_below",
             0.0,
-            "With --shrink_every_steps: a unit is dead when the norm of all "
-            "of its weights is below this; 0: when they are exactly zero."
-            f"{dead_below}",
+            "A unit counts as dead when the norm of all of its weights is at "
+            "most this; 0: when they are exactly zero. Others than those are "
+            "only cut if the cost of a held-out batch stays, within 0.01 nats: "
+            "when training is over, and while it goes on with "
+            "--shrink_every_steps.",
             lower_bound=0.0,
         )
         flags.DEFINE_integer(

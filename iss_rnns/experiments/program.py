@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from iss_rnns import errors
 from iss_rnns.experiments import finishing
+from iss_rnns.experiments import flagfiles
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
@@ -85,15 +86,25 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         trained = task.restore(source)
         rows = restoring.past_rows(source)
         directory = run_directory(task, choices, flags_text)
-    sizes = restoring.designed_sizes(source)
+    origin = finishing.Origin(
+        restoring.designed_sizes(source),
+        restoring.chosen_epoch(source),
+        task.options.pruning or restoring.pruning_plan(source),
+    )
     display = choices.display_weights
     if choices.mode in ("train", "report"):
         finishing.finish(
-            task, directory, trained, rows, sizes, choices.compare_with, display
+            task,
+            directory,
+            trained,
+            rows,
+            origin,
+            choices.compare_with,
+            display,
         )
     else:
         finishing.write_small(
-            task, choices.mode, directory, trained, sizes, display
+            task, choices.mode, directory, trained, origin, display
         )
 
 
@@ -135,7 +146,7 @@ def run_directory(
         ],
     )
     if not choices.resume:
-        directory.write_text("flags.txt", resumable(flags_text, directory))
+        directory.write_text(flagfiles.OF_RUN, resumable(flags_text, directory))
         task.begin(directory)
     return directory
 
@@ -155,7 +166,8 @@ def prepare(
       state: of the checkpoint that training goes on from, if any.
 
     Raises:
-      UserError: see `PruningSettings.plan` and `tasks.Task.check`.
+      UserError: see `PruningSettings.plan`, `PruningPlan.check_reached` and
+        `tasks.Task.check`.
     """
     net = task.new_net(state.get("sizes")) if start is None else start
     if pruning.method is not None:
@@ -169,6 +181,8 @@ def prepare(
             # BiDAF's is among its options.
             state.get("options", state).get("pruning"),
         )
+        if plan is not None:
+            plan.check_reached(task.steps)
         task.prune(plan)
     task.check(net)
 

@@ -291,6 +291,41 @@ class PruningSettings:
         }
 
 
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        schedules.NarangThreshold,
+        schedules.CubicSparsity,
+        schedules.ConstantSparsity,
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What pruning left of a matrix.
+
+    Attributes:
+      blocks: that are not zero; of (1, 1), weights.
+      total: of all.
+      asked: that the schedule leaves in the end; None: it has a threshold,
+        and no number.
+    """
+
+    blocks: int
+    total: int
+    asked: Optional[int]
+
+    @property
+    def enough(self) -> bool:
+        """Whether as much is pruned as was asked for."""
+        return self.asked is None or self.blocks <= self.asked
+
+    def __str__(self):
+        asked = "" if self.enough else f" (asked for: {self.asked:,})"
+        return f"{self.blocks:,} of {self.total:,}{asked}"
+
+
 @dataclasses.dataclass(frozen=True)
 class PruningPlan:
     """Schedules that are fixed; makes the callbacks.
@@ -316,6 +351,26 @@ class PruningPlan:
         )
         return self.method + ("" if single else f" {_size(self.block_size)}")
 
+    def check_reached(self, steps: int) -> None:
+        """Refuses a training that ends before pruning does.
+
+        Args:
+          steps: of the whole training.
+
+        Raises:
+          UserError: with the numbers.
+        """
+        last = max(each.last_update for each in self.schedules.values())
+        if steps > last:  # counted from 0
+            return
+        flag = "start" if self.method == "hard" else "end"
+        raise errors.UserError(
+            f"training has {steps:,} steps, and the schedule of --pruning="
+            f"{self.method} needs {last + 1:,}: train longer (--epochs, "
+            f"--max_train_steps), or prune earlier (--pruning_{flag} below "
+            f"{steps:,})"
+        )
+
     def describe(self) -> dict[str, Any]:
         """What must stay the same when a run is resumed; JSON values."""
         return {
@@ -327,6 +382,43 @@ class PruningPlan:
                 for name, each in self.schedules.items()
             },
         }
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any]) -> "PruningPlan":
+        """Inverse of `describe`.
+
+        Raises:
+          UserError: if it is none.
+        """
+        try:
+            made = {}
+            for name, config in described["schedules"].items():
+                config = dict(config)
+                made[name] = _KINDS[config.pop("kind")].from_config(config)
+            height, width = described["block_size"]
+            return cls(
+                described["method"], (height, width), made, described["lasso"]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.UserError(
+                f"the run's record of its pruning is damaged: {error!r}"
+            ) from None
+
+    def kept(self, layers: Layers) -> dict[object, Kept]:
+        """What is not zero of each pruned matrix, by `variable.ref()`."""
+        found = {}
+        for name, schedule in self.schedules.items():
+            for variable in layers[name]:
+                blocks = pruning.grids([variable], self.block_size)[0]
+                alive = blocks.max_magnitudes().numpy() > 0
+                asked = None
+                if schedule.kind == "sparsity":
+                    fraction = float(schedule(schedule.last_update))
+                    asked = alive.size - round(fraction * alive.size)
+                found[variable.ref()] = Kept(
+                    int(alive.sum()), alive.size, asked
+                )
+        return found
 
     def callbacks(self, layers: Layers) -> list[tf.keras.callbacks.Callback]:
         """Callbacks that prune a net with these matrices, by type.

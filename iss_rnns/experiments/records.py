@@ -1,9 +1,8 @@
 """What is on record of each epoch: metrics, best weights, checkpoints."""
 
 from collections.abc import Mapping, Sequence
-import math
 import pathlib
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +12,11 @@ from iss_rnns import errors
 from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress
-from iss_rnns.experiments import restoring
-from iss_rnns.experiments import runs
+from iss_rnns.experiments import states
 from iss_rnns.experiments import stopping
+
+# Norm of a unit that training shows as dead, beside those that are zero.
+ALIVE_ABOVE = 0.05
 
 
 class TensorBoard:
@@ -98,7 +99,7 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
         groups: Sequence,
         clock: progress.Clock,
         tensorboard: TensorBoard,
-        alive_above: float = 0.05,
+        alive_above: float = ALIVE_ABOVE,
     ):
         super().__init__()
         self.row = row
@@ -139,48 +140,85 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
 
 
 class KeepBest(tf.keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest valid perplexity.
+    """Knows the epoch that scored best, whose checkpoint is kept.
 
-    Runs after `EpochEvaluation`, before `SaveCheckpoints`: a run that is killed
-    between them does the epoch again. An epoch that was stopped early does
-    not count, as it will be gone on with.
+    Of the last epochs in a row with the sizes, and the living units, that the
+    layers have now: a better score of a larger net is no alternative to a
+    smaller one. Runs after `EpochEvaluation`, before `SaveCheckpoints`: a run
+    that is killed between them does the epoch again.
+
+    What is left of an epoch that was stopped early counts while training does
+    not go on with it, and no longer.
 
     Args:
-      run: its directory; the weights go to `runs.BEST` there.
-      metrics: the run's; rows of earlier sessions count.
+      metrics: the run's.
+      score: `score(row)` of it; the lowest is the best.
+      units: function of no arguments -> living units by name of the layer.
       steps: per epoch.
       start_batch: of the first epoch, where a resumed run goes on.
     """
 
     def __init__(
         self,
-        run: runs.RunDirectory,
         metrics: metrics_lib.Metrics,
+        score: Callable[[Mapping], float],
+        units: Callable[[], Mapping[str, int]],
         steps: int,
         start_batch: int = 0,
     ):
         super().__init__()
-        self.path = run.path / runs.BEST
         self.metrics = metrics
+        self.score = score
+        self.units = units
         self.steps = steps
         self.done = start_batch
+        self._whole: Optional[dict] = None  # of whole epochs
+        self._best: Optional[dict] = None
+
+    def state(self) -> dict[str, Optional[dict]]:
+        """JSON values; `best` is the epoch to take if training ends here."""
+        return {
+            name: record
+            # An epoch before a cut is forgotten.
+            if record and record["sizes"] == dict(self.model.net.sizes)
+            else None
+            for name, record in (("best", self._best), ("whole", self._whole))
+        }
+
+    def restore(self, state: Optional[Mapping]) -> None:
+        """Goes on from a `state`; None is a run's beginning."""
+        self._best = self._whole = state["whole"] if state else None
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
 
     def on_epoch_end(self, epoch, logs=None):
-        stopped, self.done = self.done < self.steps, 0
-        if stopped:
-            return
-        *before, last = [
-            metrics_lib.number(row, "valid_perplexity")
-            for row in self.metrics.rows
-        ]
-        # A NaN is below nothing, and nothing is below it.
-        if math.isfinite(last) and not any(
-            perplexity <= last for perplexity in before
-        ):
-            restoring.save_weights(self.model.net, self.path)
+        found = {
+            "step": int(self.model.optimizer.iterations),
+            "epoch": epoch + 1,
+            "score": self.score(self.metrics.rows[-1]),
+            "sizes": dict(self.model.net.sizes),
+            "units": dict(self.units()),
+        }
+        self._best = _better(self._whole, found)
+        # An epoch that was stopped early will be gone on with.
+        if self.done >= self.steps:
+            self._whole = self._best
+        self.done = 0
+
+
+def _better(known: Optional[dict], found: dict) -> Optional[dict]:
+    """Which of two epochs is the best so far; of equal scores, the known one.
+
+    A NaN is below nothing, and nothing is below it.
+    """
+    if known and any(known[name] != found[name] for name in ("sizes", "units")):
+        known = None
+    if not abs(found["score"]) <= states.MOST_NUMBER:
+        return known
+    if known is None or found["score"] < known["score"]:
+        return found
+    return known
 
 
 class SaveCheckpoints(tf.keras.callbacks.Callback):

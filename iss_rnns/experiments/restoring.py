@@ -14,6 +14,7 @@ from iss_rnns import files
 from iss_rnns.experiments import checkpoints as checkpoints_lib
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics
+from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
 from iss_rnns.interop import tf1
 
@@ -32,10 +33,9 @@ def restore(
     Args:
       net_of: `net_of(sizes)` -> net; `sizes` by the layers' names, or as the
         run's checkpoint holds them; None for those that flags give.
-      path: a run directory (its best weights if it kept them, otherwise a
-        checkpoint), a `.npz` file, or a TF1 checkpoint.
+      path: a run directory, a `.npz` file, or a TF1 checkpoint.
       sizes_of: sizes from the arrays of a `.npz` file, by TF1 name.
-      step: of a run directory's checkpoint; 0 means the best or newest.
+      step: of a run directory's checkpoint; 0: see `find_checkpoint`.
       asked: sizes that flags ask for: those of what is restored, or those
         that a run directory's training began with. None asks for nothing.
 
@@ -47,10 +47,10 @@ def restore(
     if is_run(path):
         prefix, state = find_checkpoint(folder, step)
         _check_asked(asked, [state["sizes"], state.get("hidden_sizes")], folder)
-        best = folder / runs.BEST
-        if step or not best.exists():
+        if step or not takes_best_file(folder):
             return _restore_checkpoint(net_of(state["sizes"]), folder, prefix)
-        path, folder, asked = str(best), best, None
+        folder, asked = folder / runs.BEST, None
+        path = str(folder)
     arrays, sizes = read_arrays(path), None
     if folder.suffix == ".npz":
         try:
@@ -67,6 +67,18 @@ def restore(
 def is_run(path: str) -> bool:
     """Whether a path is a run directory."""
     return os.path.isdir(os.path.join(path, "checkpoints"))
+
+
+def takes_best_file(folder: files.PathLike) -> bool:
+    """Whether a run's weights are in the file that version 1.0.0 wrote.
+
+    A run that has gone on since may have found better ones.
+    """
+    folder = pathlib.Path(folder)
+    _, state = checkpoints_lib.find(folder / "checkpoints")
+    best = (state.get("best") or {}).get("best")
+    of_file = best["step"] == 0 if best else "best" not in state
+    return of_file and (folder / runs.BEST).exists()
 
 
 def read_arrays(path: str) -> dict[str, Arrays]:
@@ -118,6 +130,31 @@ def check_held(
         )
 
 
+def chosen_epoch(path: str) -> Optional[str]:
+    """Which epoch's weights of a run are used; None if they are the last's."""
+    if not is_run(path):
+        return None
+    _, state = checkpoints_lib.find(pathlib.Path(path) / "checkpoints")
+    best = (state.get("best") or {}).get("best")
+    rows = past_rows(path)
+    if not best or (rows and best["epoch"] == int(rows[-1]["epoch"])):
+        return None
+    return (
+        f"of epoch {best['epoch']}, which validated best of those with the "
+        "final sizes"
+    )
+
+
+def pruning_plan(path: str) -> Optional[pruning_flags.PruningPlan]:
+    """How a run was pruned that is restored; None if it was not."""
+    if not is_run(path):
+        return None
+    _, state = find_checkpoint(path)
+    # BiDAF's is among its options.
+    described = state.get("options", state).get("pruning")
+    return described and pruning_flags.PruningPlan.from_description(described)
+
+
 def past_rows(path: str) -> list[dict]:
     """The epochs' metrics of a run that is restored, [] if it has none."""
     file = pathlib.Path(path) / "metrics.csv"
@@ -131,7 +168,8 @@ def find_checkpoint(
 
     Args:
       folder: the run's.
-      step: of the checkpoint; 0 means the newest that is whole.
+      step: of the checkpoint; 0 means the one whose weights are to be used:
+        see `checkpoints.find_best`.
 
     Raises:
       UserError: if there is none.
@@ -145,7 +183,11 @@ def find_checkpoint(
             f"{folder} holds no checkpoint of step {step}; it has "
             + ", ".join(map(str, steps))
         )
-    step, state = checkpoints_lib.find(checkpoints, step)
+    step, state = (
+        checkpoints_lib.find(checkpoints, step)
+        if step
+        else checkpoints_lib.find_best(checkpoints)
+    )
     return str(checkpoints / f"model-{step}"), state
 
 

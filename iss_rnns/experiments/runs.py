@@ -17,7 +17,7 @@ from iss_rnns.experiments import locking
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import states
 
-# Weights of the epoch that validated best, where a task asks for them.
+# Version 1.0.0 wrote the weights of the epoch that validated best apart.
 BEST = "best.npz"
 
 MAX_NAME_BYTES = 255  # of a folder's name, on the usual file systems

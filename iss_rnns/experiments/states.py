@@ -189,6 +189,18 @@ _CUTS = _list(
 
 _PRUNING = _maybe(_record({"schedules": _mapping(_record({}, q=_number(0)))}))
 
+_EPOCH = _maybe(
+    _record(
+        {
+            "step": _whole(0),
+            "epoch": _whole(1),
+            "score": _number(-MOST_NUMBER),
+            "sizes": _mapping(_whole(1)),
+            "units": _mapping(_whole(0)),
+        }
+    )
+)
+
 _STATE = _record(
     {
         "epoch": _whole(0),
@@ -201,6 +213,7 @@ _STATE = _record(
     shrinking=_maybe(
         _record({"streaks": _list(_list(_whole(0))), "cuts": _CUTS})
     ),
+    best=_maybe(_record({"best": _EPOCH, "whole": _EPOCH})),
     pruning=_PRUNING,
     # Of BiDAF's runs.
     options=_record({}, pruning=_PRUNING, wy=_truth),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
+from iss_rnns.experiments import dead_units
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
 from iss_rnns.experiments.reports import tables
@@ -113,11 +114,13 @@ class Judged:
       net: what is dead in it is exactly zero.
       scores: of it, as the task has them.
       as_trained: scores before anything was zeroed; None if nothing was.
+      kept: see `dead_units.Cleared`.
     """
 
     net: Net
     scores: Any
     as_trained: Any = None
+    kept: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Task(Protocol):
@@ -134,6 +137,7 @@ class Task(Protocol):
       modes: functions of no arguments: modes beside train, shrink, export
         and report; they make no run.
       length: (epochs of the whole training, steps of one).
+      steps: that training has in all; less than that if it ends sooner.
       pruned_types: of `Net.layer_types`, pruned where the user names none.
       difference: what the largest difference of an output is called.
       measures: rows of the report's table, each with its format.
@@ -166,6 +170,9 @@ class Task(Protocol):
 
     @property
     def length(self) -> tuple[float, int]: ...
+
+    @property
+    def steps(self) -> int: ...
 
     # Weights
 
@@ -215,9 +222,11 @@ class Task(Protocol):
 
     # What follows
 
-    def finalize_weights(self, trained: Trained) -> Net:
-        """The net to use and to cut, in place: what is dead becomes zero."""
-        return trained.net
+    def finalize_weights(self, trained: Trained) -> dead_units.Cleared:
+        """Makes the net what is used and cut: what is dead becomes zero."""
+
+    def held_out_cost(self, net: Net) -> float:
+        """Nats on the batch that cuts in training are measured on."""
 
     def judge(self, trained: Trained) -> Judged:
         """Finalizes the weights, and scores them."""

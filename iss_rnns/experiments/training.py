@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import functools
 import json
+import math
 from typing import Any, Callable, Optional, Protocol
 
 import tensorflow as tf
@@ -15,8 +16,10 @@ from iss_rnns.experiments import loop
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress as progress_lib
 from iss_rnns.experiments import records
+from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
+from iss_rnns.interop import tf1
 
 
 class Training(Protocol):
@@ -33,7 +36,8 @@ class Training(Protocol):
       items: words or questions that a step reads.
       checkpoint_every: see `records.SaveCheckpoints`.
       keep_checkpoints: how many.
-      keep_best: see `records.KeepBest`.
+      sparsifies_weights: whether it makes single weights zero: then only
+        the last epoch is as sparse as asked.
       keep_one: see `callbacks.ShrinkWhileTraining`.
       log_every: steps between a step's scalars for TensorBoard; 0: none.
       show: of `progress.Progress`, with the clock before the logs; None
@@ -48,7 +52,7 @@ class Training(Protocol):
     items: int
     checkpoint_every: int
     keep_checkpoints: int = 2
-    keep_best: bool = False
+    sparsifies_weights: bool = False
     keep_one: bool = False
     log_every: int = 0
     show: Optional[Callable[[progress_lib.Clock, Mapping], str]] = None
@@ -92,11 +96,16 @@ class Training(Protocol):
     def line(self, row: Mapping, units: str, living: str) -> str:
         """Row and units as text; see `records.EpochEvaluation`."""
 
+    def score(self, row: Mapping) -> float:
+        """What of a row says how good an epoch is: the lower, the better."""
+
 
 def train(
     training: Training, run: runs.RunDirectory, resume: bool
 ) -> tuple[tf.keras.Model, metrics_lib.Metrics]:
     """Trains to the last epoch, or goes on with an interrupted run.
+
+    The model then has the weights of the epoch that the options name.
 
     Args:
       training: see `Training`.
@@ -159,6 +168,9 @@ def train(
         ),
     ]
     cutter = _cutter(training, groups, sparsity + watching, state)
+    best = _best(training, groups, metrics, state)
+    if best and resume and "best" not in state:
+        best.restore(_best_of_1_0_0(run, model.net, training, metrics))
 
     def describe():
         return {
@@ -167,6 +179,7 @@ def train(
             "designed_sizes": designed,
             "seconds": clock.seconds(),
             "shrinking": cutter and cutter.state(),
+            "best": best and best.state(),
         }
 
     loop.fit_batches(
@@ -186,11 +199,7 @@ def train(
                 else []
             ),
             *watching,
-            *(
-                [records.KeepBest(run, metrics, training.steps, batch)]
-                if training.keep_best
-                else []
-            ),
+            *([best] if best else []),
             records.SaveCheckpoints(
                 checkpoints,
                 training.checkpoint_every,
@@ -205,7 +214,74 @@ def train(
     )
     if cutter:
         run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
+    _take_chosen(run, checkpoints, model)
     return model, metrics
+
+
+def _take_chosen(run, checkpoints, model) -> None:
+    """Restores the epoch that is to be used, if it is not the last."""
+    chosen = checkpoints.steps() and restoring.chosen_epoch(str(run.path))
+    if not chosen:
+        return
+    if restoring.takes_best_file(run.path):
+        path = str(run.path / runs.BEST)
+        tf1.assign(model.net.tf1_views(), restoring.read_arrays(path), path)
+    else:
+        step, _ = checkpoints_lib.find_best(run.checkpoints)
+        checkpoints.restore(model, step)
+    print(f"the weights are those {chosen}", flush=True)
+
+
+def _best(training, groups, metrics, state) -> Optional[records.KeepBest]:
+    """Knows the best epoch; None if the last one is to be used."""
+    options = training.options
+    if (
+        options.export_epoch == "last"
+        or options.pruning is not None
+        or training.sparsifies_weights
+    ):
+        return None
+    best = records.KeepBest(
+        metrics,
+        training.score,
+        # The authors' program does not ask how many are left.
+        (
+            dict
+            if options.export_epoch == "best_of_all"
+            else functools.partial(
+                callbacks.alive_units, groups, options.dead_below
+            )
+        ),
+        training.steps,
+        state["batch"],
+    )
+    best.restore(state.get("best"))
+    return best
+
+
+def _best_of_1_0_0(run, net, training, metrics) -> Optional[dict]:
+    """A state of `records.KeepBest` for the file that version 1.0.0 wrote."""
+    path = run.path / runs.BEST
+    if not path.exists():
+        return None
+    shapes = [
+        {name: tuple(array.shape) for name, array in arrays.items()}
+        for arrays in (restoring.read_arrays(str(path)), net.tf1_views())
+    ]
+    rows = [row for row in metrics.rows if math.isfinite(training.score(row))]
+    if shapes[0] != shapes[1] or not rows:
+        return None
+    row = min(rows, key=training.score)
+    record = {
+        "step": 0,
+        "epoch": int(row["epoch"]),
+        "score": training.score(row),
+        "sizes": dict(net.sizes),
+        "units": callbacks.alive_units(
+            training.groups(net), training.options.dead_below
+        ),
+    }
+    return {"best": record, "whole": record}
 
 
 def _cutter(

@@ -2,16 +2,23 @@
 
 import dataclasses
 import json
+import types
 
 import nets
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from iss_rnns import counting
+from iss_rnns import errors
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import model as language_model
+from iss_rnns.experiments.language import serving
 from iss_rnns.experiments.language import texts as texts_lib
 from ptb import experiment
 from ptb import model as model_lib
@@ -30,9 +37,9 @@ def half_dead_net():
     return nets.half_dead(model_lib.WordLSTM(9, 6, [8], init_scale=0.5))
 
 
-def new_task(corpus):
+def new_task(corpus, **changes):
     return experiment.WordTask(
-        small_options(),
+        small_options(**changes),
         program.Choices("train"),
         texts_lib.Texts.from_corpus(corpus, 2, 3),
     )
@@ -130,3 +137,46 @@ def test_what_bfloat16_trained_is_shrunk_in_float32(tmp_path):
     assert not np.array_equal(net.softmax_b.numpy(), half_dead_net().softmax_b)
     small, proof = finishing.shrink_proved(new_task(new_corpus()), net)
     assert small.hidden_sizes == (4,) and proof.max_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "reloaded, expected",
+    [(np.nan, 4.0), (4.0, np.nan), (np.nan, np.nan), (np.inf, 4.0), (4.1, 4.0)],
+)
+def test_b8_a_reloaded_perplexity_that_differs_is_refused(
+    monkeypatch, reloaded, expected
+):
+    monkeypatch.setattr(serving, "ServedLanguageModel", lambda path: path)
+    monkeypatch.setattr(
+        language_model,
+        "Evaluator",
+        lambda net: types.SimpleNamespace(perplexity=lambda *_: reloaded),
+    )
+    judged = tasks.Judged(None, {"test perplexity": expected})
+    with pytest.raises(errors.UserError, match="the export is not faithful"):
+        new_task(new_corpus()).check_reloaded("m", judged)
+
+
+def test_b12_weak_units_go_with_proof_and_both_scores(capsys):
+    """The masked net's and those before; shrinking is exact again."""
+    net = half_dead_net()
+    (group,) = net.iss_groups()
+    alive = group.alive().numpy()
+    weak = np.flatnonzero(alive)[0]
+    for variable, line in group.spread(
+        tf.cast(np.arange(8) == weak, tf.float32), companions=True
+    ):
+        variable.assign(tf.where(line > 0, 0.03 * variable, variable))
+    task = new_task(new_corpus(), dead_below=0.2)
+    judged = task.judge(tasks.Trained(net))
+    assert judged.as_trained["test perplexity"] == pytest.approx(
+        judged.scores["test perplexity"], rel=1e-3
+    )
+    assert judged.as_trained != judged.scores and judged.kept == {}
+    small, proof = finishing.shrink_proved(task, net)
+    assert small.hidden_sizes == (3,) and proof.max_difference < 1e-5
+    assert "1 become zero (lstm_0 1): held-out cost " in capsys.readouterr().out
+    # As theirs: exact zeros only.
+    task = new_task(new_corpus())
+    judged = task.judge(tasks.Trained(half_dead_net()))
+    assert judged.as_trained is None

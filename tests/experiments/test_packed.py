@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import sparse
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import packed as packed_lib
 from iss_rnns.export import packed as packed_export
@@ -99,6 +100,32 @@ def pruned_lstm():
     net = NETS["lstm"]()
     net.softmax_w.assign(np.eye(9, 30))
     return net
+
+
+@pytest.mark.parametrize(
+    "logits, message",
+    [
+        (
+            np.zeros((1, 1, 30)),
+            r"have shape \(1, 1, 30\), the net's \(3, 12, 30",
+        ),
+        (np.full((3, 12, 30), np.nan), "differ from the net's by nan"),
+    ],
+)
+def test_b8_packed_logits_that_are_fewer_or_nan_are_refused(
+    tmp_path, monkeypatch, logits, message
+):
+    class Model:
+        def __init__(self, *args):
+            pass
+
+        def __call__(self, ids):
+            return logits, None
+
+    monkeypatch.setattr(sparse, "PackedLanguageModel", Model, raising=False)
+    with pytest.raises(errors.UserError, match=message):
+        packed_lib.pack_language_model(pruned_lstm(), tmp_path, batch_sizes=())
+    assert not (tmp_path / "packed" / nets.MODEL_FILE).exists()
 
 
 def test_a_packed_model_that_lacks_a_part(tmp_path):

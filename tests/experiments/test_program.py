@@ -172,8 +172,8 @@ def test_the_design_is_the_runs_not_that_of_flags(
         )
     )
     run(task)
-    _, _, trained, _, sizes, _, display_weights = seen
-    found = finishing.designed_net(trained.net, sizes)
+    _, _, trained, _, origin, _, display_weights = seen
+    found = finishing.designed_net(trained.net, origin.designed_sizes)
     assert list(found.hidden_sizes) == designed
     assert display_weights
 
@@ -184,7 +184,7 @@ def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     monkeypatch.setattr(restoring, "designed_sizes", lambda path: {"lstm_0": 6})
     monkeypatch.setattr(restoring, "restore", lambda *_, **__: net)
     monkeypatch.setattr(
-        finishing, "export_both", lambda *args: cards.append(args[4])
+        finishing, "export_small", lambda *args: cards.append(args[3])
     )
     monkeypatch.setattr(
         sections, "draw", lambda *args, **kwargs: drawn.append(kwargs["each"])

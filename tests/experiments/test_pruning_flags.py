@@ -1,5 +1,7 @@
 """From flags to schedules and callbacks, and the lines for mistakes."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -358,3 +360,90 @@ def test_a_dense_model_of_zeros_gives_no_threshold():
         match="layer recurrent is all zero up to percentile 90",
     ):
         plan(lambda _: weights, pruning="gradual", dense_checkpoint="D")
+
+
+@pytest.mark.parametrize(
+    "values, last, flag",
+    [
+        ({"pruning": "gradual", "pruning_end": 70}, 70, "end"),
+        ({"pruning": "block", "pruning_end": 70}, 70, "end"),
+        ({"pruning": "hard", "pruning_start": 33}, 33, "start"),
+    ],
+)
+def test_b11_training_that_ends_before_pruning_is_refused(values, last, flag):
+    made = plan(
+        target_sparsity=0.5,
+        **{
+            **({} if flag == "start" else {"pruning_start": 0}),
+            **({} if flag == "start" else {"pruning_frequency": 10}),
+            **values,
+        },
+    )
+    made.check_reached(last + 1)  # steps count from 0
+    with pytest.raises(
+        errors.UserError,
+        match=f"^training has {last} steps, and the schedule of --pruning="
+        rf"{values['pruning']} needs {last + 1}: train longer \(--epochs, "
+        rf"--max_train_steps\), or prune earlier \(--pruning_{flag} below "
+        rf"{last}\)$",
+    ):
+        made.check_reached(last)
+
+
+@pytest.mark.parametrize(
+    "values, block_size",
+    [
+        ({"pruning": "gradual", "target_sparsity": 0.7}, (1, 1)),
+        ({"pruning": "hard", "target_sparsity": 0.7}, (1, 1)),
+        (
+            {
+                "pruning": "glp",
+                "pruning_lasso": 0.1,
+                "target_sparsity": 0.7,
+                "block_size": "4x5",
+            },
+            (4, 5),
+        ),
+    ],
+)
+def test_b11_what_is_left_is_counted_against_what_was_asked(values, block_size):
+    made = plan(**values)
+    weights = layers()
+    for found in made.kept(weights).values():
+        assert found.blocks == found.total > found.asked and not found.enough
+    masked = {
+        variable.ref(): variable
+        for name in ("input", "recurrent")
+        for variable in weights[name]
+    }
+    for variable in masked.values():
+        rows, columns = (-(-n // b) for n, b in zip(variable.shape, block_size))
+        keep = np.zeros(rows * columns, bool)
+        keep[: rows * columns - round(np.float32(0.7) * rows * columns)] = True
+        blocks = np.kron(keep.reshape(rows, columns), np.ones(block_size))
+        height, width = variable.shape
+        variable.assign(variable * blocks[:height, :width])
+    for found in made.kept(weights).values():
+        assert found.blocks == found.asked < found.total and found.enough
+
+
+def test_b11_a_plan_is_read_off_its_description():
+    for values in (
+        {"pruning": "gradual", "target_sparsity": 0.7},
+        {"pruning": "hard", "target_sparsity": 0.7},
+        {"pruning": "block", "dense_checkpoint": "dense"},
+    ):
+        made = plan(
+            dense=lambda path: {
+                "input": [np.arange(9.0)],
+                "recurrent": [np.arange(5.0)],
+            },
+            **values,
+        )
+        described = json.loads(json.dumps(made.describe()))
+        again = pruning_flags.PruningPlan.from_description(described)
+        assert again.describe() == made.describe()
+        assert again.block_size == made.block_size
+    described["schedules"]["input"]["kind"] = "Sudden"
+    with pytest.raises(errors.UserError, match="its pruning is damaged"):
+        pruning_flags.PruningPlan.from_description(described)

@@ -480,38 +480,6 @@ class TestEpochEvaluation:
         assert number == np.float32(value) or np.isnan([number, value]).all()
         assert capsys.readouterr().out == ""
 
-    @pytest.mark.parametrize(
-        "perplexities, best",
-        [
-            ([3.0, 2.0, 2.5], 2),
-            ([math.nan, 3.0, math.nan, 4.0], 2),
-            ([math.nan, math.nan], None),
-            ([math.inf, 1e39], 2),
-            ([2.0, math.nan, 2.0], 1),
-            (["", "3.5", 3.0], 3),  # rows of a file, one without it
-        ],
-    )
-    def test_no_perplexity_that_is_nan_is_the_best(
-        self, tmp_path, perplexities, best
-    ):
-        """B8: nor does one stand in the way of the others."""
-        run = runs.RunDirectory(tmp_path, "run")
-        metrics = metrics_lib.Metrics(tmp_path / "metrics.csv")
-        keep = records.KeepBest(run, metrics, steps=1)
-        model = new_model()
-        keep.set_model(model)
-        for epoch, perplexity in enumerate(perplexities, 1):
-            metrics.append({"epoch": epoch, "valid_perplexity": perplexity})
-            model.net.dense.bias.assign(np.full(VOCABULARY, float(epoch)))
-            keep.on_train_batch_end(0)
-            keep.on_epoch_end(epoch - 1)
-        kept = run.path / runs.BEST
-        assert kept.exists() == (best is not None)
-        if best:
-            with np.load(kept) as arrays:
-                (name,) = [n for n in arrays.files if n.endswith("softmax_b")]
-                assert set(arrays[name]) == {best}
-
     def test_progress_is_quiet_when_not_a_terminal(self, capsys):
         model = new_model()
         clock = progress_lib.Clock(BATCH * TIME)
@@ -568,6 +536,96 @@ class TestEpochEvaluation:
         )
         assert match, line
         assert len(line) - len(match[1]) + len("12:34:56") < 80
+
+
+class TestKeepBest:
+    """B14"""
+
+    @pytest.mark.parametrize(
+        "scores, best",
+        [
+            ([3.0, 2.0, 2.5], 2),
+            ([2.0, 2.0], 1),
+            # B8: a NaN is not the best, nor does it stand in others' way.
+            ([math.nan, 3.0, math.nan, 4.0], 2),
+            ([math.nan, math.nan], None),
+            ([math.inf, 1e39], 2),
+            ([2.0, math.nan, 2.0], 1),
+            # No state file would hold it.
+            ([1.7e308, 1e299, 1e300], 2),
+        ],
+    )
+    def test_b14_the_best_epoch_is_that_of_the_lowest_score(self, scores, best):
+        assert chosen([(score, 4, 4) for score in scores]) == best
+
+    @pytest.mark.parametrize(
+        "epochs, best",
+        [
+            # (score, size of the layer, living units)
+            ([(1.0, 8, 8), (3.0, 8, 6), (2.0, 8, 6), (4.0, 8, 6)], 3),
+            ([(1.0, 8, 8), (9.0, 8, 6)], 2),
+            ([(1.0, 8, 6), (2.0, 8, 7), (3.0, 8, 6)], 3),
+            ([(1.0, 8, 6), (3.0, 6, 6), (2.0, 6, 6)], 3),
+            ([(1.0, 8, 8), (math.nan, 6, 6)], None),
+        ],
+    )
+    def test_b14_only_of_those_with_the_final_sizes(self, epochs, best):
+        assert chosen(epochs) == best
+
+    def test_b14_a_cut_in_mid_epoch_forgets_those_before(self):
+        keep, model = keeper()
+        end_epoch(keep, 1, 1.0, 8, 8)
+        assert keep.state()["best"]["epoch"] == 1
+        model.net.sizes = {"lstm_0": 6}
+        assert keep.state() == {"best": None, "whole": None}
+
+    def test_b14_a_part_of_an_epoch_counts_until_training_goes_on(self):
+        keep, _ = keeper()
+        end_epoch(keep, 1, 2.0, 8, 8)
+        end_epoch(keep, 2, 1.0, 8, 8, steps=STEPS - 1)
+        state = json.loads(json.dumps(keep.state()))
+        assert [state[n]["epoch"] for n in ("best", "whole")] == [2, 1]
+        resumed, _ = keeper(start_batch=STEPS - 1)
+        resumed.restore(state)
+        assert resumed.state()["best"] == state["whole"]
+        end_epoch(resumed, 2, 3.0, 8, 8, steps=1)
+        assert resumed.state()["best"]["epoch"] == 1
+
+
+def keeper(start_batch=0):
+    """`records.KeepBest` of a model in name only."""
+    model = types.SimpleNamespace(
+        net=types.SimpleNamespace(sizes={"lstm_0": 8}),
+        optimizer=types.SimpleNamespace(iterations=0),
+        living=8,
+    )
+    keep = records.KeepBest(
+        types.SimpleNamespace(rows=[]),
+        lambda row: row["valid_perplexity"],
+        lambda: {"lstm_0": model.living},
+        STEPS,
+        start_batch,
+    )
+    keep.set_model(model)
+    return keep, model
+
+
+def end_epoch(keep, epoch, score, size, living, steps=STEPS):
+    model = keep.model
+    model.net.sizes, model.living = {"lstm_0": size}, living
+    model.optimizer.iterations += steps
+    for batch in range(steps):
+        keep.on_train_batch_end(batch)
+    keep.metrics.rows.append({"epoch": epoch, "valid_perplexity": score})
+    keep.on_epoch_end(epoch - 1)
+
+
+def chosen(epochs):
+    keep, _ = keeper()
+    for epoch, (score, size, living) in enumerate(epochs, 1):
+        end_epoch(keep, epoch, score, size, living)
+    best = keep.state()["best"]
+    return best and best["epoch"]
 
 
 def last_line_on_terminal(monkeypatch, progress, logs):

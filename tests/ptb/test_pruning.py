@@ -58,6 +58,10 @@ MISTAKES = {
         ["--pruning=gradual", "--dense_checkpoint={0}/zeros.npz"],
         "layer input is all zero up to percentile 90",
     ),
+    "b11 too short": (
+        GRADUAL + ["--max_train_steps=60"],
+        "training has 60 steps, and the schedule of --pruning=gradual needs 70",
+    ),
     "nothing asked": (["--block_size=4x4"], "--block_size needs --pruning"),
     "shrinking": (
         GRADUAL + ["--shrink_every_steps=0"],

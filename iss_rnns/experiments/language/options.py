@@ -32,6 +32,7 @@ class LanguageOptions:
     shrink_every_steps: Optional[int] = None
     dead_below: float = 0.0
     dead_checks: int = 3
+    export_epoch: str = "best"
     compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.PruningPlan] = None
 

@@ -52,6 +52,11 @@ def pack_language_model(
     logits, _ = model(ids)
     expected = net(tf.constant(ids, tf.int32))[0].numpy()  # time-major
     expected = expected.reshape(12, 3, -1).swapaxes(0, 1)
+    if logits.shape != expected.shape:
+        raise errors.UserError(
+            f"the packed model's logits have shape {logits.shape}, the net's "
+            f"{expected.shape}"
+        )
     difference = float(np.abs(logits - expected).max() / np.abs(expected).max())
     if not difference <= tolerance:
         raise errors.UserError(

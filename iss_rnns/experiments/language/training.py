@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns.experiments import machine
+from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments import training
 from iss_rnns.experiments.language import corpora
@@ -109,6 +110,10 @@ class LanguageTraining(training.Training):
             for part in ("train", "valid"):
                 row[f"{part}_bits"] = math.log2(row[f"{part}_perplexity"])
         return row
+
+    def score(self, row):
+        """See base class."""
+        return metrics_lib.number(row, "valid_perplexity")
 
     def line(self, row, units, living):
         """See base class."""

@@ -29,20 +29,6 @@ BITS = {
 }
 
 
-def untrained(card: Mapping) -> dict:
-    """The card of a net that only has the sizes that training began with."""
-    return {
-        **{
-            name: value
-            for name, value in card.items()
-            if "perplexity" not in name and "bits" not in name
-        },
-        "intended use": "none but comparing size and speed: the weights "
-        "are random; dead units were cut out while the "
-        "model trained, so no trained one has these sizes",
-    }
-
-
 def known_measures(
     columns: Sequence[tables.Column], measures: Mapping[str, str]
 ) -> dict[str, str]:
