@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 import dataclasses
-import math
 from typing import Any, Optional
 
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import thresholding
 from iss_rnns.experiments import flags as flags_lib
@@ -57,10 +57,7 @@ class Options(language_options.LanguageOptions):
         config = dataclasses.replace(
             config, **{k: v for k, v in changes.items() if v is not None}
         )
-        if not 0 < config.keep_prob <= 1:
-            raise errors.UserError(
-                f"--keep_prob must be in (0, 1], got {config.keep_prob}"
-            )
+        arguments.number("--keep_prob", config.keep_prob, above=0, most=1)
         epochs = values["epochs"]
         return flags_lib.fill(
             cls,
@@ -142,10 +139,7 @@ def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:
     )
     strength = values["structure_wd"]
     if strength is not None:
-        if not (strength >= 0 and math.isfinite(strength)):
-            raise errors.UserError(
-                f"--structure_wd must be a number >= 0, got {strength}"
-            )
+        arguments.number("--structure_wd", strength, least=0)
         if not settings.grouplasso:
             raise errors.UserError(
                 "--structure_wd needs a --config_file with a group lasso"

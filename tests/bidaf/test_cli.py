@@ -156,7 +156,7 @@ MISTAKES = {
         ["--learning_rate=-1"],
         "--learning_rate must be a number >= 0, got -1",
     ),
-    "average": (["--var_decay=2"], r"--var_decay must be in \[0, 1\], got 2"),
+    "average": (["--var_decay=2"], r"--var_decay must lie in \[0, 1\], got 2"),
     "penalty of nothing": (
         ["--structure_wd=0.1"],
         "--structure_wd needs --group_config: 'iss', 'authors', or a",
@@ -201,7 +201,7 @@ MISTAKES = {
     ),
     "keep_prob": (
         ["--input_keep_prob=0"],
-        r"--input_keep_prob must be in \(0, 1\], got 0",
+        r"--input_keep_prob must lie in \(0, 1\], got 0",
     ),
     "no vectors": (
         ["--nouse_char_emb", "--nouse_word_emb"],

@@ -700,7 +700,7 @@ def test_resized_keeps_the_other_sizes():
         ({"filter_heights": "tall"}, "--filter_heights must be whole numbers"),
         ({"logit_func": "cosine"}, "--logit_func must be one of tri_linear"),
         ({"answer_func": "dot"}, "--answer_func must be one of linear"),
-        ({"keep_prob": 0.0}, r"--keep_prob must be in \(0, 1\], got 0"),
+        ({"keep_prob": 0.0}, r"--keep_prob must lie in \(0, 1\], got 0"),
     ],
 )
 def test_bad_configurations(changes, message):

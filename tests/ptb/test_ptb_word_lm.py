@@ -109,7 +109,7 @@ MISTAKES = {
     ),
     "keep_prob": (
         ["--keep_prob=0"],
-        r"--keep_prob must be in \(0, 1\], got "
+        r"--keep_prob must lie in \(0, 1\], got "
         "0",
     ),
     "sizes": (["--hidden_sizes=many"], "--hidden_sizes must be whole numbers"),
