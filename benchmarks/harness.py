@@ -25,7 +25,6 @@ environment.prepare()  # before TensorFlow is imported
 Numbers = dict[str, float]  # flat names to values
 Runs = Mapping[str, Callable[[], object]]
 
-PEERS = ("torch", "onnx", "onnxruntime")
 _REST_SECONDS = 0.02
 
 

@@ -22,11 +22,11 @@ from iss_rnns import errors
 from iss_rnns import files
 
 FILE = "store.npz"
-FORMAT = 1  # To be raised with any change of the arrays.
+FORMAT = 1  # To be raised where older files cannot be read any more.
 PathLike = Union[str, os.PathLike]
 
 _WHAT = "preprocessed data"
-_AXES = {"answer_spans": (2, 2), "answer_characters": (2,)}  # beyond the first
+_AXES = {"answer_spans": (2, 2)}  # beyond the first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +43,6 @@ class Part:
             paragraph's context.
         sentence_offsets: `[S + 1]` int32, in tokens.
         paragraph_offsets: `[P + 1]` int32, in sentences.
-        paragraph_articles: `[P]` int32.
         titles: one text per article.
         contexts: P texts; two-sign quotes replaced, lengths unchanged.
         question_tokens: `[U]` int32, word ids of the questions.
@@ -53,8 +52,6 @@ class Part:
         answer_offsets: `[Q + 1]` int32; a question may have no answer.
         answer_spans: `[A, 2, 2]` int32, (sentence, word in the sentence) of
             the first word and of the one after the last.
-        answer_characters: `[A, 2]` int32, where the answer begins in its
-            first word and where its last character is in its last word.
         answer_texts: A texts.
         counted_words: `[K]` int32, ids of the part's words, in the order of
             their first occurrence.
@@ -65,7 +62,6 @@ class Part:
     token_starts: np.ndarray
     sentence_offsets: np.ndarray
     paragraph_offsets: np.ndarray
-    paragraph_articles: np.ndarray
     titles: list[str]
     contexts: list[str]
     question_tokens: np.ndarray
@@ -74,7 +70,6 @@ class Part:
     ids: list[str]
     answer_offsets: np.ndarray
     answer_spans: np.ndarray
-    answer_characters: np.ndarray
     answer_texts: list[str]
     counted_words: np.ndarray
     word_counts: np.ndarray
@@ -273,10 +268,8 @@ def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
         ("tokens", len(numbers["token_starts"]), len(words)),
         ("question_tokens", len(numbers["question_tokens"]), len(words)),
         ("counted_words", len(numbers["word_counts"]), len(words)),
-        ("paragraph_articles", paragraphs, len(part.titles)),
         ("question_paragraphs", questions, paragraphs),
         ("answer_spans", answers, None),
-        ("answer_characters", answers, None),
     ):
         values = numbers[name]
         if len(values) != length:

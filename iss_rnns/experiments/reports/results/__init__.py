@@ -30,12 +30,10 @@ class Figure:
     Attributes:
         value: a number, or a tuple of them (sizes of the layers).
         mark: a key of `MARKS`.
-        note: where it was read, or "".
     """
 
     value: Any
     mark: str
-    note: str = ""
 
     def __post_init__(self):
         if self.mark not in MARKS:
@@ -57,7 +55,7 @@ def _figure(cell: Any) -> Any:
     value = cell["value"]
     if isinstance(value, list):
         value = tuple(value)
-    return Figure(value, cell["mark"], cell.get("note", ""))
+    return Figure(value, cell["mark"])
 
 
 def tables() -> list[str]:
