@@ -420,8 +420,8 @@ def test_an_untied_net_is_no_tied_one():
     with pytest.raises(
         errors.UserError,
         match="x.npz has 'model/softmax_w', "
-        "more than the model: give the flags of its sizes "
-        r"\(and of --tied\)",
+        "more than the model: it must have the sizes "
+        r"\(and tied weights or not\)",
     ):
         tf1.assign(tied.tf1_views(), arrays, "x.npz")
 
