@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import pathlib
 from typing import Any, Optional
 
 from iss_rnns import arguments
@@ -45,6 +46,7 @@ class Options(language_options.LanguageOptions):
         Raises:
           UserError: naming the flag, its value and what would be right.
         """
+        values = {**values, "config_file": _place(values["config_file"])}
         settings = _settings(values)
         config = configs.CONFIGS[values["model"]]
         changes = {
@@ -128,6 +130,20 @@ class Options(language_options.LanguageOptions):
         if self.relax_epoch is not None and epoch + 1 >= self.relax_epoch:
             return self.relax_decay
         return self.settings.global_decay
+
+
+def _place(config_file: Optional[str]) -> Optional[str]:
+    """Where a settings file lies.
+
+    Up to version 1.0.0 those of this folder lay beside the code, and flags of
+    its runs name them there.
+    """
+    if config_file and not pathlib.Path(config_file).exists():
+        path = pathlib.Path(config_file)
+        moved = path.with_name("settings") / path.name
+        if moved.exists():
+            return str(moved)
+    return config_file
 
 
 def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:

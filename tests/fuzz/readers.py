@@ -252,7 +252,7 @@ def settings_net():
     return ptb_model.WordLSTM(11, 6, (4, 4))
 
 
-@reader(copy_json("ptb/structure_grouplasso.json", "settings.json"))
+@reader(copy_json("ptb/settings/structure_grouplasso.json", "settings.json"))
 def settings_json(folder):
     settings = ptb_settings.load(str(folder / "settings.json"))
     net = settings_net()
@@ -262,7 +262,7 @@ def settings_json(folder):
     return [group.name for group in found], settings.global_decay
 
 
-@reader(copy_json("ptb/block_grouplasso.json", "settings.json"))
+@reader(copy_json("ptb/settings/block_grouplasso.json", "settings.json"))
 def settings_json_blocks(folder):
     return settings_json(folder)
 

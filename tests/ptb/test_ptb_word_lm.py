@@ -125,7 +125,7 @@ MISTAKES = {
     "zero twice": (["--hidden_size1=0"], "--hidden_size1=0 and --hidden_sizes"),
     "blocks that are cut": (
         [
-            f"--config_file={PTB / 'block_grouplasso.json'}",
+            f"--config_file={PTB / 'settings/block_grouplasso.json'}",
             "--shrink_every_steps=0",
         ],
         "--shrink_every_steps: group lasso on blocks .* leave one of the two",
