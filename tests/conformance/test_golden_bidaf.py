@@ -23,7 +23,7 @@ from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 COST = {"rtol": 1e-5}
 ADAM = {"rtol": 0, "atol": 2e-5}

@@ -28,7 +28,7 @@ from ptb import model as model_lib
 from ptb import options as options_lib
 from ptb import train as train_lib
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 COST = {"rtol": 1e-5}
 ADAM = {"rtol": 0, "atol": 2e-5}

@@ -25,7 +25,7 @@ from rhns import noise as noise_lib
 from rhns import options as options_lib
 from rhns import train as train_lib
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 LONG = {"rtol": 0, "atol": 1e-5}
 COST = {"rtol": 1e-5}
