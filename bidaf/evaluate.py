@@ -65,18 +65,18 @@ def score(
     """The official metric.
 
     Args:
-        predictions: question id to answer. Other ids are ignored; a question
-            without a prediction gets 0, which is told on stderr.
-        truths: of each question its id and its right answers, of which the
-            best one counts. A question of an id that was there before is one
-            more question, as in the official script.
+      predictions: question id to answer. Other ids are ignored; a question
+        without a prediction gets 0, which is told on stderr.
+      truths: of each question its id and its right answers, of which the
+        best one counts. A question of an id that was there before is one
+        more question, as in the official script.
 
     Returns:
-        `exact_match` and `f1`, in percent of all questions of `truths`.
+      `exact_match` and `f1`, in percent of all questions of `truths`.
 
     Raises:
-        UserError: a prediction is no text, there are no questions, or one
-            has no right answer.
+      UserError: a prediction is no text, there are no questions, or one
+        has no right answer.
     """
     if not truths:
         raise errors.UserError("there are no questions to score answers of")
@@ -117,12 +117,12 @@ def best_spans(
     positive product it is word 0 to 1 of sentence 0, as in the authors' code.
 
     Args:
-        starts: `[N, M, JX]`, probability that the answer begins here.
-        ends: likewise, that it ends here.
+      starts: `[N, M, JX]`, probability that the answer begins here.
+      ends: likewise, that it ends here.
 
     Returns:
-        Spans `[N, 2, 2]` int64, (sentence, word) of the first word and of the
-        one after the last; and their products, `[N]` float64.
+      Spans `[N, 2, 2]` int64, (sentence, word) of the first word and of the
+      one after the last; and their products, `[N]` float64.
     """
     starts, ends = np.asarray(starts), np.asarray(ends)
     count, _, length = starts.shape
@@ -148,12 +148,12 @@ def best_span_wy(words: np.ndarray, threshold: float) -> tuple[Span, float]:
     """The run of words above a threshold with the highest mean.
 
     Args:
-        words: `[M, JX]`, probability of each word to be in the answer.
-        threshold: lowered to the highest probability if that is smaller.
+      words: `[M, JX]`, probability of each word to be in the answer.
+      threshold: lowered to the highest probability if that is smaller.
 
     Returns:
-        The span, as ((sentence, word), (sentence, word after the last)), and
-        its mean; of equal runs the first.
+      The span, as ((sentence, word), (sentence, word after the last)), and
+      its mean; of equal runs the first.
     """
     words = np.asarray(words)
     threshold = min(threshold, words.max())
@@ -173,7 +173,7 @@ def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
     """Reads the answers that a model wrote: JSON, question id to text.
 
     Raises:
-        UserError: unreadable, or not of that form.
+      UserError: unreadable, or not of that form.
     """
     answers = files.read_json(path, "answers")
     if not isinstance(answers, dict):

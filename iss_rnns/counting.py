@@ -17,14 +17,14 @@ def matrix_sparsity(
     """Fractions of exact zeros, as the authors' code logs them.
 
     Args:
-        array: a weight matrix `[rows, columns]`, or a bias vector.
-        designed: its shape before rows or columns were cut out, which count
-            as zeros; by default, nothing was cut.
+      array: a weight matrix `[rows, columns]`, or a bias vector.
+      designed: its shape before rows or columns were cut out, which count
+        as zeros; by default, nothing was cut.
 
     Returns:
-        `element`, `row` and `column`: the fraction of elements that are
-        zero, of rows and of columns that are zero throughout; the last two
-        are None for a vector.
+      `element`, `row` and `column`: the fraction of elements that are
+      zero, of rows and of columns that are zero throughout; the last two
+      are None for a vector.
     """
     nonzero = np.asarray(array) != 0
     shape = tuple(designed or nonzero.shape)

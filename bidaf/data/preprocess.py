@@ -32,22 +32,22 @@ def preprocess(
     """Preprocesses SQuAD files into a store.
 
     Args:
-        sources: part name, such as `train` or `dev`, to SQuAD v1.1 file.
-        glove: text file with a word and its numbers, between blanks, on each
-            line.
-        out: folder of the store.
-        splitter: finds the ends of sentences, see `words.Tokenizer`.
-        split: whether sentences stay apart in a context.
-        glove_dim: how many numbers a word has. Defaults to those of the
-            file's first line.
-        overwrite: whether a store in `out` may be replaced.
+      sources: part name, such as `train` or `dev`, to SQuAD v1.1 file.
+      glove: text file with a word and its numbers, between blanks, on each
+        line.
+      out: folder of the store.
+      splitter: finds the ends of sentences, see `words.Tokenizer`.
+      split: whether sentences stay apart in a context.
+      glove_dim: how many numbers a word has. Defaults to those of the
+        file's first line.
+      overwrite: whether a store in `out` may be replaced.
 
     Returns:
-        The store.
+      The store.
 
     Raises:
-        UserError: a source, the vectors or NLTK's data is missing or
-            malformed, or there is a store already.
+      UserError: a source, the vectors or NLTK's data is missing or
+        malformed, or there is a store already.
     """
     began = time.time()
     path = pathlib.Path(out) / store.FILE
@@ -282,17 +282,17 @@ def read_glove(
     case, is among `words` or among their lower-case forms.
 
     Args:
-        path: text file; each line a word and its numbers, between blanks.
-        words: the text's words.
-        dim: how many numbers there are. Defaults to those of the first line.
+      path: text file; each line a word and its numbers, between blanks.
+      words: the text's words.
+      dim: how many numbers there are. Defaults to those of the first line.
 
     Returns:
-        The words of the lines that fit, in the file's order, and their
-        vectors `[len(words), dim]` float32. Of a word given twice the last
-        vector counts.
+      The words of the lines that fit, in the file's order, and their
+      vectors `[len(words), dim]` float32. Of a word given twice the last
+      vector counts.
 
     Raises:
-        UserError: missing, empty or malformed file; the line is named.
+      UserError: missing, empty or malformed file; the line is named.
     """
     dim = _check_glove(path, dim)
     wanted = words | {word.lower() for word in words}

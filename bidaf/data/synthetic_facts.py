@@ -12,11 +12,11 @@ class Relation:
     """What can be said about a subject.
 
     Attributes:
-        kind: of the values, a key of `VALUES` or `person`, `town`, `year`,
-            `dollars`, `metres`, `people`, `day`.
-        statements: sentences that say it, without the period.
-        ask_value: questions whose answer is the value.
-        ask_subject: questions whose answer is the subject.
+      kind: of the values, a key of `VALUES` or `person`, `town`, `year`,
+        `dollars`, `metres`, `people`, `day`.
+      statements: sentences that say it, without the period.
+      ask_value: questions whose answer is the value.
+      ask_subject: questions whose answer is the subject.
     """
 
     kind: str

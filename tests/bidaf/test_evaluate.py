@@ -13,7 +13,7 @@ import pytest
 
 from bidaf import evaluate
 from bidaf.data import squad
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_unanswered_questions_score_nothing(capsys):
     ],
 )
 def test_wrong_answers(predictions, truths, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         evaluate.score(predictions, truths)
 
 

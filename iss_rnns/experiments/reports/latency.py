@@ -15,15 +15,15 @@ def measure_latency(
     """Median time of each callable, measured in turns.
 
     Args:
-        callables: functions of no arguments, by name.
-        rounds: calls of each one that count.
-        warmup: calls of each one before, which do not.
+      callables: functions of no arguments, by name.
+      rounds: calls of each one that count.
+      warmup: calls of each one before, which do not.
 
     Returns:
-        Seconds by name.
+      Seconds by name.
 
     Raises:
-        ValueError: if `rounds` is not positive.
+      ValueError: if `rounds` is not positive.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
@@ -45,14 +45,14 @@ def take_turns(
     hit all of them alike, so that their ratios hold.
 
     Args:
-        callables: functions of no arguments that return when the work is
-            done, by name.
-        rounds: as many as it has items.
-        clock: tells the time in seconds.
-        rest: seconds to sleep before each call.
+      callables: functions of no arguments that return when the work is
+        done, by name.
+      rounds: as many as it has items.
+      clock: tells the time in seconds.
+      rest: seconds to sleep before each call.
 
     Returns:
-        Seconds of each round, by name.
+      Seconds of each round, by name.
     """
     seconds: dict[Key, list[float]] = {name: [] for name in callables}
     order = list(callables)

@@ -28,8 +28,8 @@ class Figure:
     It takes part in no arithmetic by accident: ask for `value`.
 
     Attributes:
-        value: a number, or a tuple of them (sizes of the layers).
-        mark: a key of `MARKS`.
+      value: a number, or a tuple of them (sizes of the layers).
+      mark: a key of `MARKS`.
     """
 
     value: Any
@@ -80,14 +80,14 @@ def paper_rows(table: str) -> list[dict[str, Any]]:
     """Rows of a published table.
 
     Args:
-        table: one of `tables()`, e.g. `iss_table1_ptb`.
+      table: one of `tables()`, e.g. `iss_table1_ptb`.
 
     Returns:
-        One dict a row: labels as text, every number as a `Figure`. A figure
-        that the source does not give has no key.
+      One dict a row: labels as text, every number as a `Figure`. A figure
+      that the source does not give has no key.
 
     Raises:
-        ValueError: for an unknown table; the message lists them.
+      ValueError: for an unknown table; the message lists them.
     """
     return [
         {key: _figure(cell) for key, cell in row.items()}
@@ -99,7 +99,7 @@ def paper_row(table: str, **label: str) -> dict[str, Any]:
     """The first row whose labels fit, e.g. `method="baseline"`.
 
     Raises:
-        ValueError: for an unknown table or where no row fits.
+      ValueError: for an unknown table or where no row fits.
     """
     for row in paper_rows(table):
         if all(row.get(key) == text for key, text in label.items()):
