@@ -299,13 +299,7 @@ def _define_sparsity_flags() -> None:
         "Weights of LSTMs, attention and answer that are smaller than this "
         "become exact zeros in each step.",
     )
-    flags.DEFINE_enum(
-        "freeze_mode",
-        None,
-        ["element", "group"],
-        "Keep what is zero as it is while training. element: single weights; "
-        "group: whole dead units. Default: zeros may learn again.",
-    )
+    flags_lib.define_freeze_flag()
 
 
 def main(argv):

@@ -280,11 +280,4 @@ def zero_small(
     net: model_lib.BiDAF, options: options_lib.TrainingOptions
 ) -> None:
     """What the authors' program does after loading."""
-    in_place.zero_small(
-        [
-            v
-            for view in penalties.sparse_views(net).values()
-            for v in view.variables
-        ],
-        options.threshold,
-    )
+    in_place.zero_small(penalties.sparse_variables(net), options.threshold)

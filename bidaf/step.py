@@ -150,12 +150,7 @@ class Trainer(tf.keras.Model):
         """Sets small weights to exact zeros."""
         if self.threshold:
             in_place.zero_small(
-                [
-                    v
-                    for view in penalties.sparse_views(self.net).values()
-                    for v in view.variables
-                ],
-                self.threshold,
+                penalties.sparse_variables(self.net), self.threshold
             )
 
     def gradients(
