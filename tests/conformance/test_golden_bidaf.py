@@ -6,7 +6,6 @@ record some of the weights only, are compared in what they have.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import recorded
@@ -47,25 +46,7 @@ OUTPUTS = {
 
 
 def pytest_generate_tests(metafunc):
-    """One case for each recorded file that has what the test compares."""
-    folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-    for argument, key in KINDS.items():
-        if argument in metafunc.fixturenames:
-            paths = []
-            for path in sorted(folder.glob("bidaf_*.npz")):
-                with np.load(path) as arrays:
-                    if any(name.startswith(key) for name in arrays.files):
-                        paths.append(path)
-            assert paths, f"no bidaf_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(
-                argument,
-                [Golden(p) for p in paths],
-                ids=[p.stem for p in paths],
-            )
-    if "group_path" in metafunc.fixturenames:
-        paths = sorted(folder.glob("bidaf_groups_*.json"))
-        assert paths, f"no bidaf_groups_*.json in {folder}"
-        metafunc.parametrize("group_path", paths, ids=[p.stem for p in paths])
+    recorded.parametrize(metafunc, "bidaf", KINDS, Golden)
 
 
 class Golden(recorded.Recorded):
