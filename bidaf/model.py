@@ -16,6 +16,7 @@ import tensorflow as tf
 from bidaf import configs
 from bidaf.net import attention
 from bidaf.net import attention_cell
+from bidaf.net import authors
 from bidaf.net import groups
 from bidaf.net import layers
 from iss_rnns import cells
@@ -36,15 +37,6 @@ _SITES = {
     "output": 11,
     "answer 2": 13,
 }
-
-# The authors' scopes of LSTM layers, and of the two directions of each.
-_SCOPES = {
-    "prepro/u1": groups.PREPROCESSING,
-    "main/g0": groups.MODELLING_1,
-    "main/g1": groups.MODELLING_2,
-    "main/g2": groups.OUTPUT,
-}
-_WAYS = ("fw", "bw")
 
 
 class _Seeds:
@@ -421,32 +413,7 @@ class BiDAF(tf.keras.Model):
 
     def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables by name, in the order they make them."""
-        views = {}
-        if self.config.use_char_emb:
-            views["emb/emb_var/char_emb_mat"] = tf1.plain(self.char_embedding)
-        for scope, cnn in self.cnns.items():
-            views.update(cnn.tf1_views(f"emb/char/conv/{scope}"))
-        if self.config.use_word_emb:
-            views["emb/emb_var/word_emb_mat"] = tf1.plain(self.word_embedding)
-        for i, layer in enumerate(self.highway):
-            views.update(layer.tf1_views(f"highway/highway_network/layer_{i}"))
-        lstms = {
-            scope: _lstm_views(scope, layer)
-            for scope, layer in self.two_way_layers().items()
-        }
-        for scope in [s for s in lstms if s.startswith("prepro")]:
-            views.update(lstms[scope])
-        if self.similarity is not None:
-            views.update(
-                self.similarity.tf1_views("main/p0/bi_attention/u_logits")
-            )
-        views.update({**lstms["main/g0"], **lstms["main/g1"]})
-        views.update(self.answers[0].tf1_views("main/logits1"))
-        views.update(lstms["main/g2"])
-        views.update(self.answers[1].tf1_views("main/logits2"))
-        if self.na_bias is not None:
-            views["main/na_bias"] = tf1.plain(self.na_bias)
-        return views
+        return authors.views(self)
 
     def iss_groups(self) -> list:
         """ISS components of the directions that can be shrunk."""
@@ -457,7 +424,7 @@ class BiDAF(tf.keras.Model):
         return {
             f"{scope}/{direction}": cell
             for scope, layer in self.two_way_layers().items()
-            for direction, cell in zip(_WAYS, layer.lstms)
+            for direction, cell in zip(authors.WAYS, layer.lstms)
         }
 
     def layer_types(self) -> dict[str, list[tf.Variable]]:
@@ -543,34 +510,6 @@ def with_no_answer(bias: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """`[N, K]` logits with that of "no answer" before them."""
     first = tf.broadcast_to(bias, [tf.shape(logits)[0], 1])
     return tf.concat([first, logits], 1)
-
-
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Sizes of the LSTM directions of a model given by TF1 names."""
-    scopes = {
-        name: f"{scope}/{way}"
-        for scope, names in _SCOPES.items()
-        for name, way in zip(names, _WAYS)
-    }
-    sizes = {}
-    for name, scope in scopes.items():
-        for cell in ("basic_lstm_cell", "AttentionCell/basic_lstm_cell"):
-            array = arrays.get(f"{scope}/{cell}/bias")
-            if array is not None:
-                sizes[name] = array.size // 4
-    return sizes
-
-
-def _lstm_views(scope: str, layer: layers.TwoWay) -> dict[str, tf1.View]:
-    views = {}
-    for direction, cell in zip(_WAYS, layer.cells):
-        if isinstance(cell, attention_cell.AttentionCell):
-            views.update(cell.tf1_views(f"{scope}/{direction}"))
-            continue
-        name = f"{scope}/{direction}/basic_lstm_cell"
-        views[f"{name}/kernel"] = tf1.lstm_matrix(cell)
-        views[f"{name}/bias"] = tf1.lstm_bias(cell)
-    return views
 
 
 def _checked_sizes(

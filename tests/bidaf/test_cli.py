@@ -26,6 +26,7 @@ from bidaf import serving
 from bidaf import train as train_lib
 from bidaf.data import sources
 from bidaf.data import squad
+from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from iss_rnns import groups
 from iss_rnns import thresholding
@@ -635,7 +636,7 @@ def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
         r"shrunk \(4, 4, 4, 4, 4, 4\) -> \(3, 2, 4, 4, 3, 1\)", printed
     )
     with np.load(outcomes["runs"] / "shrunk" / "compressed.npz") as file:
-        sizes = model_lib.sizes_of({name: file[name] for name in file.files})
+        sizes = authors.sizes_of({name: file[name] for name in file.files})
     assert sizes["OutBwd"] == 1 and sizes["PreFwd"] == 4
     questions = bidaf_questions.read_questions(inputs)
     scores = scoring.score(

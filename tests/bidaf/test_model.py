@@ -11,6 +11,7 @@ import tensorflow as tf
 from bidaf import model as model_lib
 from bidaf.net import attention
 from bidaf.net import attention_cell
+from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from bidaf.net import layers
 from iss_rnns import errors
@@ -614,12 +615,12 @@ def test_all_eight_directions_shrink(switch):
     assert proof.max_difference < 1e-6 and proof.max_output > 0.05
     assert proof.weights_after < proof.weights_before
     assert (
-        model_lib.sizes_of(
+        authors.sizes_of(
             {name: view.read() for name, view in small.tf1_views().items()}
         )
         == small.sizes
     )
-    assert model_lib.sizes_of(
+    assert authors.sizes_of(
         {"prepro/u1/fw/basic_lstm_cell/bias": np.float32(3)}
     ) == {"PreFwd": 0}  # refused
 

@@ -29,6 +29,7 @@ from bidaf.data import read_data
 from bidaf.data import squad
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary
+from bidaf.net import authors
 from iss_rnns import errors
 from iss_rnns import sparse
 from iss_rnns.experiments import metrics
@@ -331,7 +332,7 @@ def bidaf_npz_weights(folder):
     # As `loading.load`, but without making nets, which takes a second each.
     path, net = str(folder / "weights.npz"), bidaf_net()
     arrays = restoring.read_arrays(path)
-    sizes = bidaf_model.sizes_of(arrays)
+    sizes = authors.sizes_of(arrays)
     restoring.check_held(path, arrays, sizes)
     averaged = loading.averaged_arrays(arrays)
     for values in filter(None, (averaged, arrays)):
