@@ -15,7 +15,7 @@ from iss_rnns import arguments
 def _load():
     """tensorflow-addons, or None where it is missing or does not import."""
     try:
-        import tensorflow_addons  # pylint: disable=import-outside-toplevel
+        import tensorflow_addons
     except ImportError:
         return None
     return tensorflow_addons
