@@ -159,6 +159,8 @@ class StockTwoWay(tf.keras.layers.Layer):
         """(forward cell, backward cell)."""
         return [layer.cell for layer in self.directions]
 
+    lstms = cells
+
     def call(
         self,
         inputs,
@@ -203,9 +205,9 @@ class StockBiDAF(model_lib.BiDAF):
 
     two_way = StockTwoWay
 
-    def _two_way(self, names, inputs, seeds, wrap=None, suffix=""):
+    def _two_way(self, names, inputs, *args, **kwargs):
         return self.two_way(
-            super()._two_way(names, inputs, seeds, wrap, suffix), inputs
+            super()._two_way(names, inputs, *args, **kwargs), inputs
         )
 
 

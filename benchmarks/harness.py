@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import gc
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -19,14 +20,14 @@ import numpy as np
 from iss_rnns import errors
 from iss_rnns.experiments import environment
 from iss_rnns.experiments import main as main_lib
+from iss_rnns.experiments.reports import latency
 
 environment.prepare()  # before TensorFlow is imported
 
 Numbers = dict[str, float]  # flat names to values
 Runs = Mapping[str, Callable[[], object]]
 
-PEERS = ("torch", "onnx", "onnxruntime")
-_REST_SECONDS = 0.02
+_REST_SECONDS = 0.02  # others' threads spin a while
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,15 +201,13 @@ def find(name: str):
 def take_turns(
     runs: Runs, least: int, most: int, seconds: float, threads: int
 ) -> dict[str, np.ndarray]:
-    """Times each run once per round, so that slow spells hit all alike.
+    """Times each run once per round; see `latency.take_turns`.
 
-    Every second round goes backwards. One thread is timed by the CPU time of
-    the process, which other programs on the machine hardly touch; several
-    threads by the wall clock.
+    One thread is timed by the CPU time of the process, which other programs
+    on the machine hardly touch; several threads by the wall clock.
 
     Args:
-      runs: functions of no arguments that return when the work is done, by
-        name, already warm.
+      runs: see `latency.take_turns`; already warm.
       least: rounds to run however long they take.
       most: rounds to stop at.
       seconds: wall time after which no new round begins.
@@ -217,21 +216,15 @@ def take_turns(
     Returns:
       Seconds of each round, by name.
     """
-    clock = clock_for(threads)
-    taken = {name: [] for name in runs}
-    order = list(runs)
     begin = time.perf_counter()
+    rounds = itertools.takewhile(
+        lambda done: done < least or time.perf_counter() - begin < seconds,
+        range(most),
+    )
     gc.collect()
-    while len(taken[order[0]]) < most and (
-        len(taken[order[0]]) < least or time.perf_counter() - begin < seconds
-    ):
-        for name in order:
-            if threads > 1:
-                time.sleep(_REST_SECONDS)  # others' threads spin a while
-            start = clock()
-            runs[name]()
-            taken[name].append(clock() - start)
-        order.reverse()
+    taken = latency.take_turns(
+        runs, rounds, clock_for(threads), _REST_SECONDS * (threads > 1)
+    )
     return {name: np.array(values) for name, values in taken.items()}
 
 

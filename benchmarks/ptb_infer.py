@@ -14,7 +14,6 @@ import pathlib
 import tempfile
 from typing import Callable
 
-# pylint: disable=wrong-import-order
 import numpy as np
 import tensorflow as tf
 

@@ -11,7 +11,6 @@ dropout. What the numbers mean: benchmarks/README.md.
 import dataclasses
 from typing import Callable
 
-# pylint: disable=wrong-import-order
 import numpy as np
 import tensorflow as tf
 

@@ -12,7 +12,6 @@ width against the paper's 517. What the numbers mean: benchmarks/README.md.
 import dataclasses
 from typing import Callable
 
-# pylint: disable=wrong-import-order
 import numpy as np
 import tensorflow as tf
 

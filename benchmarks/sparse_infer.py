@@ -22,7 +22,6 @@ import warnings
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
-# pylint: disable=wrong-import-position
 from absl import flags
 import numpy as np
 

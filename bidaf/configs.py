@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from iss_rnns import arguments
 from iss_rnns import errors
 
 # Matrices by type, as pruning asks for them; all of them by default.
@@ -60,16 +61,10 @@ class ModelConfig:
             ("logit_func", SIMILARITIES),
             ("answer_func", ANSWERS),
         ):
-            if getattr(self, name) not in known:
-                raise errors.UserError(
-                    f"--{name} must be one of {', '.join(known)}, got "
-                    f"'{getattr(self, name)}'"
-                )
+            arguments.one_of(f"--{name}", getattr(self, name), known)
         for name in ("keep_prob", "input_keep_prob"):
-            if not 0 < getattr(self, name) <= 1:
-                raise errors.UserError(
-                    f"--{name} must be in (0, 1], got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            arguments.number(f"--{name}", value, above=0, most=1)
 
     @property
     def channels(self) -> list[int]:

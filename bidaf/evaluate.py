@@ -1,4 +1,4 @@
-"""Answers against right answers: the official SQuAD v1.1 metric, and spans.
+"""Answers against right answers: the official SQuAD v1.1 metric; best spans.
 
     python -m bidaf.evaluate dev-v1.1.json answers.json
 
@@ -6,7 +6,7 @@ prints what the official script prints: exact match and F1 in percent.
 """
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import json
 import re
 import reprlib
@@ -65,18 +65,18 @@ def score(
     """The official metric.
 
     Args:
-        predictions: question id to answer. Other ids are ignored; a question
-            without a prediction gets 0, which is told on stderr.
-        truths: of each question its id and its right answers, of which the
-            best one counts. A question of an id that was there before is one
-            more question, as in the official script.
+      predictions: question id to answer. Other ids are ignored; a question
+        without a prediction gets 0, which is told on stderr.
+      truths: of each question its id and its right answers, of which the
+        best one counts. A question of an id that was there before is one
+        more question, as in the official script.
 
     Returns:
-        `exact_match` and `f1`, in percent of all questions of `truths`.
+      `exact_match` and `f1`, in percent of all questions of `truths`.
 
     Raises:
-        UserError: a prediction is no text, there are no questions, or one
-            has no right answer.
+      UserError: a prediction is no text, there are no questions, or one
+        has no right answer.
     """
     if not truths:
         raise errors.UserError("there are no questions to score answers of")
@@ -117,12 +117,12 @@ def best_spans(
     positive product it is word 0 to 1 of sentence 0, as in the authors' code.
 
     Args:
-        starts: `[N, M, JX]`, probability that the answer begins here.
-        ends: likewise, that it ends here.
+      starts: `[N, M, JX]`, probability that the answer begins here.
+      ends: likewise, that it ends here.
 
     Returns:
-        Spans `[N, 2, 2]` int64, (sentence, word) of the first word and of the
-        one after the last; and their products, `[N]` float64.
+      Spans `[N, 2, 2]` int64, (sentence, word) of the first word and of the
+      one after the last; and their products, `[N]` float64.
     """
     starts, ends = np.asarray(starts), np.asarray(ends)
     count, _, length = starts.shape
@@ -148,12 +148,12 @@ def best_span_wy(words: np.ndarray, threshold: float) -> tuple[Span, float]:
     """The run of words above a threshold with the highest mean.
 
     Args:
-        words: `[M, JX]`, probability of each word to be in the answer.
-        threshold: lowered to the highest probability if that is smaller.
+      words: `[M, JX]`, probability of each word to be in the answer.
+      threshold: lowered to the highest probability if that is smaller.
 
     Returns:
-        The span, as ((sentence, word), (sentence, word after the last)), and
-        its mean; of equal runs the first.
+      The span, as ((sentence, word), (sentence, word after the last)), and
+      its mean; of equal runs the first.
     """
     words = np.asarray(words)
     threshold = min(threshold, words.max())
@@ -169,45 +169,11 @@ def best_span_wy(words: np.ndarray, threshold: float) -> tuple[Span, float]:
     return max(runs, key=lambda run: run[1])
 
 
-def word_f1(true: tuple[int, int], predicted: tuple[int, int]) -> float:
-    """F1 of the positions of two word spans start:stop.
-
-    >>> word_f1((2, 5), (3, 4))
-    0.5
-    """
-    common = min(true[1], predicted[1]) - max(true[0], predicted[0])
-    if common <= 0:
-        return 0.0
-    precision = common / (predicted[1] - predicted[0])
-    recall = common / (true[1] - true[0])
-    return 2 * precision * recall / (precision + recall)
-
-
-def span_f1(truths: Iterable[Span], span: Span) -> float:
-    """Highest `word_f1` with a right answer that begins in its sentence."""
-    (sentence, start), (_, stop) = span
-    return max(
-        (
-            word_f1((first[1], last[1]), (start, stop))
-            for first, last in truths
-            if first[0] == sentence
-        ),
-        default=0.0,
-    )
-
-
-def is_exact(truths: Iterable[Span], span: Span) -> bool:
-    """Whether a span is one of the right answers."""
-    return tuple(map(tuple, span)) in [
-        tuple(map(tuple, truth)) for truth in truths
-    ]
-
-
 def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
     """Reads the answers that a model wrote: JSON, question id to text.
 
     Raises:
-        UserError: unreadable, or not of that form.
+      UserError: unreadable, or not of that form.
     """
     answers = files.read_json(path, "answers")
     if not isinstance(answers, dict):

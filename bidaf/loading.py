@@ -16,6 +16,7 @@ from bidaf import train as train_lib
 from bidaf.data import sources
 from bidaf.data import vocabulary as vocabulary_lib
 from bidaf.data.vocabulary import PathLike
+from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from iss_rnns import averages as averages_lib
 from iss_rnns import errors
@@ -196,7 +197,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
         net = restoring.restore(
             lambda sizes: model_lib.BiDAF(config, sizes),
             path,
-            model_lib.sizes_of,
+            authors.sizes_of,
             step,
         )
         prefix, state = state_of(path, step)
@@ -218,7 +219,7 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
             tuple(plan["schedules"]),
         )
     arrays = restoring.read_arrays(path)
-    sizes = model_lib.sizes_of(arrays)
+    sizes = authors.sizes_of(arrays)
     restoring.check_held(path, arrays, sizes)
     net = model_lib.BiDAF(config, sizes)
     averaged = averaged_arrays(arrays)
@@ -280,11 +281,4 @@ def zero_small(
     net: model_lib.BiDAF, options: options_lib.TrainingOptions
 ) -> None:
     """What the authors' program does after loading."""
-    in_place.zero_small(
-        [
-            v
-            for view in penalties.sparse_views(net).values()
-            for v in view.variables
-        ],
-        options.threshold,
-    )
+    in_place.zero_small(penalties.sparse_variables(net), options.threshold)

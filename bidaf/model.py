@@ -8,7 +8,6 @@ sentence, JQ of a question, W characters of a word.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import itertools
 from typing import Optional, Union
 
 import numpy as np
@@ -17,11 +16,9 @@ import tensorflow as tf
 from bidaf import configs
 from bidaf.net import attention
 from bidaf.net import attention_cell
+from bidaf.net import authors
 from bidaf.net import groups
 from bidaf.net import layers
-from bidaf.net.groups import DIRECTIONS
-from bidaf.net.groups import PREPROCESSING
-from bidaf.net.groups import PRUNABLE
 from iss_rnns import cells
 from iss_rnns import counting
 from iss_rnns import errors
@@ -40,6 +37,19 @@ _SITES = {
     "output": 11,
     "answer 2": 13,
 }
+
+
+class _Seeds:
+    """Hands out seeds that nothing else draws with."""
+
+    def __init__(self, first: int):
+        self._next = first
+
+    def __call__(self, count: int = 1) -> int:
+        """The first of `count` seeds."""
+        first = self._next
+        self._next += count
+        return first
 
 
 class BiDAF(tf.keras.Model):
@@ -70,42 +80,51 @@ class BiDAF(tf.keras.Model):
         self.config = config
         self.sizes = _checked_sizes(config, sizes or {})
         self.seed = seed
-        seeds = itertools.count(1000 * seed).__next__
-        self._build_embeddings(seeds, word_vectors)
+        seeds = _Seeds(1000 * seed)
+        self._make_embeddings(seeds, word_vectors)
         width = config.word_size
         self.highway = [
-            layers.Highway(width, seeds, name=f"highway_{i}")
+            _built(layers.Highway(seeds(2), name=f"highway_{i}"), width)
             for i in range(config.highway_num_layers * config.highway)
         ]
-        self.question_lstm = self._two_way(PREPROCESSING, width, seeds)
+        self.question_lstm = self._two_way(groups.PREPROCESSING, width, seeds)
         self.context_lstm = self.question_lstm
         if not config.share_lstm_weights:
             self.context_lstm = self._two_way(
-                PREPROCESSING, width, seeds, suffix="_context"
+                groups.PREPROCESSING, width, seeds, suffix="_context"
             )
         self.similarity = None
         if not config.dynamic_att and (config.q2c_att or config.c2q_att):
-            self.similarity = attention.Similarity(
-                config.logit_func, self.pre_size, seeds, name="u_logits"
+            self.similarity = _built(
+                attention.Similarity(
+                    config.logit_func,
+                    seeds(attention.matrices(config.logit_func)),
+                    name="u_logits",
+                ),
+                self.pre_size,
+                self.pre_size,
             )
-        wrap = attention_cell.AttentionCell if config.dynamic_att else None
+        attending = config.dynamic_att
+        first = self.width(groups.MODELLING_1)
         self.modelling = [
-            self._two_way(PRUNABLE[:2], self.p_size, seeds, wrap),
-            self._two_way(PRUNABLE[2:4], self.width(PRUNABLE[:2]), seeds, wrap),
+            self._two_way(groups.MODELLING_1, self.p_size, seeds, attending),
+            self._two_way(groups.MODELLING_2, first, seeds, attending),
         ]
         self.output_lstm = self._two_way(
-            PRUNABLE[4:], self.p_size + 3 * self.g_size, seeds
+            groups.OUTPUT, self.p_size + 3 * self.g_size, seeds
         )
         self.answers = [
-            attention.AnswerLogits(
-                config.answer_func,
+            _built(
+                attention.AnswerLogits(
+                    config.answer_func,
+                    config.hidden_size,
+                    seeds(attention.matrices(config.answer_func)),
+                    name=f"logits{i}",
+                ),
                 size,
                 self.p_size,
-                config.hidden_size,
-                seeds,
-                name=f"logits{i}",
             )
-            for i, size in ((1, self.g_size), (2, self.width(PRUNABLE[4:])))
+            for i, size in ((1, self.g_size), (2, self.width(groups.OUTPUT)))
         ]
         self.na_bias = None
         if config.na:
@@ -118,30 +137,32 @@ class BiDAF(tf.keras.Model):
             )
         self.built = True
 
-    def _build_embeddings(self, seeds, word_vectors) -> None:
+    def _make_embeddings(self, seeds, word_vectors) -> None:
         config = self.config
         self.cnns = {}
         if config.use_char_emb:
             self.char_embedding = self.add_weight(
                 name="char_embedding",
-                initializer=attention.glorot(seeds),
+                initializer=layers.glorot(seeds()),
                 shape=(config.char_vocab_size, config.char_emb_size),
             )
             self.cnns = {
-                scope: layers.CharCNN(
-                    config.heights,
-                    config.channels,
+                scope: _built(
+                    layers.CharCNN(
+                        config.heights,
+                        config.channels,
+                        seeds(2 * len(config.channels)),
+                        name=f"char_cnn_{scope}",
+                    ),
                     config.char_emb_size,
-                    seeds,
-                    name=f"char_cnn_{scope}",
                 )
                 for scope in ("xx", "qq")[: 2 - config.share_cnn_weights]
             }
         if config.use_word_emb:
             initial = (
-                attention.glorot(seeds)
+                layers.glorot(seeds())
                 if word_vectors is None
-                else (tf.keras.initializers.Constant(word_vectors))
+                else tf.keras.initializers.Constant(word_vectors)
             )
             self.word_embedding = self.add_weight(
                 name="word_embedding",
@@ -149,15 +170,19 @@ class BiDAF(tf.keras.Model):
                 shape=(config.word_vocab_size, config.word_emb_size),
             )
 
-    def _two_way(self, names, inputs, seeds, wrap=None, suffix=""):
-        cells = []
-        for name in names:
-            features = inputs * 4 if wrap else inputs
-            cell = layers.lstm_cell(
-                name + suffix, features, self.sizes[name], seeds
+    def _two_way(self, names, inputs, seeds, attending=False, suffix=""):
+        features = 4 * inputs if attending else inputs
+        pair = [
+            layers.lstm_cell(
+                name + suffix, features, self.sizes[name], seeds(2)
             )
-            cells.append(wrap(cell, seeds) if wrap else cell)
-        return layers.TwoWay(*cells, inputs, name="_".join(names) + suffix)
+            for name in names
+        ]
+        if attending:
+            pair = [attention_cell.AttentionCell(c, seeds()) for c in pair]
+        return _built(
+            layers.TwoWay(*pair, name="_".join(names) + suffix), inputs
+        )
 
     def width(self, names: Sequence[str]) -> int:
         """Units of some directions together."""
@@ -166,7 +191,7 @@ class BiDAF(tf.keras.Model):
     @property
     def pre_size(self) -> int:
         """Features of a word after the preprocessing LSTMs."""
-        return self.width(PREPROCESSING)
+        return self.width(groups.PREPROCESSING)
 
     @property
     def p_blocks(self) -> int:
@@ -183,7 +208,7 @@ class BiDAF(tf.keras.Model):
     @property
     def g_size(self) -> int:
         """Features of a word after the second modelling layer."""
-        return self.width(PRUNABLE[2:4])
+        return self.width(groups.MODELLING_2)
 
     def call(
         self, inputs, vectors=None, training=None, seed=None
@@ -327,7 +352,7 @@ class BiDAF(tf.keras.Model):
         return tf.concat(blocks, -1), ()
 
     def _answer(self, index, g, p, mask, dropout):
-        logits = self.answers[index](g, p, **dropout)
+        logits = self.answers[index]([g, p], **dropout)
         logits = attention.exp_mask(logits, mask)
         return tf.reshape(logits, [tf.shape(logits)[0], -1])
 
@@ -388,32 +413,7 @@ class BiDAF(tf.keras.Model):
 
     def tf1_views(self) -> dict[str, tf1.View]:
         """The authors' variables by name, in the order they make them."""
-        views = {}
-        if self.config.use_char_emb:
-            views["emb/emb_var/char_emb_mat"] = tf1.plain(self.char_embedding)
-        for scope, cnn in self.cnns.items():
-            views.update(cnn.tf1_views(f"emb/char/conv/{scope}"))
-        if self.config.use_word_emb:
-            views["emb/emb_var/word_emb_mat"] = tf1.plain(self.word_embedding)
-        for i, layer in enumerate(self.highway):
-            views.update(layer.tf1_views(f"highway/highway_network/layer_{i}"))
-        lstms = {
-            scope: _lstm_views(scope, layer)
-            for scope, layer in self.two_way_layers().items()
-        }
-        for scope in [s for s in lstms if s.startswith("prepro")]:
-            views.update(lstms[scope])
-        if self.similarity is not None:
-            views.update(
-                self.similarity.tf1_views("main/p0/bi_attention/u_logits")
-            )
-        views.update({**lstms["main/g0"], **lstms["main/g1"]})
-        views.update(self.answers[0].tf1_views("main/logits1"))
-        views.update(lstms["main/g2"])
-        views.update(self.answers[1].tf1_views("main/logits2"))
-        if self.na_bias is not None:
-            views["main/na_bias"] = tf1.plain(self.na_bias)
-        return views
+        return authors.views(self)
 
     def iss_groups(self) -> list:
         """ISS components of the directions that can be shrunk."""
@@ -422,9 +422,9 @@ class BiDAF(tf.keras.Model):
     def lstm_cells(self) -> dict[str, cells.LSTMCell]:
         """The LSTM cells, by the authors' scope and direction."""
         return {
-            f"{scope}/{direction}": getattr(cell, "lstm", cell)
+            f"{scope}/{direction}": cell
             for scope, layer in self.two_way_layers().items()
-            for direction, cell in zip(("fw", "bw"), layer.cells)
+            for direction, cell in zip(authors.WAYS, layer.lstms)
         }
 
     def layer_types(self) -> dict[str, list[tf.Variable]]:
@@ -453,14 +453,12 @@ class BiDAF(tf.keras.Model):
 
     def mult_adds(self) -> int:
         """Multiply-adds of the LSTMs for a context word."""
-        total = 0
-        for layer in [self.context_lstm, *self.modelling, self.output_lstm]:
-            for cell in layer.cells:
-                cell = getattr(cell, "lstm", cell)
-                total += counting.lstm_mult_adds(
-                    cell.kernel.shape[0], cell.units
-                )
-        return total
+        return sum(
+            matrix.shape.num_elements()
+            for layer in (self.context_lstm, *self.modelling, self.output_lstm)
+            for cell in layer.lstms
+            for matrix in (cell.kernel, cell.recurrent_kernel)
+        )
 
     def resized(self, sizes: Mapping[str, int]) -> "BiDAF":
         """A new net with other sizes of the directions named in `sizes`."""
@@ -478,6 +476,13 @@ class BiDAF(tf.keras.Model):
         return cls(
             ModelConfig(**config["config"]), config["sizes"], config["seed"]
         )
+
+
+def _built(layer, *widths: int):
+    """The layer with its weights made, for inputs of some features each."""
+    shapes = [tf.TensorShape([None, None, width]) for width in widths]
+    layer.build(shapes if len(shapes) > 1 else shapes[0])
+    return layer
 
 
 def by_sentence(
@@ -507,54 +512,27 @@ def with_no_answer(bias: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.concat([first, logits], 1)
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Sizes of the LSTM directions of a model given by TF1 names."""
-    scopes = {"PreFwd": "prepro/u1/fw", "PreBwd": "prepro/u1/bw"}
-    scopes.update(
-        {
-            name: f"main/g{i // 2}/{'fb'[i % 2]}w"
-            for i, name in enumerate(PRUNABLE)
-        }
-    )
-    sizes = {}
-    for name, scope in scopes.items():
-        for cell in ("basic_lstm_cell", "AttentionCell/basic_lstm_cell"):
-            array = arrays.get(f"{scope}/{cell}/bias")
-            if array is not None:
-                sizes[name] = array.size // 4
-    return sizes
-
-
-def _lstm_views(scope: str, layer: layers.TwoWay) -> dict[str, tf1.View]:
-    views = {}
-    for direction, cell in zip(("fw", "bw"), layer.cells):
-        if isinstance(cell, attention_cell.AttentionCell):
-            views.update(cell.tf1_views(f"{scope}/{direction}"))
-            continue
-        name = f"{scope}/{direction}/basic_lstm_cell"
-        views[f"{name}/kernel"] = tf1.lstm_matrix(cell)
-        views[f"{name}/bias"] = tf1.lstm_bias(cell)
-    return views
-
-
 def _checked_sizes(
     config: ModelConfig, sizes: Mapping[str, int]
 ) -> dict[str, int]:
     for name, size in sizes.items():
-        if name not in DIRECTIONS or size < 1:
+        if name not in groups.DIRECTIONS or size < 1:
             raise errors.UserError(
                 f"size {size} of LSTM direction '{name}': expected at least "
-                f"1, and one of {', '.join(DIRECTIONS)}"
+                f"1, and one of {', '.join(groups.DIRECTIONS)}"
             )
-    result = {name: sizes.get(name, config.hidden_size) for name in DIRECTIONS}
+    result = {
+        name: sizes.get(name, config.hidden_size) for name in groups.DIRECTIONS
+    }
     pre, first = (
-        result["PreFwd"] + result["PreBwd"],
-        result["ModFwd1"] + result["ModBwd1"],
+        sum(result[name] for name in names)
+        for names in (groups.PREPROCESSING, groups.MODELLING_1)
     )
     if config.dynamic_att and pre != first:
         raise errors.UserError(
             f"dynamic_att compares words with {first} features with "
-            f"questions of {pre}; {', '.join(DIRECTIONS[:4])} must keep "
-            "their sizes"
+            f"questions of {pre}; "
+            f"{', '.join(groups.PREPROCESSING + groups.MODELLING_1)} must "
+            "keep their sizes"
         )
     return result

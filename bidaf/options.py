@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import math
 import pathlib
 from typing import Any, Optional, Union
 
@@ -10,6 +9,7 @@ from bidaf import model as model_lib
 from bidaf import scoring
 from bidaf.data import read_data
 from bidaf.data import sources
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import flags as flags_lib
@@ -269,15 +269,9 @@ def _num_steps(values: Mapping[str, Any]) -> int:
 def _check(values: Mapping[str, Any]) -> None:
     """Refuses numbers out of range, and flags that exclude each other."""
     for name in STRENGTHS:
-        if not (values[name] >= 0 and math.isfinite(values[name])):
-            raise errors.UserError(
-                f"--{name} must be a number >= 0, got {values[name]}"
-            )
+        arguments.number(f"--{name}", values[name], least=0)
     for name in ("var_decay", "decay", "th"):
-        if not 0 <= values[name] <= 1:
-            raise errors.UserError(
-                f"--{name} must be in [0, 1], got {values[name]}"
-            )
+        arguments.number(f"--{name}", values[name], least=0, most=1)
     if values["row_col_wd"] and not values["structured_sparsity"]:
         raise errors.UserError(
             "--row_col_wd and --nostructured_sparsity exclude each other: "

@@ -99,6 +99,11 @@ def sparse_views(net: model.BiDAF) -> dict[str, tf1.View]:
     }
 
 
+def sparse_variables(net: model.BiDAF) -> list[tf.Variable]:
+    """All that `sparse_views` show."""
+    return [v for view in sparse_views(net).values() for v in view.variables]
+
+
 class MixedLasso(NamedTuple):
     """What one variable adds: group lasso over groups, L1 over variables."""
 
@@ -162,7 +167,7 @@ def mixed_penalty(
 def l1_penalty(
     net: model.BiDAF, l1wd: float, found: Found = tf.convert_to_tensor
 ) -> tf.Tensor:
-    """L1 over all of `sparse_views`; a scalar.
+    """L1 over all `sparse_variables`; a scalar.
 
     Args:
       net: the net.
@@ -170,11 +175,7 @@ def l1_penalty(
       found: what gives the weights whose signs the gradient has; see
         `step.Trainer`.
     """
-    return _l1(
-        [v for view in sparse_views(net).values() for v in view.variables],
-        l1wd,
-        found,
-    )
+    return _l1(sparse_variables(net), l1wd, found)
 
 
 def _l1(

@@ -1,6 +1,7 @@
 """One training step of BiDAF, in the order of the authors' program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 from typing import Optional
 
 import numpy as np
@@ -12,6 +13,19 @@ from iss_rnns import averages as averages_lib
 from iss_rnns import shrinking
 from iss_rnns.ops import in_place
 from iss_rnns.ops import products
+
+
+class _Values:
+    """Values of variables at a moment of a step."""
+
+    def __init__(self, variables: Iterable[tf.Variable]):
+        self._tensors = {v.ref(): tf.convert_to_tensor(v) for v in variables}
+
+    def of(self, variable: tf.Variable) -> tf.Tensor:
+        """Its value then; of one that was not read, its value now."""
+        if variable.ref() in self._tensors:
+            return self._tensors[variable.ref()]
+        return tf.convert_to_tensor(variable)
 
 
 class Trainer(tf.keras.Model):
@@ -36,9 +50,7 @@ class Trainer(tf.keras.Model):
       seed: of dropout, together with the step's number, so that a resumed run
         draws what the interrupted one would have drawn.
       product_dtype: what the LSTMs' matrix products compute in, e.g.
-        `tf.bfloat16`; None means as the rest. See `precision`.
-      value_at_step_start: function of a variable: its value when the present
-        step began; outside of a step, its value.
+        `tf.bfloat16`; None means as the rest. See `products.products_in`.
     """
 
     def __init__(
@@ -67,7 +79,7 @@ class Trainer(tf.keras.Model):
         self.decay = decay
         self.seed = seed
         self.product_dtype = product_dtype
-        self.value_at_step_start = tf.convert_to_tensor
+        self._at_start = _Values([])
         self.smoothed = tf.Variable(0.0, trainable=False, name="smoothed_cost")
 
     @property
@@ -78,6 +90,19 @@ class Trainer(tf.keras.Model):
             for v in self.net.trainable_variables
             if self._trained is None or v.ref() in self._trained
         ]
+
+    def value_at_step_start(self, variable: tf.Variable) -> tf.Tensor:
+        """A weight as the present step found it; outside of one, as it is."""
+        return self._at_start.of(variable)
+
+    @contextlib.contextmanager
+    def _keeping_values(self) -> Iterator[None]:
+        """Inside, `value_at_step_start` is the value of now."""
+        self._at_start = _Values(self.net.trainable_variables)
+        try:
+            yield
+        finally:
+            self._at_start = _Values([])
 
     def call(self, inputs, training=None):
         """See `model.BiDAF`."""
@@ -120,12 +145,7 @@ class Trainer(tf.keras.Model):
         """Sets small weights to exact zeros."""
         if self.threshold:
             in_place.zero_small(
-                [
-                    v
-                    for view in penalties.sparse_views(self.net).values()
-                    for v in view.variables
-                ],
-                self.threshold,
+                penalties.sparse_variables(self.net), self.threshold
             )
 
     def gradients(
@@ -163,23 +183,18 @@ class Trainer(tf.keras.Model):
         """One step on a batch; see the class."""
         step = tf.cast(self.optimizer.iterations, tf.int32)
         self.averages.update()
-        found = {
-            v.ref(): tf.convert_to_tensor(v)
-            for v in self.net.trainable_variables
-        }
-        self.value_at_step_start = lambda variable: found[variable.ref()]
-        self.clean()
-        result = self.gradients(
-            data, tf.stack([tf.constant(self.seed, tf.int32), step])
-        )
-        self.optimizer.apply_gradients(
-            [
-                (g, v)
-                for g, v in zip(result["gradients"], self.trained)
-                if g is not None
-            ]
-        )
-        self.value_at_step_start = tf.convert_to_tensor
+        with self._keeping_values():
+            self.clean()
+            result = self.gradients(
+                data, tf.stack([tf.constant(self.seed, tf.int32), step])
+            )
+            self.optimizer.apply_gradients(
+                [
+                    (g, v)
+                    for g, v in zip(result["gradients"], self.trained)
+                    if g is not None
+                ]
+            )
         cost = result["cost"]
         # The first value starts the average.
         weight = tf.where(step == 0, 0.0, self.decay)

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from iss_rnns import arguments
+
 
 def _load():
     """tensorflow-addons, or None where it is missing or does not import."""
     try:
-        import tensorflow_addons  # pylint: disable=import-outside-toplevel
+        import tensorflow_addons
     except ImportError:
         return None
     return tensorflow_addons
@@ -79,9 +81,7 @@ class MovingAverages(tf.Module):
 
     def __init__(self, variables: Iterable[tf.Variable], decay: float):
         super().__init__(name="averages")
-        if not 0.0 <= decay <= 1.0:
-            raise ValueError(f"decay must be in [0, 1], got {decay}.")
-        self.decay = decay
+        self.decay = arguments.number("decay", decay, least=0, most=1)
         variables = list(variables)
         self.shadows: list[tf.Variable] = [
             tf.Variable(

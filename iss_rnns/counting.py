@@ -11,76 +11,20 @@ from typing import Any, Optional
 import numpy as np
 
 
-def lstm_mult_adds(inputs: int, units: int) -> int:
-    """Mult-adds of one LSTM step, which is also its number of weights.
-
-    Biases and element-wise work are left out, as in the papers.
-    """
-    return 4 * (inputs + units) * units
-
-
-def lstm_lm_mult_adds(
-    embedding: int, sizes: Sequence[int], vocabulary: int
-) -> int:
-    """Mult-adds per token of embedding -> stacked LSTMs -> softmax.
-
-    Two LSTMs of 1500 against (373, 315), embedding 1500 and 10,000 words:
-    7.487 times as many (ISS paper, Table 1).
-
-    Args:
-        embedding: width of the embedding.
-        sizes: units of each LSTM, first to last.
-        vocabulary: number of words.
-    """
-    widths = [embedding, *sizes]
-    stack = sum(map(lstm_mult_adds, widths[:-1], widths[1:]))
-    return stack + widths[-1] * vocabulary
-
-
-def lstm_lm_weights(
-    embedding: int, sizes: Sequence[int], vocabulary: int
-) -> int:
-    """Weights of that model, embedding included, biases left out."""
-    mult_adds = lstm_lm_mult_adds(embedding, sizes, vocabulary)
-    return vocabulary * embedding + mult_adds
-
-
-def rhn_lm_mult_adds(
-    width: int, depth: int, vocabulary: int, layers: int = 1
-) -> int:
-    """Mult-adds per token of embedding -> highway layers -> softmax.
-
-    Each layer has an input matrix and `depth` recurrent ones, for h and t.
-    """
-    return layers * 2 * (depth + 1) * width**2 + width * vocabulary
-
-
-def rhn_lm_weights(
-    width: int, depth: int, vocabulary: int, layers: int = 1, tied: bool = True
-) -> int:
-    """Weights of that model, biases left out.
-
-    Args:
-        tied: whether the softmax shares the embedding's weights.
-    """
-    mult_adds = rhn_lm_mult_adds(width, depth, vocabulary, layers)
-    return mult_adds + (0 if tied else vocabulary * width)
-
-
 def matrix_sparsity(
     array: np.ndarray, designed: Optional[Sequence[int]] = None
 ) -> dict[str, Optional[float]]:
     """Fractions of exact zeros, as the authors' code logs them.
 
     Args:
-        array: a weight matrix `[rows, columns]`, or a bias vector.
-        designed: its shape before rows or columns were cut out, which count
-            as zeros; by default, nothing was cut.
+      array: a weight matrix `[rows, columns]`, or a bias vector.
+      designed: its shape before rows or columns were cut out, which count
+        as zeros; by default, nothing was cut.
 
     Returns:
-        `element`, `row` and `column`: the fraction of elements that are
-        zero, of rows and of columns that are zero throughout; the last two
-        are None for a vector.
+      `element`, `row` and `column`: the fraction of elements that are
+      zero, of rows and of columns that are zero throughout; the last two
+      are None for a vector.
     """
     nonzero = np.asarray(array) != 0
     shape = tuple(designed or nonzero.shape)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 import dataclasses
-import math
+import pathlib
 from typing import Any, Optional
 
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import thresholding
 from iss_rnns.experiments import flags as flags_lib
@@ -45,6 +46,7 @@ class Options(language_options.LanguageOptions):
         Raises:
           UserError: naming the flag, its value and what would be right.
         """
+        values = {**values, "config_file": _place(values["config_file"])}
         settings = _settings(values)
         config = configs.CONFIGS[values["model"]]
         changes = {
@@ -57,10 +59,7 @@ class Options(language_options.LanguageOptions):
         config = dataclasses.replace(
             config, **{k: v for k, v in changes.items() if v is not None}
         )
-        if not 0 < config.keep_prob <= 1:
-            raise errors.UserError(
-                f"--keep_prob must be in (0, 1], got {config.keep_prob}"
-            )
+        arguments.number("--keep_prob", config.keep_prob, above=0, most=1)
         epochs = values["epochs"]
         return flags_lib.fill(
             cls,
@@ -142,6 +141,20 @@ class Options(language_options.LanguageOptions):
         return self.settings.global_decay
 
 
+def _place(config_file: Optional[str]) -> Optional[str]:
+    """Where a settings file lies.
+
+    Up to version 1.0.0 those of this folder lay beside the code, and flags of
+    its runs name them there.
+    """
+    if config_file and not pathlib.Path(config_file).exists():
+        path = pathlib.Path(config_file)
+        moved = path.with_name("settings") / path.name
+        if moved.exists():
+            return str(moved)
+    return config_file
+
+
 def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:
     """The settings file with what flags override."""
     settings = (
@@ -151,10 +164,7 @@ def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:
     )
     strength = values["structure_wd"]
     if strength is not None:
-        if not (strength >= 0 and math.isfinite(strength)):
-            raise errors.UserError(
-                f"--structure_wd must be a number >= 0, got {strength}"
-            )
+        arguments.number("--structure_wd", strength, least=0)
         if not settings.grouplasso:
             raise errors.UserError(
                 "--structure_wd needs a --config_file with a group lasso"

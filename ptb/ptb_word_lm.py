@@ -175,13 +175,7 @@ def _define_sparsity_flags() -> None:
         "more), and before restored weights are shrunk.",
         lower_bound=0.0,
     )
-    flags.DEFINE_enum(
-        "freeze_mode",
-        None,
-        ["element", "group"],
-        "Keep what is zero as it is while training. element: single weights; "
-        "group: whole dead units. Default: zeros may learn again.",
-    )
+    flags_lib.define_freeze_flag()
 
 
 def main(argv):

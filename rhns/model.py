@@ -7,6 +7,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from iss_rnns import arguments
 from iss_rnns import cells
 from iss_rnns.experiments.language import net as net_lib
 from iss_rnns.interop import tf1
@@ -26,15 +27,11 @@ def learning_rate(config: ModelConfig, epoch: int) -> float:
     rest of that division, as in the authors' code). Infinite where it leaves
     the range of numbers.
     """
+    arguments.one_of("lr_policy", config.lr_policy, LR_POLICIES)
     if config.lr_policy == "quick_start":
         power = max(epoch - config.max_epoch + 1, 0)
-    elif config.lr_policy == "equal_step":
-        power = epoch // max(config.max_max_epoch // 3, 1)
     else:
-        raise ValueError(
-            f"lr_policy must be one of {', '.join(LR_POLICIES)},"
-            f" got {config.lr_policy!r}."
-        )
+        power = epoch // max(config.max_max_epoch // 3, 1)
     try:
         return config.learning_rate / config.lr_decay**power
     except ArithmeticError:  # too large a divisor, or one that became 0

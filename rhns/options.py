@@ -5,6 +5,7 @@ import dataclasses
 import math
 from typing import Any, Optional
 
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments.language import options as language_options
@@ -115,14 +116,12 @@ def config_from_flags(values: Mapping[str, Any]) -> configs.ModelConfig:
     )
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, float):
-            if not math.isfinite(value):
-                raise errors.UserError(
-                    f"--{name} must be a finite number, got {value}"
-                )
-            if value < 0 and name != "init_bias":
-                raise errors.UserError(f"--{name} must be >= 0, got {value}")
-            if value == 0 and name in ("max_grad_norm", "lr_decay"):
-                raise errors.UserError(f"--{name} must be above 0, got 0")
+            arguments.number(
+                f"--{name}",
+                value,
+                least=-math.inf if name == "init_bias" else 0,
+                above=0 if name in ("max_grad_norm", "lr_decay") else None,
+            )
     for name in "xiho":
         rate = values[f"drop_{name}"] * config.drop_multi
         if rate >= 1:

@@ -34,7 +34,6 @@ class Sizes:
     max_sent_size: int  # JX
     max_ques_size: int  # JQ
     max_word_size: int  # W
-    max_para_size: int
     char_vocab_size: int
     word_emb_size: int
     word_vocab_size: int
@@ -44,8 +43,8 @@ def sizes(data_sets: Sequence[DataSet], training: bool = True) -> Sizes:
     """Sizes that all questions of some data sets need.
 
     Args:
-        data_sets: the first one's vocabulary counts.
-        training: whether contexts are cut at the thresholds of the config.
+      data_sets: the first one's vocabulary counts.
+      training: whether contexts are cut at the thresholds of the config.
     """
     config = data_sets[0].config
     num_sents, sent_size, ques_size, word_size, para_size = np.max(
@@ -65,7 +64,6 @@ def sizes(data_sets: Sequence[DataSet], training: bool = True) -> Sizes:
         sent_size,
         ques_size,
         min(word_size, config.word_size_th),
-        para_size,
         len(vocabulary.char2idx),
         data_sets[0].new_emb_mat.shape[1],
         len(vocabulary.word2idx),
@@ -98,11 +96,11 @@ def embedding_matrix(data_set: DataSet, seed: int = 0) -> np.ndarray:
     """Start values of the trained word embedding.
 
     Args:
-        data_set: whose vocabulary and vectors count.
-        seed: of the vectors of words that have none, drawn from normal(0, 1).
+      data_set: whose vocabulary and vectors count.
+      seed: of the vectors of words that have none, drawn from normal(0, 1).
 
     Returns:
-        `[word_vocab_size, word_emb_size]` float32.
+      `[word_vocab_size, word_emb_size]` float32.
     """
     known = data_set.vocabulary.word2idx
     size = data_set.new_emb_mat.shape[1]
@@ -127,18 +125,18 @@ def make_batch(
     answers one is drawn; one that lies outside of what is fed gives no label.
 
     Args:
-        data_set: the questions.
-        indices: which, as `DataSet.batches` yields them.
-        sizes: M, JX, JQ and W; with `len_opt` and `cpu_opt` the first three
-            are upper limits.
-        supervised: whether answers are fed.
-        random: draws the answers. Defaults to Python's own generator.
-        batch_size: rows N. Defaults to the config's, or more if need be.
+      data_set: the questions.
+      indices: which, as `DataSet.batches` yields them.
+      sizes: M, JX, JQ and W; with `len_opt` and `cpu_opt` the first three
+        are upper limits.
+      supervised: whether answers are fed.
+      random: draws the answers. Defaults to Python's own generator.
+      batch_size: rows N. Defaults to the config's, or more if need be.
 
     Returns:
-        The arrays named at the head of this module; without `y`, `y2`, `wy`
-        and `na` if unsupervised. With `single`, also `sentence` `[N]` int32,
-        which one is fed.
+      The arrays named at the head of this module; without `y`, `y2`, `wy`
+      and `na` if unsupervised. With `single`, also `sentence` `[N]` int32,
+      which one is fed.
     """
     config = data_set.config
     rows = max(batch_size or config.batch_size, len(indices))

@@ -91,21 +91,21 @@ def read(
     - `semi`: only the answer's sentence needs to be within them.
 
     Args:
-        store: a store or its folder.
-        part: `train`, `dev`, ...; `test` is `dev` if there is none.
-        config: what is fed.
-        vocabulary: that of a training run. Defaults to a new one, of the
-            words and characters of this part.
-        filtered: whether the filters apply; the authors filter while
-            training, not in tests.
-        unanswered: whether questions without an answer are used. A net
-            without a no-answer bias learns nothing from them.
+      store: a store or its folder.
+      part: `train`, `dev`, ...; `test` is `dev` if there is none.
+      config: what is fed.
+      vocabulary: that of a training run. Defaults to a new one, of the
+        words and characters of this part.
+      filtered: whether the filters apply; the authors filter while
+        training, not in tests.
+      unanswered: whether questions without an answer are used. A net
+        without a no-answer bias learns nothing from them.
 
     Returns:
-        The part's questions.
+      The part's questions.
 
     Raises:
-        UserError: no such store or part, or no question is left.
+      UserError: no such store or part, or no question is left.
     """
     if not isinstance(store, store_lib.Store):
         store = store_lib.Store(store)
@@ -118,20 +118,20 @@ class DataSet:
     """The questions of a part, with ids for their words.
 
     Attributes:
-        name: the part's.
-        part: its arrays.
-        config: what is fed.
-        vocabulary: ids of trained words and characters.
-        new_word2idx: words with a vector outside the vocabulary, to the row
-            of `new_emb_mat`; their id is the row plus the vocabulary's size.
-        vector_rows: words of the part that have a vector, to its row.
-        vectors: `[rows, word_emb_size]` float32, the store's.
-        new_emb_mat: `[len(new_word2idx), word_emb_size]` float32.
-        valid_idxs: questions that passed the filters, as indices in the part.
-        num_examples: their number.
-        question_sizes: `[Q]`, words of each question.
-        longest_sentences: `[P]`, words of each context's longest sentence.
-        word_lengths: characters of each word of the store.
+      name: the part's.
+      part: its arrays.
+      config: what is fed.
+      vocabulary: ids of trained words and characters.
+      new_word2idx: words with a vector outside the vocabulary, to the row
+        of `new_emb_mat`; their id is the row plus the vocabulary's size.
+      vector_rows: words of the part that have a vector, to its row.
+      vectors: `[rows, word_emb_size]` float32, the store's.
+      new_emb_mat: `[len(new_word2idx), word_emb_size]` float32.
+      valid_idxs: questions that passed the filters, as indices in the part.
+      num_examples: their number.
+      question_sizes: `[Q]`, words of each question.
+      longest_sentences: `[P]`, words of each context's longest sentence.
+      word_lengths: characters of each word of the store.
     """
 
     def __init__(
@@ -305,10 +305,10 @@ class DataSet:
         """Characters of all words of the store, and zeros at the end.
 
         Args:
-            width: W.
+          width: W.
 
         Returns:
-            `[words + 1, W]` int32.
+          `[words + 1, W]` int32.
         """
         if width not in self._tables:
             self._tables[width] = np.array(
@@ -320,12 +320,12 @@ class DataSet:
         """The right answers of a question, as places in what is fed.
 
         Args:
-            index: of the question in the part.
+          index: of the question in the part.
 
         Returns:
-            `((sentence, word), (sentence, word after the last))` each; with
-            `squash` and `single` the sentence is 0. The authors' stand-in
-            `((0, 0), (0, 1))` if the question has no answer.
+          `((sentence, word), (sentence, word after the last))` each; with
+          `squash` and `single` the sentence is 0. The authors' stand-in
+          `((0, 0), (0, 1))` if the question has no answer.
         """
         numbers = range(*self.part.answer_offsets[index : index + 2])
         return [self.fed_span(index, number) for number in numbers] or [
@@ -357,14 +357,14 @@ class DataSet:
         """The text of a predicted answer.
 
         Args:
-            index: of the question in the part.
-            span: place in what is fed, see `answer_spans`.
-            sentence: with `single`, the one that was fed.
-            blank_last_word: whether an answer that ends on the last word of
-                its sentence is "", as in the authors' code.
+          index: of the question in the part.
+          span: place in what is fed, see `answer_spans`.
+          sentence: with `single`, the one that was fed.
+          blank_last_word: whether an answer that ends on the last word of
+            its sentence is "", as in the authors' code.
 
         Returns:
-            The passage of the context, or "" if the span is not in it.
+          The passage of the context, or "" if the span is not in it.
         """
         (j, k), (j2, k2) = span
         fed = self.fed_sentences(
@@ -416,15 +416,15 @@ class DataSet:
         batches are shuffled anew in each epoch.
 
         Args:
-            batch_size: questions per batch; an epoch's last one is smaller.
-            num_batches: how many. Defaults to one epoch.
-            shuffle: whether to shuffle at all.
-            cluster: whether a batch is of equally long contexts; only
-                together with `shuffle`.
-            random: a `random.Random`. Defaults to the module's own.
+          batch_size: questions per batch; an epoch's last one is smaller.
+          num_batches: how many. Defaults to one epoch.
+          shuffle: whether to shuffle at all.
+          cluster: whether a batch is of equally long contexts; only
+            together with `shuffle`.
+          random: a `random.Random`. Defaults to the module's own.
 
         Yields:
-            Tuples of indices of questions in the part.
+          Tuples of indices of questions in the part.
         """
         per_epoch = -(-self.num_examples // batch_size)
         num_batches = per_epoch if num_batches is None else num_batches

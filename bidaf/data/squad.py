@@ -77,16 +77,16 @@ def read(path: PathLike) -> Squad:
     """Reads and checks a file in the format of SQuAD v1.1.
 
     Args:
-        path: the JSON file.
+      path: the JSON file.
 
     Returns:
-        Its articles. A question without an answer, as in SQuAD 2.0, has none
-        in `answers`.
+      Its articles. A question without an answer, as in SQuAD 2.0, has none
+      in `answers`.
 
     Raises:
-        UserError: unreadable file, no JSON, a missing or wrong field, text
-            that is not UTF-8, an answer that is not where it should be, two
-            questions of one id. Article, paragraph and question are named.
+      UserError: unreadable file, no JSON, a missing or wrong field, text
+        that is not UTF-8, an answer that is not where it should be, two
+        questions of one id. Article, paragraph and question are named.
     """
     content, damage = _parse(path)
     try:
@@ -115,11 +115,11 @@ def right_answers(path: PathLike) -> RightAnswers:
     and texts with halves of surrogate pairs.
 
     Args:
-        path: the JSON file.
+      path: the JSON file.
 
     Raises:
-        UserError: unreadable file, no JSON, or a missing or wrong field of
-            those that count.
+      UserError: unreadable file, no JSON, or a missing or wrong field of
+        those that count.
     """
     content, found = files.read_json(path, _WHAT), []
     try:

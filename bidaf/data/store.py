@@ -22,11 +22,11 @@ from iss_rnns import errors
 from iss_rnns import files
 
 FILE = "store.npz"
-FORMAT = 1  # To be raised with any change of the arrays.
+FORMAT = 1  # To be raised where older files cannot be read any more.
 PathLike = Union[str, os.PathLike]
 
 _WHAT = "preprocessed data"
-_AXES = {"answer_spans": (2, 2), "answer_characters": (2,)}  # beyond the first
+_AXES = {"answer_spans": (2, 2)}  # beyond the first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,34 +38,30 @@ class Part:
     questions of U words together; A answers.
 
     Attributes:
-        tokens: `[T]` int32, word ids of the contexts.
-        token_starts: `[T]` int32, where each begins, in characters of its
-            paragraph's context.
-        sentence_offsets: `[S + 1]` int32, in tokens.
-        paragraph_offsets: `[P + 1]` int32, in sentences.
-        paragraph_articles: `[P]` int32.
-        titles: one text per article.
-        contexts: P texts; two-sign quotes replaced, lengths unchanged.
-        question_tokens: `[U]` int32, word ids of the questions.
-        question_offsets: `[Q + 1]` int32.
-        question_paragraphs: `[Q]` int32.
-        ids: Q texts.
-        answer_offsets: `[Q + 1]` int32; a question may have no answer.
-        answer_spans: `[A, 2, 2]` int32, (sentence, word in the sentence) of
-            the first word and of the one after the last.
-        answer_characters: `[A, 2]` int32, where the answer begins in its
-            first word and where its last character is in its last word.
-        answer_texts: A texts.
-        counted_words: `[K]` int32, ids of the part's words, in the order of
-            their first occurrence.
-        word_counts: `[K]` int64; a context counts once per question.
+      tokens: `[T]` int32, word ids of the contexts.
+      token_starts: `[T]` int32, where each begins, in characters of its
+        paragraph's context.
+      sentence_offsets: `[S + 1]` int32, in tokens.
+      paragraph_offsets: `[P + 1]` int32, in sentences.
+      titles: one text per article.
+      contexts: P texts; two-sign quotes replaced, lengths unchanged.
+      question_tokens: `[U]` int32, word ids of the questions.
+      question_offsets: `[Q + 1]` int32.
+      question_paragraphs: `[Q]` int32.
+      ids: Q texts.
+      answer_offsets: `[Q + 1]` int32; a question may have no answer.
+      answer_spans: `[A, 2, 2]` int32, (sentence, word in the sentence) of
+        the first word and of the one after the last.
+      answer_texts: A texts.
+      counted_words: `[K]` int32, ids of the part's words, in the order of
+        their first occurrence.
+      word_counts: `[K]` int64; a context counts once per question.
     """
 
     tokens: np.ndarray
     token_starts: np.ndarray
     sentence_offsets: np.ndarray
     paragraph_offsets: np.ndarray
-    paragraph_articles: np.ndarray
     titles: list[str]
     contexts: list[str]
     question_tokens: np.ndarray
@@ -74,7 +70,6 @@ class Part:
     ids: list[str]
     answer_offsets: np.ndarray
     answer_spans: np.ndarray
-    answer_characters: np.ndarray
     answer_texts: list[str]
     counted_words: np.ndarray
     word_counts: np.ndarray
@@ -94,11 +89,11 @@ class Store:
     """A file written by `write`; its arrays are read when asked for.
 
     Attributes:
-        path: the file.
-        meta: what was preprocessed, from what, and how.
+      path: the file.
+      meta: what was preprocessed, from what, and how.
 
     Raises:
-        UserError: no such store, or a damaged or foreign file.
+      UserError: no such store, or a damaged or foreign file.
     """
 
     def __init__(self, path: PathLike):
@@ -167,8 +162,8 @@ class Store:
         """A part, which is read once.
 
         Raises:
-            UserError: the store has no such part, or its arrays do not fit
-                each other.
+          UserError: the store has no such part, or its arrays do not fit
+            each other.
         """
         if name not in self.parts:
             raise errors.UserError(
@@ -233,8 +228,8 @@ def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
     look up without asking.
 
     Args:
-        part: to check.
-        words: of its store.
+      part: to check.
+      words: of its store.
     """
     for field in dataclasses.fields(Part):
         if field.type == list[str]:
@@ -273,10 +268,8 @@ def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
         ("tokens", len(numbers["token_starts"]), len(words)),
         ("question_tokens", len(numbers["question_tokens"]), len(words)),
         ("counted_words", len(numbers["word_counts"]), len(words)),
-        ("paragraph_articles", paragraphs, len(part.titles)),
         ("question_paragraphs", questions, paragraphs),
         ("answer_spans", answers, None),
-        ("answer_characters", answers, None),
     ):
         values = numbers[name]
         if len(values) != length:
@@ -325,18 +318,18 @@ def write(
     """Writes a store; an older one is there until the new one is complete.
 
     Args:
-        folder: where `store.npz` goes; it is made if need be.
-        meta: JSON values; `format` and `parts` are added.
-        words: all words, in id order.
-        glove_words: words of the vectors.
-        glove_vectors: `[len(glove_words), size]` float32.
-        parts: name to part.
+      folder: where `store.npz` goes; it is made if need be.
+      meta: JSON values; `format` and `parts` are added.
+      words: all words, in id order.
+      glove_words: words of the vectors.
+      glove_vectors: `[len(glove_words), size]` float32.
+      parts: name to part.
 
     Returns:
-        The file.
+      The file.
 
     Raises:
-        UserError: it cannot be written.
+      UserError: it cannot be written.
     """
     arrays = {"glove_vectors": np.asarray(glove_vectors, np.float32)}
     meta = {**meta, "format": FORMAT, "parts": list(parts)}
@@ -359,7 +352,7 @@ def check_writable(folder: PathLike) -> None:
     """Checks that `write` could make a store; makes nothing itself.
 
     Raises:
-        UserError: nothing can be written there.
+      UserError: nothing can be written there.
     """
     path = pathlib.Path(folder) / FILE
     place = next(each for each in path.absolute().parents if each.exists())

@@ -56,17 +56,17 @@ def make(
     """Makes both parts of a question-answering set.
 
     Args:
-        num_train: questions to train on.
-        num_dev: questions to evaluate on, about paragraphs of their own.
-        seed: of all random choices.
+      num_train: questions to train on.
+      num_dev: questions to evaluate on, about paragraphs of their own.
+      seed: of all random choices.
 
     Returns:
-        `train` and `dev`, each the content of a SQuAD v1.1 JSON file.
-        Questions of `dev` for a quantity have the bare number as a second
-        right answer.
+      `train` and `dev`, each the content of a SQuAD v1.1 JSON file.
+      Questions of `dev` for a quantity have the bare number as a second
+      right answer.
 
     Raises:
-        UserError: a number of questions below 1.
+      UserError: a number of questions below 1.
     """
     for name, number in ("num_train", num_train), ("num_dev", num_dev):
         if number < 1:
@@ -89,17 +89,17 @@ def write(
     """Writes a set and its word vectors; each file in one step.
 
     Args:
-        folder: where they go; made if need be.
-        num_train: see `make`.
-        num_dev: see `make`.
-        seed: see `make`.
-        vector_size: numbers per word.
+      folder: where they go; made if need be.
+      num_train: see `make`.
+      num_dev: see `make`.
+      seed: see `make`.
+      vector_size: numbers per word.
 
     Returns:
-        Paths of `train`, `dev` and `glove`.
+      Paths of `train`, `dev` and `glove`.
 
     Raises:
-        UserError: a number out of range, or a file cannot be written.
+      UserError: a number out of range, or a file cannot be written.
     """
     parts = make(num_train, num_dev, seed)
     texts = {
@@ -127,14 +127,14 @@ def word_vectors(size: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
     but years, and a few names, have none.
 
     Args:
-        size: numbers per word.
-        seed: of all vectors.
+      size: numbers per word.
+      seed: of all vectors.
 
     Returns:
-        Word in lower case to `[size]` float64.
+      Word in lower case to `[size]` float64.
 
     Raises:
-        UserError: `size` is below 1.
+      UserError: `size` is below 1.
     """
     if size < 1:
         raise errors.UserError(f"vector_size must be at least 1, got {size}")
@@ -369,8 +369,8 @@ def _tell(
     """A context that tells some facts.
 
     Returns:
-        The context, and the characters start:stop of each fact's `subject`
-        and `value` in it.
+      The context, and the characters start:stop of each fact's `subject`
+      and `value` in it.
     """
     told = source.sample(told, len(told))
     context = ""

@@ -19,8 +19,8 @@ class Vocabulary:
     """Ids of the words and characters that have trained embeddings.
 
     Attributes:
-        word2idx: word to id; 0 padding, 1 unknown.
-        char2idx: character to id, likewise.
+      word2idx: word to id; 0 padding, 1 unknown.
+      char2idx: character to id, likewise.
     """
 
     word2idx: dict[str, int]
@@ -46,7 +46,7 @@ class Vocabulary:
         """Writes the authors' `shared.json`, in one step.
 
         Raises:
-            UserError: it cannot be written.
+          UserError: it cannot be written.
         """
         files.write_json(path, dataclasses.asdict(self))
 
@@ -55,7 +55,7 @@ class Vocabulary:
         """Reads what `save`, or the authors' program, wrote.
 
         Raises:
-            UserError: unreadable file, or no such content.
+          UserError: unreadable file, or no such content.
         """
         content = files.read_json(path, "vocabulary")
         try:
@@ -83,9 +83,9 @@ def word_counts(
     """How often each word occurs in a part, in the order of occurrence.
 
     Args:
-        part: the part.
-        words: the store's words.
-        lower: whether words count in lower case.
+      part: the part.
+      words: the store's words.
+      lower: whether words count in lower case.
     """
     counts: dict[str, int] = {}
     for i, count in zip(part.counted_words.tolist(), part.word_counts.tolist()):
@@ -112,11 +112,11 @@ def vector_rows(
     if several go to one word, the last stays.
 
     Args:
-        glove_words: the vectors' words.
-        counts: the part's words.
+      glove_words: the vectors' words.
+      counts: the part's words.
 
     Returns:
-        Word to row, in the order of the vectors.
+      Word to row, in the order of the vectors.
     """
     rows: dict[str, int] = {}
     for row, glove_word in enumerate(glove_words):

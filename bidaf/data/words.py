@@ -96,13 +96,13 @@ class Tokenizer:
     """Cuts texts into sentences and words.
 
     Args:
-        splitter: where sentences end: `punkt` is NLTK's trained splitter, as
-            the authors have it; `simple` cuts after `.!?` before a blank and
-            a capital or digit; `none` takes a text as one sentence, so that
-            only its last period is a word of its own.
+      splitter: where sentences end: `punkt` is NLTK's trained splitter, as
+        the authors have it; `simple` cuts after `.!?` before a blank and
+        a capital or digit; `none` takes a text as one sentence, so that
+        only its last period is a word of its own.
 
     Raises:
-        UserError: unknown splitter, or NLTK or its data is missing.
+      UserError: unknown splitter, or NLTK or its data is missing.
     """
 
     def __init__(self, splitter: str = "punkt"):

@@ -28,11 +28,12 @@ def exp_mask(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return logits + (1.0 - tf.cast(mask, logits.dtype)) * VERY_NEGATIVE
 
 
-def glorot(seeds: layers.Seeds):
-    """A new initializer."""
-    return tf.keras.initializers.GlorotUniform(seeds())
+def matrices(function: str) -> int:
+    """How many matrices, and so seeds, a function of scores has."""
+    return {"dot": 0, "sum": 0, "double": 2}.get(function, 1)
 
 
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class Similarity(tf.keras.layers.Layer):
     """A logit for each pair of a context word h and a question word u.
 
@@ -45,37 +46,39 @@ class Similarity(tf.keras.layers.Layer):
 
     Args:
       function: one of `SIMILARITIES`.
-      size: D.
-      seeds: of the weights.
+      seed: of the weights.
     """
 
-    def __init__(self, function: str, size: int, seeds: layers.Seeds, **kwargs):
+    def __init__(self, function: str, seed: int, **kwargs):
         super().__init__(**kwargs)
         self.function = function
-        self.size = size
+        self.seed = seed
         # What the rows of the one column of weights are for, in order.
         self.parts = {
             "tri_linear": ("h", "u", "hu"),
             "linear": ("h", "u"),
             "mul_linear": ("hu",),
         }.get(function, ())
-        if self.parts:
+
+    def build(self, input_shape):
+        self.size = input_shape[0][-1]
+        if matrices(self.function):
             self.kernel = self.add_weight(
                 name="kernel",
-                shape=(len(self.parts) * size, 1),
-                initializer=glorot(seeds),
+                shape=(len(self.parts) * self.size, 1)
+                if self.parts
+                else (self.size, self.size),
+                initializer=layers.glorot(self.seed),
             )
+        if self.parts:
             self.bias = self.add_weight(
                 name="bias", shape=(1,), initializer="zeros"
             )
-        elif function == "proj":
-            self.kernel = self.add_weight(
-                name="kernel", shape=(size, size), initializer=glorot(seeds)
-            )
-        self.built = True
+        super().build(input_shape)
 
-    def call(self, h, u):
+    def call(self, inputs):
         """`[N, I, D]` and `[N, J, D]` -> `[N, I, J]`."""
+        h, u = inputs
         if self.function == "dot":
             return tf.matmul(h, u, transpose_b=True)
         if self.function == "proj":
@@ -111,7 +114,7 @@ class Similarity(tf.keras.layers.Layer):
 
     def reading_slices(self, start: int, units: int) -> list[groups.Slice]:
         """Where features `start:start + units` of h and of u are read."""
-        if self.function in ("dot", "sum"):
+        if not matrices(self.function):
             raise errors.UserError(
                 f"logit_func '{self.function}' reads every unit of the "
                 "preprocessing LSTMs without a weight, so none can be cut; "
@@ -126,6 +129,13 @@ class Similarity(tf.keras.layers.Layer):
             groups.Slice(self.kernel, 0, block + start, block + start + units)
             for block in range(0, len(self.parts) * self.size, self.size)
         ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "function": self.function,
+            "seed": self.seed,
+        }
 
 
 def attend(
@@ -147,9 +157,9 @@ def attend(
       `[N, M, D]`, and their weights `[N, M, JX, JQ]`, `[N, M, JX]`).
     """
     shape = tf.shape(h)
-    flat = tf.reshape(h, [shape[0], shape[1] * shape[2], similarity.size])
+    flat = tf.reshape(h, [shape[0], shape[1] * shape[2], h.shape[-1]])
     mask = tf.reshape(h_mask, [shape[0], -1, 1]) & u_mask[:, None, :]
-    logits = exp_mask(similarity(flat, u), mask)
+    logits = exp_mask(similarity([flat, u]), mask)
     question_weights = tf.nn.softmax(logits)
     attended = tf.reshape(tf.matmul(question_weights, u), shape)
     highest = tf.reshape(tf.reduce_max(logits, -1), shape[:3])
@@ -165,6 +175,7 @@ def attend(
     )
 
 
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class AnswerLogits(tf.keras.layers.Layer):
     """A logit for each context word to begin (or end) the answer.
 
@@ -175,48 +186,45 @@ class AnswerLogits(tf.keras.layers.Layer):
 
     Args:
       function: one of `ANSWERS`.
-      g_size: features of the modelling layer; p_size: of the attention.
       hidden_size: of `double`.
-      seeds: of the weights.
+      seed: of the first matrix; the second draws with the next one.
     """
 
-    def __init__(
-        self,
-        function: str,
-        g_size: int,
-        p_size: int,
-        hidden_size: int,
-        seeds: layers.Seeds,
-        **kwargs,
-    ):
+    def __init__(self, function: str, hidden_size: int, seed: int, **kwargs):
         super().__init__(**kwargs)
         self.function = function
-        self.g_size = g_size
-        self.kernels, self.biases = [], []
+        self.hidden_size = hidden_size
+        self.seed = seed
+
+    def build(self, input_shape):
+        self.g_size, p_size = (shape[-1] for shape in input_shape)
+        both, hidden = self.g_size + p_size, self.hidden_size
         shapes = {
-            "linear": [(g_size + p_size, 1)],
-            "double": [(g_size + p_size, hidden_size), (hidden_size, 1)],
-            "proj": [(g_size, p_size)],
+            "linear": [(both, 1)],
+            "double": [(both, hidden), (hidden, 1)],
+            "proj": [(self.g_size, p_size)],
             "sum": [],
-        }[function]
+        }[self.function]
+        self.kernels, self.biases = [], []
         for i, shape in enumerate(shapes):
             self.kernels.append(
                 self.add_weight(
-                    name=f"kernel_{i}", shape=shape, initializer=glorot(seeds)
+                    name=f"kernel_{i}",
+                    shape=shape,
+                    initializer=layers.glorot(self.seed + i),
                 )
             )
-            if function != "proj":
+            if self.function != "proj":
                 self.biases.append(
                     self.add_weight(
                         name=f"bias_{i}", shape=shape[1:], initializer="zeros"
                     )
                 )
-        self.built = True
+        super().build(input_shape)
 
     def call(
         self,
-        g,
-        p,
+        inputs,
         training=None,
         keep_prob: float = 1.0,
         seed: Optional[tf.Tensor] = None,
@@ -227,6 +235,7 @@ class AnswerLogits(tf.keras.layers.Layer):
         Dropout is on each input; see `layers.drop` for its arguments, of
         which three sites are used.
         """
+        g, p = inputs
         if self.function == "sum":
             return tf.reduce_sum(g, -1) + tf.reduce_sum(p, -1)
         g = layers.drop(g, keep_prob, training, seed, site)
@@ -274,3 +283,11 @@ class AnswerLogits(tf.keras.layers.Layer):
             ]
         start += self.g_size if of_p else 0
         return [groups.Slice(self.kernels[0], 0, start, start + units)]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "function": self.function,
+            "hidden_size": self.hidden_size,
+            "seed": self.seed,
+        }

@@ -1,5 +1,7 @@
 """The cell of `dynamic_att`: it looks at the question in every time step."""
 
+from typing import Optional
+
 import tensorflow as tf
 
 from bidaf.net import attention
@@ -9,6 +11,7 @@ from iss_rnns import groups
 from iss_rnns.interop import tf1
 
 
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class AttentionCell(tf.keras.layers.Layer):
     """LSTM cell that reads its input x beside an attended question q.
 
@@ -25,15 +28,23 @@ class AttentionCell(tf.keras.layers.Layer):
 
     Args:
       lstm: `LSTMCell` of n units, not yet built.
-      seeds: of the weights.
+      seed: of `controller`.
+      name: of the cell; the LSTM's if None.
     """
 
-    def __init__(self, lstm: cells.LSTMCell, seeds: layers.Seeds, **kwargs):
-        super().__init__(name=lstm.name, **kwargs)
+    def __init__(
+        self,
+        lstm: cells.LSTMCell,
+        seed: int,
+        name: Optional[str] = None,
+        **kwargs,
+    ):
+        super().__init__(name=name or lstm.name, **kwargs)
         self.lstm = lstm
+        self.seed = seed
         self.units = lstm.units
         self.state_size = lstm.state_size
-        self._seeds = seeds
+        self.output_size = lstm.units
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -41,12 +52,21 @@ class AttentionCell(tf.keras.layers.Layer):
         self.controller = self.add_weight(
             name="controller",
             shape=(2 * size + 2 * self.units, 1),
-            initializer=attention.glorot(self._seeds),
+            initializer=layers.glorot(self.seed),
         )
         self.controller_bias = self.add_weight(
             name="controller_bias", shape=(1,), initializer="zeros"
         )
         super().build(input_shape)
+
+    def call(self, inputs, states, constants, training=None):
+        """`[batch, D]`, `[h, c]` and the constants -> (`[batch, n]`, states)."""
+        output, states, _ = self.scan_step(
+            self.hoist(inputs, *constants),
+            tf.nest.flatten(states),
+            self.scan_weights(*constants),
+        )
+        return output, states
 
     def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
         """Zeros `[h, c]`, each `[batch, n]`."""
@@ -114,3 +134,15 @@ class AttentionCell(tf.keras.layers.Layer):
     def unit_companions(self) -> list[groups.Slice]:
         """The LSTM's biases."""
         return self.lstm.unit_companions()
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "lstm": tf.keras.layers.serialize(self.lstm),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        lstm = tf.keras.layers.deserialize(config["lstm"])
+        return cls(**{**config, "lstm": lstm})

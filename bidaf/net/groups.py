@@ -15,9 +15,12 @@ from iss_rnns import groups as groups_lib
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 
-# LSTM directions, by the paper's names.
+# LSTM directions of each layer, by the paper's names.
 PREPROCESSING = ("PreFwd", "PreBwd")
-PRUNABLE = ("ModFwd1", "ModBwd1", "ModFwd2", "ModBwd2", "OutFwd", "OutBwd")
+MODELLING_1 = ("ModFwd1", "ModBwd1")
+MODELLING_2 = ("ModFwd2", "ModBwd2")
+OUTPUT = ("OutFwd", "OutBwd")
+PRUNABLE = MODELLING_1 + MODELLING_2 + OUTPUT
 DIRECTIONS = PREPROCESSING + PRUNABLE
 
 
@@ -52,7 +55,7 @@ def shrinkable(net) -> list[str]:
         for name in PRUNABLE
         if not (
             net.config.dynamic_att
-            if name in PRUNABLE[:2]
+            if name in MODELLING_1
             else net.config.answer_func == "sum"
         )
     ]
@@ -64,38 +67,53 @@ def _group(net, name: str, attended: bool) -> groups_lib.Group:
             f"with dynamic_att the units of '{name}' are compared with the "
             "question's without a weight, so none can be cut"
         )
-    pair = next(
-        p for p in (DIRECTIONS[i : i + 2] for i in range(0, 8, 2)) if name in p
+    pair, layers = next(
+        (pair, layers) for pair, layers in _layers(net).items() if name in pair
     )
+    own = [layer.cells[pair.index(name)] for layer in layers]
     start = 0 if name == pair[0] else net.sizes[pair[0]]
     units = net.sizes[name]
-    layers = {
-        PREPROCESSING: [net.question_lstm, net.context_lstm],
-        PRUNABLE[:2]: [net.modelling[0]],
-        PRUNABLE[2:4]: [net.modelling[1]],
-        PRUNABLE[4:]: [net.output_lstm],
-    }[pair]
-    if layers[0] is layers[-1]:
-        layers = layers[:1]
-    own = [layer.cells[pair.index(name)] for layer in layers]
     if pair == PREPROCESSING:
-        consumers = _readers_of_words(net, start, units)
-    elif pair == PRUNABLE[:2]:
-        consumers = _rows(net.modelling[1], [start], units)
-    elif pair == PRUNABLE[2:4]:
-        blocks = range(3) if attended else (0, 2)
-        consumers = _rows(
-            net.output_lstm,
-            [net.p_size + block * net.g_size + start for block in blocks],
-            units,
-        ) + net.answers[0].reading_slices(start, units, of_p=False)
+        readers = _readers_of_words(net, start, units)
+    elif pair == MODELLING_1:
+        readers = _rows(net.modelling[1], [start], units)
+    elif pair == MODELLING_2:
+        readers = _readers_of_second(net, start, units, attended)
     else:
-        consumers = net.answers[1].reading_slices(start, units, of_p=False)
+        readers = net.answers[1].reading_slices(start, units, of_p=False)
     return groups_lib.Group(
         name,
-        [s for cell in own for s in cell.unit_slices()] + consumers,
+        [s for cell in own for s in cell.unit_slices()] + readers,
         [s for cell in own for s in cell.unit_companions()],
     )
+
+
+def _layers(net) -> dict[tuple[str, str], list]:
+    """The LSTM layers by their two directions.
+
+    Question and context may have a preprocessing layer each.
+    """
+    words = [net.question_lstm]
+    if net.context_lstm is not net.question_lstm:
+        words.append(net.context_lstm)
+    return {
+        PREPROCESSING: words,
+        MODELLING_1: [net.modelling[0]],
+        MODELLING_2: [net.modelling[1]],
+        OUTPUT: [net.output_lstm],
+    }
+
+
+def _readers_of_second(
+    net, start: int, units: int, attended: bool
+) -> list[groups_lib.Slice]:
+    """What reads features of the second modelling layer."""
+    blocks = range(3) if attended else (0, 2)
+    return _rows(
+        net.output_lstm,
+        [net.p_size + block * net.g_size + start for block in blocks],
+        units,
+    ) + net.answers[0].reading_slices(start, units, of_p=False)
 
 
 def _readers_of_words(net, start: int, units: int) -> list[groups_lib.Slice]:
@@ -131,14 +149,13 @@ def from_file(net, file: group_json.GroupFile) -> list[groups_lib.Group]:
       UserError: if the file does not fit the net.
     """
     result = group_json.build_groups(file, net.tf1_views())
-    names = {}
-    for layer, pair in zip(
-        [*net.modelling, net.output_lstm],
-        (PRUNABLE[i : i + 2] for i in range(0, 6, 2)),
-    ):
-        for cell, name in zip(layer.cells, pair):
-            cell = getattr(cell, "lstm", cell)
-            names[cell.recurrent_kernel.ref()] = name
+    names = {
+        cell.recurrent_kernel.ref(): name
+        for pair, layers in _layers(net).items()
+        for layer in layers
+        for name, cell in zip(pair, layer.lstms)
+        if name in PRUNABLE
+    }
     for group in result:
         for s in group.slices:
             group.name = names.get(s.variable.ref(), group.name)

@@ -6,7 +6,7 @@ order of its blocks, so that its names and group files fit.
 
 from collections.abc import Sequence
 import math
-from typing import Callable, Optional
+from typing import Optional
 
 import tensorflow as tf
 
@@ -15,8 +15,9 @@ from iss_rnns import recurrent
 from iss_rnns.interop import tf1
 from iss_rnns.ops import dropout
 
-Seeds = Callable[[], int]  # a new seed at each call
 FORGET_BIAS = 1.0
+
+glorot = tf.keras.initializers.GlorotUniform
 
 
 def drop(
@@ -42,6 +43,7 @@ def drop(
     )
 
 
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class CharCNN(tf.keras.layers.Layer):
     """A vector for each word from its characters (Kim 2014).
 
@@ -53,40 +55,40 @@ class CharCNN(tf.keras.layers.Layer):
       heights: of the filters, in characters.
       channels: of each filter; one with 0 is left out, as in the authors'
         code.
-      embedding_size: of a character.
-      seeds: of the weights.
+      seed: of the first filter; its bias, the next filter and so on draw
+        with the seeds after it.
     """
 
     def __init__(
         self,
         heights: Sequence[int],
         channels: Sequence[int],
-        embedding_size: int,
-        seeds: Seeds,
+        seed: int,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.heights = [h for h, c in zip(heights, channels) if c]
+        self.channels = [c for c in channels if c]
+        self.seed = seed
+
+    def build(self, input_shape):
         self.filters, self.biases = [], []
-        for height, count in zip(heights, channels):
-            if not count:
-                continue
-            shape = (1, height, embedding_size, count)
+        for i, (height, count) in enumerate(zip(self.heights, self.channels)):
             self.filters.append(
                 self.add_weight(
                     name=f"filter_{height}",
-                    shape=shape,
-                    initializer=tf.keras.initializers.GlorotUniform(seeds()),
+                    shape=(1, height, input_shape[-1], count),
+                    initializer=glorot(self.seed + 2 * i),
                 )
             )
             self.biases.append(
                 self.add_weight(
                     name=f"bias_{height}",
                     shape=(count,),
-                    initializer=tf.keras.initializers.GlorotUniform(seeds()),
+                    initializer=glorot(self.seed + 2 * i + 1),
                 )
             )
-        self.built = True
+        super().build(input_shape)
 
     def call(self, characters):
         """Embedded characters `[words, W, size]` -> `[words, channels]`."""
@@ -117,37 +119,45 @@ class CharCNN(tf.keras.layers.Layer):
             views[f"{scope}/conv1d_{height}/bias"] = tf1.plain(bias)
         return views
 
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "heights": list(self.heights),
+            "channels": list(self.channels),
+            "seed": self.seed,
+        }
 
+
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class Highway(tf.keras.layers.Layer):
     """One highway layer (Srivastava et al. 2015): y = g relu(t) + (1 - g) x.
 
     t = x @ trans + trans_bias, g = sigmoid(x @ gate + gate_bias).
 
     Args:
-      size: of inputs and outputs.
-      seeds: of the weights.
+      seed: of `trans`; `gate` draws with the next one.
     """
 
-    def __init__(self, size: int, seeds: Seeds, **kwargs):
+    def __init__(self, seed: int, **kwargs):
         super().__init__(**kwargs)
-        for part in ("trans", "gate"):
-            setattr(
-                self,
-                part,
+        self.seed = seed
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+
+        def add(name, seed):
+            return (
                 self.add_weight(
-                    name=part,
-                    shape=(size, size),
-                    initializer=tf.keras.initializers.GlorotUniform(seeds()),
+                    name=name, shape=(size, size), initializer=glorot(seed)
+                ),
+                self.add_weight(
+                    name=f"{name}_bias", shape=(size,), initializer="zeros"
                 ),
             )
-            setattr(
-                self,
-                f"{part}_bias",
-                self.add_weight(
-                    name=f"{part}_bias", shape=(size,), initializer="zeros"
-                ),
-            )
-        self.built = True
+
+        self.trans, self.trans_bias = add("trans", self.seed)
+        self.gate, self.gate_bias = add("gate", self.seed + 1)
+        super().build(input_shape)
 
     def call(self, x):
         """`[words, size]` -> `[words, size]`."""
@@ -158,40 +168,42 @@ class Highway(tf.keras.layers.Layer):
     def tf1_views(self, scope: str) -> dict[str, tf1.View]:
         """The authors' variables below a scope, by name."""
         return {
-            f"{scope}/{part}/{kind}": tf1.plain(variable)
-            for part in ("trans", "gate")
-            for kind, variable in (
-                ("weights", getattr(self, part)),
-                ("biases", getattr(self, f"{part}_bias")),
-            )
+            f"{scope}/trans/weights": tf1.plain(self.trans),
+            f"{scope}/trans/biases": tf1.plain(self.trans_bias),
+            f"{scope}/gate/weights": tf1.plain(self.gate),
+            f"{scope}/gate/biases": tf1.plain(self.gate_bias),
         }
 
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
 
-def lstm_cell(
-    name: str, inputs: int, units: int, seeds: Seeds
-) -> cells.LSTMCell:
-    """A cell whose two matrices start as the authors' one would."""
+
+def lstm_cell(name: str, inputs: int, units: int, seed: int) -> cells.LSTMCell:
+    """A cell whose two matrices start as the authors' one would.
+
+    The second one draws with the seed after the first one's.
+    """
     limit = math.sqrt(6.0 / (inputs + units + 4 * units))
     uniform = tf.keras.initializers.RandomUniform
     return cells.LSTMCell(
         units,
         forget_bias=FORGET_BIAS,
-        kernel_initializer=uniform(-limit, limit, seeds()),
-        recurrent_initializer=uniform(-limit, limit, seeds()),
+        kernel_initializer=uniform(-limit, limit, seed),
+        recurrent_initializer=uniform(-limit, limit, seed + 1),
         name=name,
     )
 
 
+@tf.keras.utils.register_keras_serializable(package="bidaf")
 class TwoWay(tf.keras.layers.Layer):
     """A cell in each direction over sequences of different lengths.
 
     Args:
       forward_cell: reads from the first word to the last; not yet built.
       backward_cell: from the last to the first. Both may have any sizes.
-      inputs: features of a word.
     """
 
-    def __init__(self, forward_cell, backward_cell, inputs: int, **kwargs):
+    def __init__(self, forward_cell, backward_cell, **kwargs):
         super().__init__(**kwargs)
         self.directions = [
             recurrent.Recurrent(forward_cell, name=forward_cell.name),
@@ -199,14 +211,21 @@ class TwoWay(tf.keras.layers.Layer):
                 backward_cell, go_backwards=True, name=backward_cell.name
             ),
         ]
+
+    def build(self, input_shape):
         for direction in self.directions:
-            direction.build(tf.TensorShape([None, None, inputs]))
-        self.built = True
+            direction.build(input_shape)
+        super().build(input_shape)
 
     @property
     def cells(self):
         """(forward cell, backward cell)."""
         return [direction.cell for direction in self.directions]
+
+    @property
+    def lstms(self) -> list:
+        """The cells, or the LSTMs inside them."""
+        return [getattr(cell, "lstm", cell) for cell in self.cells]
 
     def call(
         self,
@@ -244,3 +263,19 @@ class TwoWay(tf.keras.layers.Layer):
             for i, direction in enumerate(self.directions)
         ]
         return tf.concat(outputs, axis=-1)
+
+    def get_config(self):
+        forward, backward = map(tf.keras.layers.serialize, self.cells)
+        return {
+            **super().get_config(),
+            "forward_cell": forward,
+            "backward_cell": backward,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        read = {
+            name: tf.keras.layers.deserialize(config[name])
+            for name in ("forward_cell", "backward_cell")
+        }
+        return cls(**{**config, **read})

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from iss_rnns import errors
+from iss_rnns import arguments
 from iss_rnns.cells import common
 from iss_rnns.cells.common import Tensors
 from iss_rnns.ops import products
@@ -54,12 +54,9 @@ class SimpleRNNCell(common.KernelCell):
             bias_initializer,
             **kwargs,
         )
-        if activation not in ACTIVATIONS:
-            raise errors.UserError(
-                f"activation must be one of "
-                f"{', '.join(ACTIVATIONS)}, got {activation!r}"
-            )
-        self.activation = activation
+        self.activation = arguments.one_of(
+            "activation", activation, ACTIVATIONS
+        )
 
     def scan_step(
         self, z: tf.Tensor, states: Tensors, weights: Tensors

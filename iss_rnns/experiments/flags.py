@@ -199,6 +199,17 @@ def define_shrinking_flags(span: str = "epoch") -> None:
         )
 
 
+def define_freeze_flag() -> None:
+    """What of the zeros stays zero in training."""
+    flags.DEFINE_enum(
+        "freeze_mode",
+        None,
+        ["element", "group"],
+        "Keep what is zero as it is while training. element: single weights; "
+        "group: whole dead units. Default: zeros may learn again.",
+    )
+
+
 def define_machine_flags() -> None:
     """How every program uses the machine."""
     with program_flags.group("Machine"):

@@ -69,7 +69,7 @@ def ending(
             "checkpoint",
             130,
         )
-    except Exception as error:  # pylint: disable=broad-except
+    except Exception as error:
         # By name, so that programs without TensorFlow start without it.
         if type(error).__name__ not in (
             "ResourceExhaustedError",

@@ -172,7 +172,7 @@ def _entry(data: Any, source: str, where: str) -> Entry:
         )
     json_files.number(data["multi"], source, f"{where} multi")
     for key in ("axis", "start", "end"):
-        if type(data[key]) is not int:  # pylint: disable=unidiomatic-typecheck
+        if type(data[key]) is not int:
             raise errors.UserError(
                 f"{source}: {where} '{key}' must be a "
                 f"whole number, got {reprlib.repr(data[key])}"

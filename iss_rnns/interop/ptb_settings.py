@@ -140,6 +140,13 @@ def _check_entry(entry, source, where) -> None:
     for key in _SINGLE:
         if key in entry:
             json_files.number(entry[key], source, f"{where}/{key}")
+    _check_lists(entry, source, where)
+    if entry.get("structure_decay_multi"):
+        _check_structure(entry, source, where)
+
+
+def _check_lists(entry, source, where) -> None:
+    """Checks sizes of blocks, and the strength of each."""
     lists = [entry.get(key, []) for key in _LISTS]
     for key, values in zip(_LISTS, lists):
         if not isinstance(values, list):
@@ -157,22 +164,21 @@ def _check_entry(entry, source, where) -> None:
         raise errors.UserError(
             f"{source}: '{where}': {', '.join(_LISTS)} must be equally long"
         )
-    if entry.get("structure_decay_multi"):
-        if not isinstance(entry.get("coupled_layer"), str):
-            raise errors.UserError(
-                f"{source}: '{where}' has structure_decay_multi and so "
-                "needs 'coupled_layer', the name of the matrix that "
-                "reads this layer"
-            )
-        split = entry.get("couple_split_num", 2)
-        # True and 1.0 equal 1.
-        if type(split) is not int or (  # pylint: disable=unidiomatic-typecheck
-            split not in (1, 2)
-        ):
-            raise errors.UserError(
-                f"{source}: '{where}/couple_split_num' must be 1 (all "
-                f"rows) or 2 (input rows), got {reprlib.repr(split)}"
-            )
+
+
+def _check_structure(entry, source, where) -> None:
+    """Checks what reads a layer of ISS components."""
+    if not isinstance(entry.get("coupled_layer"), str):
+        raise errors.UserError(
+            f"{source}: '{where}' has structure_decay_multi and so needs "
+            "'coupled_layer', the name of the matrix that reads this layer"
+        )
+    split = entry.get("couple_split_num", 2)
+    if type(split) is not int or split not in (1, 2):  # True and 1.0 equal 1.
+        raise errors.UserError(
+            f"{source}: '{where}/couple_split_num' must be 1 (all rows) or 2 "
+            f"(input rows), got {reprlib.repr(split)}"
+        )
 
 
 def build_groups(

@@ -316,8 +316,8 @@ def assign(
             or name.endswith("/softmax_w")
         ):
             raise errors.UserError(
-                f"{source} has '{name}', more than the model: give the flags "
-                "of its sizes (and of --tied) that it was trained with"
+                f"{source} has '{name}', more than the model: it must have "
+                "the sizes (and tied weights or not) that it was trained with"
             )
     for name, view in views.items():
         if name not in arrays:
@@ -329,7 +329,7 @@ def assign(
             raise errors.UserError(
                 f"'{name}' in {source} has shape "
                 f"{tuple(arrays[name].shape)}, but the model needs "
-                f"{view.shape}: give the flags of its sizes and the data "
+                f"{view.shape}: it must have the sizes, and read the data, "
                 "that it was trained with"
             )
     numbers = {

@@ -14,6 +14,7 @@ import sys
 import bidaf_questions
 import killing
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 
@@ -25,6 +26,7 @@ from bidaf import serving
 from bidaf import train as train_lib
 from bidaf.data import sources
 from bidaf.data import squad
+from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from iss_rnns import groups
 from iss_rnns import thresholding
@@ -72,51 +74,6 @@ ADVICE = [
     "--learning_rate=5e+29",
 ]
 
-# Reads cases from stdin: name -> flags; writes, for each, how it ended, what
-# it printed and whether the folder `precious` stayed as it was.
-DRIVER = """
-import contextlib, dataclasses, io, json, logging, pathlib, sys, traceback
-from absl import app, flags
-from bidaf import cli
-from bidaf import options
-from iss_rnns import errors
-from iss_rnns.experiments import program_flags
-
-logging.getLogger("tensorflow").setLevel(logging.ERROR)
-app.define_help_flags()
-cli.define_flags()
-cases = json.load(sys.stdin)
-precious = pathlib.Path(cases.pop("precious"))
-outcomes = {}
-for name, arguments in cases.items():
-    for flag in flags.FLAGS:
-        flags.FLAGS[flag].unparse()
-    sys.argv = ["cli.py", *arguments]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        try:
-            if name.endswith(".flags"):
-                program_flags.parse(sys.argv)
-                found = options.Options.from_flags(
-                    flags.FLAGS.flag_values_dict())
-                ending = ["flags", {**dataclasses.asdict(found), **{
-                    name: flags.FLAGS[name].value for name in (
-                        "mode", "cluster", "len_opt", "batch_size",
-                        "hidden_size", "input_keep_prob", "run_name")},
-                    "group_config": getattr(found.group_config, "source",
-                                            found.group_config)}]
-            else:
-                cli.main(program_flags.parse(sys.argv))
-                ending = ["ended", ""]
-        except errors.UserError as error:
-            ending = ["UserError", str(error)]
-        except Exception:
-            ending = ["bug", traceback.format_exc()]
-    outcomes[name] = dict(
-        ending=ending, printed=printed.getvalue(), untouched=[
-            p.read_text() for p in precious.rglob("*")] == ["months of work"])
-print(json.dumps(outcomes))
-"""
-
 # Loads an export as anybody may: neither package can be imported.
 ALONE = """
 import sys
@@ -156,7 +113,7 @@ MISTAKES = {
         ["--learning_rate=-1"],
         "--learning_rate must be a number >= 0, got -1",
     ),
-    "average": (["--var_decay=2"], r"--var_decay must be in \[0, 1\], got 2"),
+    "average": (["--var_decay=2"], r"--var_decay must lie in \[0, 1\], got 2"),
     "penalty of nothing": (
         ["--structure_wd=0.1"],
         "--structure_wd needs --group_config: 'iss', 'authors', or a",
@@ -201,7 +158,7 @@ MISTAKES = {
     ),
     "keep_prob": (
         ["--input_keep_prob=0"],
-        r"--input_keep_prob must be in \(0, 1\], got 0",
+        r"--input_keep_prob must lie in \(0, 1\], got 0",
     ),
     "no vectors": (
         ["--nouse_char_emb", "--nouse_word_emb"],
@@ -374,16 +331,13 @@ def fixture_outcomes(inputs, tmp_path_factory):
         + ["--run_name=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
         runs / "cut",
     )
-    cases = {"precious": str(precious)}
-    cases.update(
-        {
-            name: base
-            + SIZES
-            + ["--run_name=precious", "--overwrite"]
-            + [flag.format(inputs) for flag in flags]
-            for name, (flags, _) in MISTAKES.items()
-        }
-    )
+    cases = {
+        name: base
+        + SIZES
+        + ["--run_name=precious", "--overwrite"]
+        + [flag.format(inputs) for flag in flags]
+        for name, (flags, _) in MISTAKES.items()
+    }
     whole = DATA + [
         f"--restore_path={runs}/whole",
         f"--save_path={runs}",
@@ -447,37 +401,18 @@ def fixture_outcomes(inputs, tmp_path_factory):
     )
     cases.update(
         {
-            path.name: [f"--flagfile={path}"]
+            path.name: {"flags": [f"--flagfile={path}"], "parse_only": True}
             for path in (ROOT / "bidaf" / "flags").glob("*.flags")
         }
     )
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = programs.outcomes_of("bidaf.cli", cases, precious)
     found["runs"] = runs
     return found
 
 
-def ended(outcomes, name):
-    kind, message = outcomes[name]["ending"]
-    assert kind == "ended", message
-    return outcomes[name]["printed"]
-
-
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
-    kind, message = outcomes[name]["ending"]
-    assert kind == "UserError", message
-    assert "\n" not in message
-    assert re.search(MISTAKES[name][1].format(inputs), message), message
-    assert outcomes[name]["untouched"]
+    programs.assert_refused(outcomes[name], MISTAKES[name][1].format(inputs))
 
 
 @pytest.mark.parametrize(
@@ -502,15 +437,12 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
     ],
 )
 def test_what_breaks_later_gives_one_line(name, message, outcomes):
-    kind, found = outcomes[name]["ending"]
-    assert kind == "UserError", found
-    assert "\n" not in found and re.search(message, found), found
-    assert outcomes[name]["untouched"]
+    programs.assert_refused(outcomes[name], message)
 
 
 def test_answers_that_read_units_without_weights(outcomes):
     """Such units are never cut; all else works."""
-    ended(outcomes, "sums")
+    programs.ended(outcomes["sums"])
     report = json.loads((outcomes["runs"] / "sums/report.json").read_text())
     small = report["table"]["shrunk (reloaded)"]
     assert [small[name] for name in groups_lib.PRUNABLE] == [4] * 6
@@ -551,7 +483,7 @@ def test_exit_code_and_stream_of_a_mistake():
 
 
 def test_a_whole_run(outcomes):
-    printed = ended(outcomes, "whole")
+    printed = programs.ended(outcomes["whole"])
     run = outcomes["runs"] / "whole"
     for name in (
         "flags.txt",
@@ -593,7 +525,7 @@ def test_answers_score_what_the_run_says(outcomes):
     """The file, by the official metric; and --mode=eval of the same."""
     (dev,) = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
     last = killing.metrics(outcomes["runs"] / "whole")[-1]
-    ended(outcomes, "tested")
+    programs.ended(outcomes["tested"])
     truths = squad.right_answers(dev).questions
     for path in (
         outcomes["runs"] / "whole/answers/dev-000016.json",
@@ -609,13 +541,13 @@ def test_answers_score_what_the_run_says(outcomes):
 
 
 def test_both_columns_of_a_report_are_for_the_same_questions(outcomes):
-    printed = ended(outcomes, "part")
+    printed = programs.ended(outcomes["part"])
     for what in ("as trained", "shrunk and reloaded"):
         assert re.search(rf"{what}: .*\(6 questions\)", printed), what
 
 
 def test_forward_answers_without_scores(outcomes):
-    printed = ended(outcomes, "forward")
+    printed = programs.ended(outcomes["forward"])
     (path,) = re.findall("wrote (.*/answers/forward-dev-000016.json)", printed)
     answers = json.loads(pathlib.Path(path).read_text())
     assert 0 < len(answers) <= 16 and "F1" not in printed
@@ -623,8 +555,8 @@ def test_forward_answers_without_scores(outcomes):
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
     """`kill -9` in the middle of an epoch; dropout, Adam, averages."""
-    assert "resumed" in ended(outcomes, "resumed")
-    ended(outcomes, "whole")
+    assert "resumed" in programs.ended(outcomes["resumed"])
+    programs.ended(outcomes["whole"])
     killing.assert_same_ending(
         *(outcomes["runs"] / name for name in ("whole", "killed"))
     )
@@ -636,7 +568,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
 
 def test_cut_in_training_ended_by_sigterm_and_resumed(outcomes):
     """B30, and: the table has the sizes that training began with, and those left."""
-    ended(outcomes, "cut")
+    programs.ended(outcomes["cut"])
     run = outcomes["runs"] / "cut"
     cuts = json.loads((run / "cuts.json").read_text())
     left = [4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE]
@@ -661,7 +593,7 @@ def test_cut_in_training_ended_by_sigterm_and_resumed(outcomes):
 
 def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
     """Smaller, and with the net's own scores."""
-    ended(outcomes, "exported")
+    programs.ended(outcomes["exported"])
     questions = bidaf_questions.read_questions(inputs)
     net = dead_net(questions)
     _, batch = next(sources.judged_batches(questions, 5))
@@ -701,12 +633,12 @@ def test_export_runs_without_this_package(outcomes, inputs, tmp_path):
 
 
 def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
-    printed = ended(outcomes, "shrunk")
+    printed = programs.ended(outcomes["shrunk"])
     assert re.search(
         r"shrunk \(4, 4, 4, 4, 4, 4\) -> \(3, 2, 4, 4, 3, 1\)", printed
     )
     with np.load(outcomes["runs"] / "shrunk" / "compressed.npz") as file:
-        sizes = model_lib.sizes_of({name: file[name] for name in file.files})
+        sizes = authors.sizes_of({name: file[name] for name in file.files})
     assert sizes["OutBwd"] == 1 and sizes["PreFwd"] == 4
     questions = bidaf_questions.read_questions(inputs)
     scores = scoring.score(
@@ -717,7 +649,8 @@ def test_shrunk_weights_are_smaller_and_score_the_same(outcomes, inputs):
     assert str(scores) in printed
 
 
-def test_flagfiles_are_the_authors_commands(outcomes):
+def test_flagfiles_are_the_authors_commands(outcomes, monkeypatch):
+    monkeypatch.chdir(ROOT)
     common = {
         "mode": "train",
         "cluster": True,
@@ -751,8 +684,11 @@ def test_flagfiles_are_the_authors_commands(outcomes):
         "frozen_finetune": {"init_lr": 2e-4, "freeze_mode": "element"},
     }
     for name, values in expected.items():
-        kind, found = outcomes[f"{name}.flags"]["ending"]
-        assert kind == "flags", found
-        assert found["run_name"] == name
+        kind, flags = outcomes[f"{name}.flags"]["ending"]
+        assert kind == "parsed", flags
+        assert flags["run_name"] == name
+        found = options_lib.Options.from_flags(flags)
+        groups_of = getattr(found.group_config, "source", found.group_config)
+        found = {**flags, **vars(found), "group_config": groups_of}
         for key, value in {**common, **values}.items():
             assert found[key] == pytest.approx(value), (name, key)

@@ -1,7 +1,7 @@
 """BiDAF's layers against NumPy; its switches, groups and smaller sizes."""
 
 import dataclasses
-import itertools
+import json
 import re
 
 import numpy as np
@@ -11,10 +11,12 @@ import tensorflow as tf
 from bidaf import model as model_lib
 from bidaf.net import attention
 from bidaf.net import attention_cell
+from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from bidaf.net import layers
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns import recurrent
 from iss_rnns import shrinking
 from iss_rnns import thresholding
 from iss_rnns.interop import group_json
@@ -64,12 +66,15 @@ SWITCHES = {
 }
 
 
-def seeds():
-    return itertools.count().__next__
-
-
 def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def built(layer, *widths):
+    """The layer for inputs of some features each, with weights far from 0."""
+    shapes = [tf.TensorShape([None, None, width]) for width in widths]
+    layer.build(shapes if len(shapes) > 1 else shapes[0])
+    return randomized(layer)
 
 
 def randomized(net, seed=1):
@@ -121,7 +126,7 @@ def softmax(x):
 def test_similarity_against_all_pairs(function):
     """The separable form equals the one that makes every pair."""
     h, u = draw(2, 5, 3), draw(2, 4, 3, seed=1)
-    layer = randomized(attention.Similarity(function, 3, seeds()))
+    layer = built(attention.Similarity(function, 0), 3, 3)
     pairs = np.broadcast_arrays(h[:, :, None], u[:, None])
     parts = {
         "tri_linear": [*pairs, pairs[0] * pairs[1]],
@@ -140,13 +145,13 @@ def test_similarity_against_all_pairs(function):
         if function == "proj":
             left = left @ layer.kernel.numpy()
         expected = (left * pairs[1]).sum(-1)
-    np.testing.assert_allclose(layer(h, u), expected, atol=1e-5)
+    np.testing.assert_allclose(layer([h, u]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", attention.ANSWERS)
 def test_answer_logits_against_numpy(function):
     g, p = draw(2, 5, 3), draw(2, 5, 4, seed=1)
-    layer = randomized(attention.AnswerLogits(function, 3, 4, 6, seeds()))
+    layer = built(attention.AnswerLogits(function, 6, 0), 3, 4)
     both = np.concatenate([g, p], -1)
     kernels = [kernel.numpy() for kernel in layer.kernels]
     biases = [bias.numpy() for bias in layer.biases]
@@ -158,14 +163,15 @@ def test_answer_logits_against_numpy(function):
         "proj": lambda: ((g @ kernels[0]) * p).sum(-1),
         "sum": lambda: both.sum(-1),
     }[function]()
-    np.testing.assert_allclose(layer(g, p), expected, atol=1e-5)
+    np.testing.assert_allclose(layer([g, p]), expected, atol=1e-5)
 
 
 def test_attention_against_numpy():
     inputs = batch()
     h, u = draw(N, M, JX, 3), draw(N, JQ, 3, seed=1)
-    similarity = randomized(attention.Similarity("tri_linear", 3, seeds()))
-    logits = similarity(h.reshape(N, -1, 3), u).numpy().reshape(N, M, JX, JQ)
+    similarity = built(attention.Similarity("tri_linear", 0), 3, 3)
+    logits = similarity([h.reshape(N, -1, 3), u])
+    logits = logits.numpy().reshape(N, M, JX, JQ)
     allowed = inputs["x_mask"][..., None] & inputs["q_mask"][:, None, None, :]
     logits = (logits + np.where(allowed, 0, -1e30)).astype(np.float32)
     weights, context_weights = softmax(logits), softmax(logits.max(-1))
@@ -220,12 +226,11 @@ def test_no_tensor_of_all_pairs_with_features():
 def test_two_way_lstm_equals_stock_keras():
     """Outputs and gradients, with lengths of which one is 0."""
     inputs, lengths = draw(4, 6, 3), np.array([6, 0, 1, 4])
-    two_way = randomized(
+    two_way = built(
         layers.TwoWay(
-            layers.lstm_cell("fw", 3, 4, seeds()),
-            layers.lstm_cell("bw", 3, 2, seeds()),
-            3,
-        )
+            layers.lstm_cell("fw", 3, 4, 0), layers.lstm_cell("bw", 3, 2, 2)
+        ),
+        3,
     )
     mask = tf.sequence_mask(lengths, 6)
     stock = []
@@ -268,7 +273,7 @@ def test_two_way_lstm_equals_stock_keras():
 
 def test_character_cnn_against_numpy():
     """Two filters, one wider than the words."""
-    cnn = randomized(layers.CharCNN([2, 6], [3, 2], 4, seeds()))
+    cnn = built(layers.CharCNN([2, 6], [3, 2], 0), 4)
     x = draw(5, W, 4)
     padded = np.pad(x, [(0, 0), (0, 1), (0, 0)])
     outputs = []
@@ -283,12 +288,12 @@ def test_character_cnn_against_numpy():
 
 
 def test_filters_without_channels_are_left_out():
-    cnn = layers.CharCNN([2, 3], [0, 4], 2, seeds())
+    cnn = built(layers.CharCNN([2, 3], [0, 4], 0), 2)
     assert list(cnn.tf1_views("s")) == ["s/conv1d_3/filter", "s/conv1d_3/bias"]
 
 
 def test_highway_against_numpy():
-    layer = randomized(layers.Highway(4, seeds()))
+    layer = built(layers.Highway(0), 4)
     x = draw(6, 4)
     changed = np.maximum(x @ layer.trans.numpy() + layer.trans_bias.numpy(), 0)
     gate = 1 / (1 + np.exp(-(x @ layer.gate.numpy() + layer.gate_bias.numpy())))
@@ -298,11 +303,8 @@ def test_highway_against_numpy():
 
 
 def test_attention_cell_against_numpy():
-    cell = attention_cell.AttentionCell(
-        layers.lstm_cell("a", 12, 2, seeds()), seeds()
-    )
-    cell.build(tf.TensorShape([None, 3]))
-    randomized(cell)
+    cell = attention_cell.AttentionCell(layers.lstm_cell("a", 12, 2, 0), 2)
+    built(cell, 3)
     x, h, c, u = draw(2, 3), draw(2, 2), draw(2, 2, seed=1), draw(2, 4, 3)
     mask = np.array([[True, True, False, True], [False] * 4])
     tiled = [np.repeat(a[:, None], 4, 1) for a in (x, c, h)]
@@ -321,6 +323,59 @@ def test_attention_cell_against_numpy():
         cell.hoist(x, u, mask), [h, c], cell.scan_weights(tf.constant(u), mask)
     )
     np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+def test_keras_runs_the_attention_cell_over_time_as_recurrent_does():
+    cell = attention_cell.AttentionCell(layers.lstm_cell("a", 12, 2, 0), 2)
+    ours = recurrent.Recurrent(cell)
+    stock = tf.keras.layers.RNN(cell, return_sequences=True)
+    x, u = draw(2, 5, 3), draw(2, 4, 3, seed=1)
+    mask = tf.constant([[True, True, False, True], [False] * 4])
+    outputs, _ = ours(x, constants=[tf.constant(u), mask])
+    np.testing.assert_allclose(
+        stock(x, constants=[tf.constant(u), mask]), outputs, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "make, widths",
+    [
+        (lambda: layers.CharCNN([2, 3], [4, 2], 1), [3]),
+        (lambda: layers.Highway(1), [3]),
+        (
+            lambda: layers.TwoWay(
+                layers.lstm_cell("fw", 3, 2, 1),
+                attention_cell.AttentionCell(
+                    layers.lstm_cell("bw", 12, 4, 3), 5, name="looking"
+                ),
+            ),
+            [3],
+        ),
+        *(
+            (lambda f=f: attention.Similarity(f, 1), [3, 3])
+            for f in attention.SIMILARITIES
+        ),
+        *(
+            (lambda f=f: attention.AnswerLogits(f, 5, 1), [3, 4])
+            for f in attention.ANSWERS
+        ),
+    ],
+)
+def test_a_layer_made_from_its_configuration_starts_the_same(make, widths):
+    """The configuration as JSON, as Keras writes it into files."""
+
+    def weights(layer):
+        shapes = [tf.TensorShape([None, None, width]) for width in widths]
+        layer.build(shapes if len(shapes) > 1 else shapes[0])
+        return {v.name: v.numpy() for v in layer.variables}
+
+    layer = make()
+    config = json.loads(json.dumps(tf.keras.layers.serialize(layer)))
+    first = weights(layer)
+    again = weights(tf.keras.layers.deserialize(config))
+    assert first.keys() == again.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(again[name], array, name)
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -560,12 +615,12 @@ def test_all_eight_directions_shrink(switch):
     assert proof.max_difference < 1e-6 and proof.max_output > 0.05
     assert proof.weights_after < proof.weights_before
     assert (
-        model_lib.sizes_of(
+        authors.sizes_of(
             {name: view.read() for name, view in small.tf1_views().items()}
         )
         == small.sizes
     )
-    assert model_lib.sizes_of(
+    assert authors.sizes_of(
         {"prepro/u1/fw/basic_lstm_cell/bias": np.float32(3)}
     ) == {"PreFwd": 0}  # refused
 
@@ -700,7 +755,7 @@ def test_resized_keeps_the_other_sizes():
         ({"filter_heights": "tall"}, "--filter_heights must be whole numbers"),
         ({"logit_func": "cosine"}, "--logit_func must be one of tri_linear"),
         ({"answer_func": "dot"}, "--answer_func must be one of linear"),
-        ({"keep_prob": 0.0}, r"--keep_prob must be in \(0, 1\], got 0"),
+        ({"keep_prob": 0.0}, r"--keep_prob must lie in \(0, 1\], got 0"),
     ],
 )
 def test_bad_configurations(changes, message):

@@ -12,7 +12,7 @@ from bidaf.data import read_data
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary
 from bidaf.data.read_data import DataConfig
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 WORDS = "the The mill MILL anna Anna broke in 1853 . ? who zzz".split()
 SPECIAL = {"-NULL-": 0, "-UNK-": 1}
@@ -158,7 +158,7 @@ def test_filters_against_the_definition(store, changes):
 
 def test_nothing_left_by_the_filters(store):
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             "none of the 45 questions of 'dev' in .* is left by the filters; "
             "raise ques_size_th, "
@@ -406,7 +406,7 @@ def test_wrong_vocabulary_file(tmp_path, content):
     path = tmp_path / "shared.json"
     path.write_text(json.dumps(content))
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=r"shared\.json is no vocabulary \(.*"
         "expected JSON with word2idx and char2idx",
     ):
@@ -414,7 +414,9 @@ def test_wrong_vocabulary_file(tmp_path, content):
 
 
 def test_missing_vocabulary_file(tmp_path):
-    with pytest.raises(UserError, match="cannot read vocabulary .*: No such"):
+    with pytest.raises(
+        errors.UserError, match="cannot read vocabulary .*: No such"
+    ):
         vocabulary.Vocabulary.load(tmp_path / "shared.json")
 
 
@@ -435,7 +437,7 @@ def test_missing_vocabulary_file(tmp_path):
     ],
 )
 def test_wrong_config(changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         DataConfig(**changes)
 
 
@@ -466,5 +468,5 @@ def test_folder_instead_of_store(store, tmp_path):
     data_set = read(store.path.parent)
     assert isinstance(store, store_lib.Store)
     assert data_set.valid_idxs == read(store).valid_idxs
-    with pytest.raises(UserError, match="no preprocessed data at"):
+    with pytest.raises(errors.UserError, match="no preprocessed data at"):
         read(tmp_path)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bidaf.data import squad
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 CONTEXT = "Anna built the Old Mill in 1853. The Old Mill burned."
 DATA = {
@@ -117,7 +117,7 @@ def test_byte_order_mark_and_missing_title(tmp_path):
 )
 def test_missing_field(tmp_path, keys, field, message):
     path = write(tmp_path, changed(*keys, **{field: None}))
-    with pytest.raises(UserError, match=message + ".*" + SHAPE):
+    with pytest.raises(errors.UserError, match=message + ".*" + SHAPE):
         squad.read(path)
 
 
@@ -148,14 +148,14 @@ def test_missing_field(tmp_path, keys, field, message):
     ],
 )
 def test_wrong_field(tmp_path, keys, values, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         squad.read(write(tmp_path, changed(*keys, **values)))
 
 
 @pytest.mark.parametrize("content", [b"[1]", b'"x"', b"3"])
 def test_json_of_another_kind(tmp_path, content):
     with pytest.raises(
-        UserError, match=r"file\.json is no object" + ".*" + SHAPE
+        errors.UserError, match=r"file\.json is no object" + ".*" + SHAPE
     ):
         squad.read(write(tmp_path, content))
 
@@ -182,7 +182,7 @@ def test_json_of_another_kind(tmp_path, content):
 )
 def test_broken_span(tmp_path, answer, message):
     path = write(tmp_path, changed(*ANSWER, **answer))
-    with pytest.raises(UserError, match=WHERE + ".*" + message):
+    with pytest.raises(errors.UserError, match=WHERE + ".*" + message):
         squad.read(path)
     assert squad.right_answers(path).questions[1][0] == "b"
 
@@ -215,14 +215,14 @@ def test_the_metric_needs_texts_only(tmp_path):
 )
 def test_fields_that_the_metric_misses(tmp_path, keys, field, message):
     path = write(tmp_path, changed(*keys, **{field: None}))
-    with pytest.raises(UserError, match=message + ".*" + SHAPE):
+    with pytest.raises(errors.UserError, match=message + ".*" + SHAPE):
         squad.right_answers(path)
 
 
 def test_two_questions_of_one_id(tmp_path):
     path = write(tmp_path, changed(*QUESTION, id="a"))
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             "question 2 'a': its id was given before, to .*paragraph 2, "
             "question 1 'a'; every question needs an id of its own"
@@ -233,14 +233,14 @@ def test_two_questions_of_one_id(tmp_path):
 
 def test_no_question_at_all(tmp_path):
     path = write(tmp_path, {"version": "1.1", "data": []})
-    with pytest.raises(UserError, match=r"file\.json has no questions"):
+    with pytest.raises(errors.UserError, match=r"file\.json has no questions"):
         squad.read(path)
 
 
 def test_bad_utf8_names_the_question(tmp_path):
     data = json.dumps(DATA).encode().replace(b"What burned", b"What b\xfcrned")
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             WHERE + ": field 'question' is not UTF-8: byte 0xfc after 'What "
             "b'; save the file as UTF-8$"
@@ -252,7 +252,7 @@ def test_bad_utf8_names_the_question(tmp_path):
 def test_bad_utf8_elsewhere(tmp_path):
     data = json.dumps(DATA, indent=0).encode().replace(b'"1.1"', b'"\xe9"')
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"file\.json: it is not UTF-8: byte 0xe9 at offset \d+, line 2; "
         ),
@@ -262,14 +262,16 @@ def test_bad_utf8_elsewhere(tmp_path):
 
 def test_lone_surrogate(tmp_path):
     path = write(tmp_path, changed(*QUESTION, question="Who \ud800?"))
-    with pytest.raises(UserError, match=r"not UTF-8: lone surrogate \\ud800"):
+    with pytest.raises(
+        errors.UserError, match=r"not UTF-8: lone surrogate \\ud800"
+    ):
         squad.read(path)
 
 
 def test_no_json(tmp_path):
     path = write(tmp_path, b'{"data": [\n  {"title" "x"}]}')
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"SQuAD file .*file\.json: it is no JSON: .* at line 2, column 12"
         ),
@@ -278,12 +280,13 @@ def test_no_json(tmp_path):
 
 
 def test_nested_too_deeply(tmp_path):
-    with pytest.raises(UserError, match="nested too deeply"):
+    with pytest.raises(errors.UserError, match="nested too deeply"):
         squad.read(write(tmp_path, b"[" * 10**6))
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(
-        UserError, match=(r"cannot read SQuAD file .*file\.json: No such file")
+        errors.UserError,
+        match=(r"cannot read SQuAD file .*file\.json: No such file"),
     ):
         squad.read(tmp_path / "file.json")

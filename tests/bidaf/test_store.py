@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bidaf.data import store
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 WORDS = ["", "a", "über", "日本", "\x00"]
 VECTORS = np.array([[0.5, -1.25], [3.0, 4.0]], np.float32)
@@ -21,7 +21,6 @@ FIELDS = {
     "token_starts": [0, 1, 2, 7, 0],
     "sentence_offsets": [0, 2, 4, 5],
     "paragraph_offsets": [0, 2, 3],
-    "paragraph_articles": [0, 0],
     "titles": ["x"],
     "contexts": ["a über a", "日本"],
     "question_tokens": [1, 2, 3, 1],
@@ -34,7 +33,6 @@ FIELDS = {
         [[0, 1], [1, 1]],
         [[0, 0], [0, 1]],
     ],
-    "answer_characters": [[0, 0], [0, 3], [0, 1]],
     "answer_texts": ["a", "über", "日本"],
     "counted_words": [1, 0, 2, 3],
     "word_counts": [3, 2, 1, 1],
@@ -61,7 +59,6 @@ def no_questions():
         ids=[],
         answer_offsets=[0],
         answer_spans=np.zeros((0, 2, 2)),
-        answer_characters=np.zeros((0, 2)),
         answer_texts=[],
     )
 
@@ -96,7 +93,7 @@ def test_everything_comes_back(tmp_path):
 
 def test_missing_store(tmp_path):
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"no preprocessed data at .*store\.npz; make it with `python -m "
             "bidaf.prepro --train FILE --dev FILE --glove FILE --out "
@@ -106,7 +103,9 @@ def test_missing_store(tmp_path):
 
 
 def test_missing_part(tmp_path):
-    with pytest.raises(UserError, match="no part 'test'; it has train, dev$"):
+    with pytest.raises(
+        errors.UserError, match="no part 'test'; it has train, dev$"
+    ):
         store.Store(write(tmp_path)).part("test")
 
 
@@ -115,7 +114,7 @@ def test_damaged_store(tmp_path, keep):
     path = write(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"cannot read preprocessed data .*store\.npz: .*; preprocess it "
             "anew$"
@@ -130,7 +129,9 @@ def test_a_damaged_array(tmp_path):
     place = data.index(b"words.npy") + 60
     data[place : place + 30] = bytes(30)
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"store\.npz: .*words.*; preprocess"):
+    with pytest.raises(
+        errors.UserError, match=r"store\.npz: .*words.*; preprocess"
+    ):
         _ = store.Store(path).words
 
 
@@ -139,7 +140,7 @@ def test_store_of_another_format(tmp_path, monkeypatch):
     path = write(tmp_path)
     monkeypatch.undo()
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             "has format 99, this version reads format 1; preprocess it anew"
         ),
@@ -168,7 +169,7 @@ def test_old_store_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=re.escape(f"cannot write {tmp_path / 'file'}: "),
     ):
         write(tmp_path / "file")
@@ -195,7 +196,7 @@ def save(path, **arrays):
 def test_archive_with_other_content(tmp_path, meta):
     save(tmp_path / store.FILE, meta=np.frombuffer(meta, np.uint8))
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"^cannot read preprocessed data .*store\.npz: .*; preprocess it "
             "anew$"
@@ -207,7 +208,7 @@ def test_archive_with_other_content(tmp_path, meta):
 def test_a_lone_array(tmp_path):
     with open(tmp_path / store.FILE, "wb") as file:
         np.save(file, np.arange(3))
-    with pytest.raises(UserError, match="it holds one array"):
+    with pytest.raises(errors.UserError, match="it holds one array"):
         store.Store(tmp_path)
 
 
@@ -219,7 +220,7 @@ def test_texts_that_are_not_utf8(tmp_path):
         path,
         **{**arrays, "words": np.full(arrays["words"].shape, 0xFF, np.uint8)},
     )
-    with pytest.raises(UserError, match="'words': 'utf-8' codec"):
+    with pytest.raises(errors.UserError, match="'words': 'utf-8' codec"):
         _ = store.Store(path).words
 
 
@@ -235,7 +236,6 @@ def test_texts_that_are_not_utf8(tmp_path):
         {"sentence_offsets": [0, 3, 2, 5]},
         {"paragraph_offsets": [0, 3]},
         {"paragraph_offsets": [0, 0, 3]},
-        {"paragraph_articles": [0, 1]},
         {"contexts": ["a über a", "日"]},
         {"contexts": ["a über a"]},
         {"question_tokens": [1, 2, 3]},
@@ -244,7 +244,6 @@ def test_texts_that_are_not_utf8(tmp_path):
         {"ids": ["1"]},
         {"answer_offsets": [0, 2, 3, 4]},
         {"answer_texts": ["a"]},
-        {"answer_characters": [[0, 0]]},
         {"answer_spans": [[0, 0]]},
         {
             "answer_spans": [
@@ -276,7 +275,7 @@ def test_parts_that_disagree_are_refused(tmp_path, changes):
     """B25: reading them would give other words, or an IndexError."""
     path = write(tmp_path, train=part(**changes))
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"cannot read preprocessed data .*store\.npz: 'train/\w+' does not "
             "fit the rest; preprocess it anew$"
@@ -300,7 +299,7 @@ def test_vectors_that_do_not_fit_their_words(tmp_path, vectors):
         arrays = dict(arrays)
     save(path, **{**arrays, "glove_vectors": vectors})
     with pytest.raises(
-        UserError, match="'glove_vectors' are no finite numbers for each"
+        errors.UserError, match="'glove_vectors' are no finite numbers for each"
     ):
         _ = store.Store(path).glove_vectors
 
@@ -311,7 +310,9 @@ def test_texts_that_do_not_fit_their_sizes(tmp_path, sizes):
     with np.load(path) as arrays:
         arrays = dict(arrays)
     save(path, **{**arrays, "words/sizes": np.array(sizes)})
-    with pytest.raises(UserError, match="'words' does not fit 'words/sizes'"):
+    with pytest.raises(
+        errors.UserError, match="'words' does not fit 'words/sizes'"
+    ):
         _ = store.Store(path).words
 
 
@@ -321,5 +322,7 @@ def test_a_missing_array_is_named(tmp_path):
         arrays = dict(arrays)
     del arrays["train/tokens"]
     save(path, **arrays)
-    with pytest.raises(UserError, match="it has no array 'train/tokens'"):
+    with pytest.raises(
+        errors.UserError, match="it has no array 'train/tokens'"
+    ):
         store.Store(path).part("train")

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from bidaf.data import words
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_missing_data_names_the_fix(monkeypatch):
 
     fake_nltk(monkeypatch, PunktTokenizer=english)
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             r"^NLTK's resource punkt_tab, .* is missing; run `python -m nltk"
             r"\.downloader punkt_tab` or set NLTK_DATA to .* or choose "
@@ -133,7 +133,7 @@ def test_missing_data_names_the_fix(monkeypatch):
 def test_old_nltk(monkeypatch):
     fake_nltk(monkeypatch)
     with pytest.raises(
-        UserError, match="older than 3.9 .*`pip install --upgrade nltk`"
+        errors.UserError, match="older than 3.9 .*`pip install --upgrade nltk`"
     ):
         words.Tokenizer("punkt")
 
@@ -148,7 +148,7 @@ def test_missing_nltk(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=(
             "^NLTK, .* is not installed; run `pip install nltk` .*, or "
             "choose --sentence_splitter simple$"
@@ -160,7 +160,7 @@ def test_missing_nltk(monkeypatch):
 
 def test_unknown_splitter():
     with pytest.raises(
-        UserError,
+        errors.UserError,
         match=("splitter 'spacy' is unknown; it is one of punkt, simple, none"),
     ):
         words.Tokenizer("spacy")

@@ -45,7 +45,7 @@ def test_all_names_are_there():
 
 def test_star_import():
     names = {}
-    exec("from iss_rnns import *", names)  # pylint: disable=exec-used
+    exec("from iss_rnns import *", names)
     assert set(iss_rnns.__all__) <= set(names)
 
 
@@ -84,7 +84,7 @@ def test_code_that_is_shown_runs(path, tmp_path, monkeypatch):
     shutil.copytree(RUNS / "pruned", "runs/pruned")
     names = {"__name__": "shown"}
     for block in blocks((ROOT / path).read_text(encoding="utf-8")):
-        exec(compile(block, path, "exec"), names)  # pylint: disable=exec-used
+        exec(compile(block, path, "exec"), names)
 
 
 def with_examples():

@@ -6,7 +6,6 @@ record some of the weights only, are compared in what they have.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import recorded
@@ -23,7 +22,7 @@ from iss_rnns import thresholding
 from iss_rnns.interop import group_json
 from iss_rnns.interop import tf1
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 COST = {"rtol": 1e-5}
 ADAM = {"rtol": 0, "atol": 2e-5}
@@ -47,25 +46,7 @@ OUTPUTS = {
 
 
 def pytest_generate_tests(metafunc):
-    """One case for each recorded file that has what the test compares."""
-    folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-    for argument, key in KINDS.items():
-        if argument in metafunc.fixturenames:
-            paths = []
-            for path in sorted(folder.glob("bidaf_*.npz")):
-                with np.load(path) as arrays:
-                    if any(name.startswith(key) for name in arrays.files):
-                        paths.append(path)
-            assert paths, f"no bidaf_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(
-                argument,
-                [Golden(p) for p in paths],
-                ids=[p.stem for p in paths],
-            )
-    if "group_path" in metafunc.fixturenames:
-        paths = sorted(folder.glob("bidaf_groups_*.json"))
-        assert paths, f"no bidaf_groups_*.json in {folder}"
-        metafunc.parametrize("group_path", paths, ids=[p.stem for p in paths])
+    recorded.parametrize(metafunc, "bidaf", KINDS, Golden)
 
 
 class Golden(recorded.Recorded):

@@ -6,7 +6,6 @@ are in TensorFlow 1's layout, their logits batch-major; ours are time-major.
 """
 
 import csv
-import pathlib
 
 import fitting
 import nets
@@ -28,7 +27,7 @@ from ptb import model as model_lib
 from ptb import options as options_lib
 from ptb import train as train_lib
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 COST = {"rtol": 1e-5}
 ADAM = {"rtol": 0, "atol": 2e-5}
@@ -45,21 +44,7 @@ KINDS = {  # fixture -> an array that only files of this kind have
 
 
 def pytest_generate_tests(metafunc):
-    """One case for each recorded file that has what the test compares."""
-    folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-    for argument, key in KINDS.items():
-        if argument in metafunc.fixturenames:
-            paths = []
-            for path in sorted(folder.glob("ptb_*.npz")):
-                with np.load(path) as arrays:
-                    if key in arrays.files:
-                        paths.append(path)
-            assert paths, f"no ptb_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(
-                argument,
-                [Golden(p) for p in paths],
-                ids=[p.stem for p in paths],
-            )
+    recorded.parametrize(metafunc, "ptb", KINDS, Golden)
 
 
 class Golden(recorded.Recorded):

@@ -2,9 +2,9 @@
 
 import json
 import pathlib
-import re
 
 import numpy as np
+import recorded
 
 from iss_rnns.experiments.language import corpora
 
@@ -17,18 +17,8 @@ def pytest_generate_tests(metafunc):
         "character_case": r"(\w+)/unique$",
         "batch_case": r"(?:producer|rhn_iterator)_b(\d+)_t(\d+)/x$",
     }
-    for argument, pattern in patterns.items():
-        if argument in metafunc.fixturenames:
-            cases = []
-            for path in sorted(folder.glob("readers_*.npz")):
-                with np.load(path) as arrays:
-                    found = [re.match(pattern, key) for key in arrays.files]
-                cases += [(path, match) for match in found if match]
-            metafunc.parametrize(
-                argument,
-                cases,
-                ids=[f"{path.stem}-{match[0]}" for path, match in cases],
-            )
+    files = sorted(folder.glob("readers_*.npz"))
+    recorded.parametrize_keys(metafunc, files, patterns)
 
 
 def test_words_have_the_authors_ids(word_file):

@@ -5,8 +5,6 @@ arrays for; sizes and settings come from the file itself. Recorded masks stand
 in for drawn ones; recorded logits are batch-major, ours are time-major.
 """
 
-import pathlib
-
 import nets
 import numpy as np
 import recorded
@@ -25,7 +23,7 @@ from rhns import noise as noise_lib
 from rhns import options as options_lib
 from rhns import train as train_lib
 
-# Tolerances that the golden set's README states.
+# What float32 in another order of sums may differ by from the recordings.
 EXACT = {"rtol": 0, "atol": 1e-6}
 LONG = {"rtol": 0, "atol": 1e-5}
 COST = {"rtol": 1e-5}
@@ -38,25 +36,7 @@ KINDS = {  # fixture -> an array that only files of this kind have
 
 
 def pytest_generate_tests(metafunc):
-    """One case for each recorded file that has what the test compares."""
-    folder = pathlib.Path(metafunc.config.getoption("--golden_dir"))
-    for argument, key in KINDS.items():
-        if argument in metafunc.fixturenames:
-            paths = []
-            for path in sorted(folder.glob("rhn_*.npz")):
-                with np.load(path) as arrays:
-                    if key in arrays.files:
-                        paths.append(path)
-            assert paths, f"no rhn_*.npz with '{key}' in {folder}"
-            metafunc.parametrize(
-                argument,
-                [Golden(p) for p in paths],
-                ids=[p.stem for p in paths],
-            )
-    if "group_path" in metafunc.fixturenames:
-        paths = sorted(folder.glob("rhn_groups_*.json"))
-        assert paths, f"no rhn_groups_*.json in {folder}"
-        metafunc.parametrize("group_path", paths, ids=[p.stem for p in paths])
+    recorded.parametrize(metafunc, "rhn", KINDS, Golden)
 
 
 class Golden(recorded.Recorded):

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import recorded
 
 from bidaf import evaluate
 from bidaf.data import feed
@@ -26,18 +27,7 @@ def pytest_generate_tests(metafunc):
         "order_case": r"batch_order_(\w+)_lenopt(\d)_shuffle(\d)_cluster(\d)$",
         "feed_case": r"feed_(\w+)_lenopt(\d)/batch(\d+)/x$",
     }
-    for argument, pattern in patterns.items():
-        if argument in metafunc.fixturenames:
-            cases = []
-            for path in files:
-                with np.load(path) as arrays:
-                    found = [re.match(pattern, key) for key in arrays.files]
-                cases += [(path, match) for match in found if match]
-            metafunc.parametrize(
-                argument,
-                cases,
-                ids=[f"{path.stem}-{match[0]}" for path, match in cases],
-            )
+    recorded.parametrize_keys(metafunc, files, patterns)
     if "golden_path" in metafunc.fixturenames:
         metafunc.parametrize(
             "golden_path", files, ids=[path.stem for path in files]

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "paths": {"errors"},
     "terminal": set(),
     "ops": {"_keras", "errors"},
-    "averages": set(),
+    "averages": {"arguments"},
     "regularizers": {"arguments", "groups"},
     "thresholding": {"errors", "groups", "ops"},
     "cells": {"arguments", "errors", "groups", "ops"},

@@ -32,6 +32,13 @@ def test_numbers_become_pythons(value):
         (np.inf, {"least": 0}, "strength must be a number >= 0, got inf"),
         (-1e-9, {"least": 0}, "strength must be a number >= 0, got -1e-09"),
         (1, {"least": 0, "below": 1}, r"strength must lie in \[0, 1\), got 1"),
+        (
+            0,
+            {"above": 0, "most": 1},
+            r"strength must lie in \(0, 1\], got 0",
+        ),
+        (2, {"least": 0, "most": 1}, r"strength must lie in \[0, 1\], got 2"),
+        (0, {"above": 0}, "strength must be a number above 0, got 0"),
         ("2", {}, "strength must be a finite number, got '2'"),
         (False, {}, "got False"),
         (1j, {}, "got 1j"),
@@ -41,6 +48,19 @@ def test_numbers_become_pythons(value):
 def test_numbers_out_of_bounds_are_named(value, bounds, message):
     with pytest.raises(errors.UserError, match=message):
         arguments.number("strength", value, **bounds)
+
+
+def test_bounds_that_may_be_reached():
+    assert arguments.number("x", 1, above=0, most=1) == 1.0
+    assert arguments.number("x", 0, least=0, below=1) == 0.0
+
+
+def test_a_name_that_is_not_known_is_told_those_that_are():
+    assert arguments.one_of("kind", "b", ("a", "b")) == "b"
+    with pytest.raises(
+        errors.UserError, match="kind must be one of a, b, got 'c'"
+    ):
+        arguments.one_of("kind", "c", ("a", "b"))
 
 
 def test_a_refusal_is_a_value_error_too():

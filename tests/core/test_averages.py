@@ -118,7 +118,7 @@ def test_reset_and_give():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.5, float("nan")])
 def test_bad_decay(decay):
-    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\]"):
         averages_lib.MovingAverages([tf.Variable(0.0)], decay)
 
 

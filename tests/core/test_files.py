@@ -81,6 +81,11 @@ def test_arrays_by_name(tmp_path):
     assert found["b"].dtype == np.float32
 
 
+def one_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
 @pytest.mark.parametrize(
     "write, message",
     [
@@ -91,10 +96,7 @@ def test_arrays_by_name(tmp_path):
             lambda path: path.write_text("months of work"),
             "it is no file of arr",
         ),
-        (
-            lambda path: np.save(path.open("wb"), np.zeros(3)),
-            "it holds one arr",
-        ),
+        (one_array, "it holds one arr"),
         (
             lambda path: np.savez(path, a=np.array({})),
             "it is no file of arrays|Object arrays",

@@ -395,7 +395,7 @@ def test_a_flipped_byte_is_noticed(tmp_path):
         (
             lambda v: v.update({"Model/softmax_b": np.zeros(3)}),
             r"'Model/softmax_b' in old has shape \(3,\), but the model needs "
-            r"\(7,\): give the flags",
+            r"\(7,\): it must have the sizes",
         ),
         (
             lambda v: v.update({"Model/softmax_b": np.array(["a"] * 7)}),

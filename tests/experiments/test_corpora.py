@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 from iss_rnns.experiments.language import corpora
 
 TRAIN = " b a c \n b <unk> N \n b d \n"
@@ -76,10 +76,10 @@ def test_missing_folder(tmp_path):
         r"nowhere does not exist; expected a folder with ptb\.train\."
         r"txt, ptb\.valid\.txt, ptb\.test\.txt$"
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         corpora.read_words(tmp_path / "nowhere")
     (tmp_path / "file").write_text("a")
-    with pytest.raises(UserError, match="file is no folder; expected"):
+    with pytest.raises(errors.UserError, match="file is no folder; expected"):
         corpora.read_words(tmp_path / "file")
 
 
@@ -88,7 +88,7 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / "ptb.valid.txt").unlink()
     (tmp_path / "ptb.test.txt").unlink()
     with pytest.raises(
-        UserError, match=r"has no ptb\.valid\.txt, ptb\.test\.txt; exp"
+        errors.UserError, match=r"has no ptb\.valid\.txt, ptb\.test\.txt; exp"
     ):
         corpora.read_words(tmp_path)
 
@@ -98,7 +98,7 @@ def test_file_that_cannot_be_read(tmp_path):
     (tmp_path / "ptb.test.txt").unlink()
     (tmp_path / "ptb.test.txt").mkdir()
     with pytest.raises(
-        UserError, match=r"cannot read .*ptb\.test\.txt: Is a directory"
+        errors.UserError, match=r"cannot read .*ptb\.test\.txt: Is a directory"
     ):
         corpora.read_words(tmp_path)
 
@@ -106,7 +106,7 @@ def test_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("part", corpora.PARTS)
 def test_empty_file(tmp_path, part):
     write_words(tmp_path, **{part: ""})
-    with pytest.raises(UserError, match=rf"ptb\.{part}\.txt is empty"):
+    with pytest.raises(errors.UserError, match=rf"ptb\.{part}\.txt is empty"):
         corpora.read_words(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_empty_file(tmp_path, part):
     ],
 )
 def test_text_without_words(tmp_path, arguments, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         corpora.read_words(write_words(tmp_path, **arguments))
 
 
@@ -129,7 +129,7 @@ def test_not_utf8_names_file_offset_and_line(tmp_path):
         r"ptb\.valid\.txt: it is not UTF-8: byte 0xe9 at offset 12, "
         "line 3; save it as UTF-8$"
     )
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         corpora.read_words(tmp_path)
     assert "\n" not in str(error.value)
 
@@ -152,7 +152,9 @@ def test_a_byte_order_mark_is_no_word_and_no_character(tmp_path):
     assert marked.fingerprint == plain.fingerprint
     for text in mark, mark * 2:
         write_words(tmp_path, valid=text)
-        with pytest.raises(UserError, match=r"is empty|has no word of ptb"):
+        with pytest.raises(
+            errors.UserError, match=r"is empty|has no word of ptb"
+        ):
             corpora.read_words(tmp_path)
 
 
@@ -169,7 +171,7 @@ def test_paths_that_are_not_utf8_or_have_line_ends(tmp_path, name):
         assert text.isprintable()
     (folder / "ptb.test.txt").unlink()
     for path in folder, folder / "gone", folder / "ptb.train.txt":
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(errors.UserError) as caught:
             corpora.read_words(path)
         assert str(caught.value).isprintable()
 
@@ -213,12 +215,14 @@ def test_characters_are_byte_classes(tmp_path):
 )
 def test_too_few_characters(tmp_path, size, asked, message):
     (tmp_path / "enwik8").write_bytes(b"x" * size)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         corpora.read_characters(tmp_path / "enwik8", asked)
 
 
 def test_missing_character_file(tmp_path):
-    with pytest.raises(UserError, match="cannot read .*enwik8: No such file"):
+    with pytest.raises(
+        errors.UserError, match="cannot read .*enwik8: No such file"
+    ):
         corpora.read_characters(tmp_path, name="enwik8")
 
 
@@ -252,14 +256,14 @@ def test_batch_too_large_says_what_fits(tokens, batch_size, num_steps):
         f"{batch_size * (num_steps + 1)} tokens, the text has {tokens};"
         " .* would fit$"
     )
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         corpora.batches(ids, batch_size, num_steps)
     sizes = {"batch_size": batch_size, "num_steps": num_steps}
     offers = re.findall(r"(\w+) up to (\d+)", str(error.value))
     assert bool(offers) != ("a longer text" in str(error.value))
     for name, most in offers:
         corpora.batches(ids, **{**sizes, name: int(most)})
-        with pytest.raises(UserError, match="too large"):
+        with pytest.raises(errors.UserError, match="too large"):
             corpora.batches(ids, **{**sizes, name: int(most) + 1})
 
 
@@ -271,5 +275,5 @@ def test_batch_too_large_says_what_fits(tokens, batch_size, num_steps):
     ],
 )
 def test_batch_sizes_are_positive(sizes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         corpora.batches(np.arange(50), *sizes)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from iss_rnns.errors import UserError
+from iss_rnns import errors
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import corpora_embedded
 
@@ -211,7 +211,9 @@ def test_default_cache_follows_xdg(tmp_path, monkeypatch, extract_once):
 
 
 def test_unknown_unit():
-    with pytest.raises(UserError, match="unit 'byte' .* 'word' or 'char"):
+    with pytest.raises(
+        errors.UserError, match="unit 'byte' .* 'word' or 'char"
+    ):
         corpora.embedded("byte")
 
 
@@ -221,6 +223,8 @@ def test_python_without_documentation(tmp_path, monkeypatch):
         corpora_embedded.sysconfig, "get_path", lambda name: str(tmp_path)
     )
     (tmp_path / "broken.py").write_text("def f(:")
-    with pytest.raises(UserError, match="no documentation to learn from"):
+    with pytest.raises(
+        errors.UserError, match="no documentation to learn from"
+    ):
         corpora_embedded.load(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

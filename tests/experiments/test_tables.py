@@ -34,54 +34,6 @@ def columns():
 MEASURES = {"units": "", "test": ".2f", "weights": ""}
 
 
-# Counts
-
-
-def test_mult_adds_of_the_papers_sizes():
-    dense = counting.lstm_lm_mult_adds(1500, (1500, 1500), 10000)
-    small = counting.lstm_lm_mult_adds(1500, (373, 315), 10000)
-    assert dense == 4 * 3000 * 1500 * 2 + 1500 * 10000
-    assert round(dense / small, 3) == 7.487
-
-
-@pytest.mark.parametrize(
-    "sizes, millions",
-    [((1500, 1500), 66.0), ((373, 315), 21.8), ((381, 535), 25.2)],
-)
-def test_weights_of_the_papers_sizes(sizes, millions):
-    weights = counting.lstm_lm_weights(1500, sizes, 10000)
-    assert round(weights / 1e6, 1) == millions
-
-
-def test_lstm_counts_are_the_sizes_of_its_matrices():
-    embedding, sizes, vocabulary = 3, (5, 4, 6), 11
-    matrices, inputs = [(vocabulary, embedding)], embedding
-    for units in sizes:
-        matrices += [(inputs, 4 * units), (units, 4 * units)]
-        inputs = units
-    matrices.append((inputs, vocabulary))
-    total = sum(rows * cols for rows, cols in matrices)
-    assert counting.lstm_lm_weights(embedding, sizes, vocabulary) == total
-    assert (
-        counting.lstm_lm_mult_adds(embedding, sizes, vocabulary)
-        == total - vocabulary * embedding
-    )
-
-
-@pytest.mark.parametrize(
-    "width, millions",
-    [(830, 23.46), (726, 18.86), (517, 11.05), (403, 7.60), (328, 5.65)],
-)
-def test_rhn_counts(width, millions):
-    weights = counting.rhn_lm_weights(width, 10, 10000)
-    assert round(weights / 1e6, 2) == millions
-    assert counting.rhn_lm_mult_adds(width, 10, 10000) == weights
-    untied = counting.rhn_lm_weights(width, 10, 10000, tied=False)
-    assert untied - weights == 10000 * width
-    two_layers = counting.rhn_lm_mult_adds(width, 10, 10000, layers=2)
-    assert two_layers - weights == 22 * width**2
-
-
 def test_matrix_sparsity_counts_elements_rows_and_columns():
     matrix = np.ones((4, 5), np.float32)
     matrix[1] = 0

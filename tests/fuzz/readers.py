@@ -31,6 +31,7 @@ from bidaf.data import read_data
 from bidaf.data import squad
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary
+from bidaf.net import authors
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import sparse
@@ -316,7 +317,7 @@ def settings_net():
     return ptb_model.WordLSTM(11, 6, (4, 4))
 
 
-@reader(copy_json("ptb/structure_grouplasso.json", "settings.json"))
+@reader(copy_json("ptb/settings/structure_grouplasso.json", "settings.json"))
 def settings_json(folder):
     settings = ptb_settings.load(str(folder / "settings.json"))
     net = settings_net()
@@ -326,7 +327,7 @@ def settings_json(folder):
     return [group.name for group in found], settings.global_decay
 
 
-@reader(copy_json("ptb/block_grouplasso.json", "settings.json"))
+@reader(copy_json("ptb/settings/block_grouplasso.json", "settings.json"))
 def settings_json_blocks(folder):
     return settings_json(folder)
 
@@ -395,7 +396,7 @@ def bidaf_npz_weights(folder):
     # As `loading.load`, but without making nets, which takes a second each.
     path, net = str(folder / "weights.npz"), bidaf_net()
     arrays = restoring.read_arrays(path)
-    sizes = bidaf_model.sizes_of(arrays)
+    sizes = authors.sizes_of(arrays)
     restoring.check_held(path, arrays, sizes)
     averaged = loading.averaged_arrays(arrays)
     for values in filter(None, (averaged, arrays)):

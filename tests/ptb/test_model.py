@@ -208,7 +208,7 @@ def test_the_structures_of_other_cells(cell):
     settings = ptb_settings.load(
         str(
             pathlib.Path(model_lib.__file__).parent
-            / f"structure_grouplasso_{cell}.json"
+            / f"settings/structure_grouplasso_{cell}.json"
         )
     )
     found = ptb_settings.build_groups(

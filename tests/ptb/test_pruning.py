@@ -1,13 +1,12 @@
 """Pruning through the word language model's program, kill and resume too."""
 
 import json
-import pathlib
 import re
-import subprocess
 import sys
 
 import killing
 import numpy as np
+import programs
 import ptb_program
 import pytest
 
@@ -15,7 +14,6 @@ from iss_rnns import export
 from iss_rnns import schedules
 from iss_rnns import sparse
 
-HERE = pathlib.Path(ptb_program.__file__).parent
 SMALL = [
     "--model=small",
     "--hidden_sizes=12,8",
@@ -130,18 +128,8 @@ def fixture_outcomes(folder):
     cases["packed of other data"] = {
         "flags": [*SMALL, "--mode=eval", packed, f"--data_path={folder}/other"]
     }
-    for case in cases.values():
-        case["precious"] = str(folder / "precious")
     write_weights(folder)
-    done = subprocess.run(
-        [sys.executable, "-c", ptb_program.DRIVER.format(tests=str(HERE))],
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return programs.outcomes_of(ptb_program.MODULE, cases, folder / "precious")
 
 
 def write_weights(folder):
@@ -188,16 +176,11 @@ def write_weights(folder):
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, folder):
-    kind, message = outcomes[name]["ending"]
-    assert kind == "UserError", message
-    assert "\n" not in message
-    assert re.search(MISTAKES[name][1].format(folder), message), message
-    assert outcomes[name]["untouched"]
+    programs.assert_refused(outcomes[name], MISTAKES[name][1].format(folder))
 
 
 def test_a_pruned_run_ends_with_its_sparsity(outcomes, folder):
-    kind, message = outcomes["whole"]["ending"]
-    assert kind == "ended", message
+    programs.ended(outcomes["whole"])
     saved = killing.last_arrays(folder / "whole")
     masks = [a for name, a in saved.items() if "pruning_masks" in name]
     assert len(masks) == 5
@@ -214,7 +197,7 @@ def test_a_pruned_run_ends_with_its_sparsity(outcomes, folder):
 
 
 def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
-    assert outcomes["whole"]["ending"][0] == "ended"
+    programs.ended(outcomes["whole"])
     run = folder / "whole"
     report = json.loads((run / "report.json").read_text())
     assert report["method"] == "gradual"
@@ -234,32 +217,26 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
 
 def test_the_packed_model_is_scored_by_itself(outcomes, folder):
     """The same perplexities, of sparse products."""
-    kind, message = outcomes["packed"]["ending"]
-    assert kind == "ended", message
+    printed = programs.ended(outcomes["packed"])
     table = json.loads((folder / "whole" / "report.json").read_text())["table"]
     for name in ("valid perplexity", "test perplexity"):
-        found = re.search(
-            rf"^{name} (.*)$", outcomes["packed"]["printed"], re.MULTILINE
-        )
+        found = re.search(rf"^{name} (.*)$", printed, re.MULTILINE)
         assert float(found[1]) == pytest.approx(
             table["shrunk (reloaded)"][name], abs=0.002
         )
 
 
 def test_a_packed_model_of_other_data(outcomes):
-    kind, message = outcomes["packed of other data"]["ending"]
-    assert kind == "UserError", message
-    assert re.search(
+    programs.assert_refused(
+        outcomes["packed of other data"],
         r"packed knows \d+ symbols, the data has \d+: give the "
         "data that it was trained on",
-        message,
     )
 
 
 def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):
     """q out of the file; the masks are blocks."""
-    kind, message = outcomes["glp"]["ending"]
-    assert kind == "ended", message
+    programs.ended(outcomes["glp"])
     run = folder / "glp"
     state = json.loads(
         max(
@@ -295,14 +272,15 @@ def test_thresholds_of_a_dense_gru_with_block_lasso(outcomes, folder):
 
 
 def test_resuming_with_another_schedule_is_refused(outcomes):
-    kind, message = outcomes["other schedule"]["ending"]
-    assert kind == "UserError"
-    assert "cannot resume: the run was made with pruning = " in message
+    programs.assert_refused(
+        outcomes["other schedule"],
+        "cannot resume: the run was made with pruning = ",
+    )
 
 
 def test_killed_in_mid_schedule_it_ends_with_the_same_weights(outcomes, folder):
     """`kill -9` while the masks still change."""
-    assert outcomes["whole"]["ending"][0] == "ended"
+    programs.ended(outcomes["whole"])
     command = [
         sys.executable,
         "-m",

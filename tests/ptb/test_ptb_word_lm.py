@@ -6,11 +6,11 @@ TensorFlow takes seconds to start, so one process tries all mistakes.
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
 import killing
 import numpy as np
+import programs
 import ptb_program
 import pytest
 
@@ -109,7 +109,7 @@ MISTAKES = {
     ),
     "keep_prob": (
         ["--keep_prob=0"],
-        r"--keep_prob must be in \(0, 1\], got "
+        r"--keep_prob must lie in \(0, 1\], got "
         "0",
     ),
     "sizes": (["--hidden_sizes=many"], "--hidden_sizes must be whole numbers"),
@@ -125,7 +125,7 @@ MISTAKES = {
     "zero twice": (["--hidden_size1=0"], "--hidden_size1=0 and --hidden_sizes"),
     "blocks that are cut": (
         [
-            f"--config_file={PTB / 'block_grouplasso.json'}",
+            f"--config_file={PTB / 'settings/block_grouplasso.json'}",
             "--shrink_every_steps=0",
         ],
         "--shrink_every_steps: group lasso on blocks .* leave one of the two",
@@ -357,34 +357,14 @@ def fixture_outcomes(inputs, tmp_path_factory):
         "copy": [f"{runs}/whole", f"{runs}/damaged"],
         "damage": f"{runs}/damaged/checkpoints/model-*.index",
     }
-    for case in cases.values():
-        case["precious"] = str(precious)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            ptb_program.DRIVER.format(
-                tests=str(pathlib.Path(ptb_program.__file__).parent)
-            ),
-        ],
-        input=json.dumps(cases),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = programs.outcomes_of(ptb_program.MODULE, cases, precious)
     found["runs"] = runs
     return found
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
-    kind, message = outcomes[name]["ending"]
-    assert kind == "UserError", message
-    assert "\n" not in message
-    assert re.search(MISTAKES[name][1].format(inputs), message), message
-    assert outcomes[name]["untouched"]
+    programs.assert_refused(outcomes[name], MISTAKES[name][1].format(inputs))
 
 
 @pytest.mark.parametrize(
@@ -434,11 +414,7 @@ def test_a_mistake_gives_one_line_and_touches_nothing(name, outcomes, inputs):
     ],
 )
 def test_what_breaks_later_gives_one_line(name, message, outcomes):
-    kind, found = outcomes[name]["ending"]
-    assert kind == "UserError", found
-    assert "\n" not in found and "{{" not in found
-    assert re.search(message, found), found
-    assert outcomes[name]["untouched"]
+    programs.assert_refused(outcomes[name], message)
 
 
 def test_nan_leaves_finite_weights(outcomes):
@@ -465,15 +441,13 @@ def test_the_flags_that_nan_names_do_what_they_say(name, run, outcomes):
 
 def test_ended_by_sigterm_and_resumed_it_has_the_same_weights(outcomes):
     """B30"""
-    kind, message = outcomes["terminated"]["ending"]
-    assert kind == "ended", message
+    programs.ended(outcomes["terminated"])
     runs = outcomes["runs"]
     killing.assert_same_ending(runs / "whole", runs / "terminated")
 
 
 def test_a_whole_run(outcomes):
-    kind, message = outcomes["whole"]["ending"]
-    assert kind == "ended", message
+    programs.ended(outcomes["whole"])
     run = outcomes["runs"] / "whole"
     for name in (
         "flags.txt",
@@ -501,11 +475,8 @@ def test_a_whole_run(outcomes):
 
 
 def test_evaluation_repeats_the_runs_perplexity(outcomes):
-    kind, message = outcomes["evaluate"]["ending"]
-    assert kind == "ended", message
-    found = re.search(
-        r"valid perplexity (\S+)", outcomes["evaluate"]["printed"]
-    )
+    printed = programs.ended(outcomes["evaluate"])
+    found = re.search(r"valid perplexity (\S+)", printed)
     last = killing.metrics(outcomes["runs"] / "whole")[-1]["valid_perplexity"]
     np.testing.assert_allclose(float(found[1]), float(last), atol=6e-4)
 

@@ -57,8 +57,11 @@ BAD = {
         ["--learning_rate=nan"],
         "--learning_rate must be a finite number, got nan",
     ),
-    "negative": (["--weight_decay=-1"], "--weight_decay must be >= 0"),
-    "no_bound": (["--max_grad_norm=0"], "--max_grad_norm must be above 0"),
+    "negative": (["--weight_decay=-1"], "--weight_decay must be a number >= 0"),
+    "no_bound": (
+        ["--max_grad_norm=0"],
+        "--max_grad_norm must be a number above 0",
+    ),
     "rate": (
         ["--drop_i=0.9", "--drop_multi=2"],
         "--drop_i times --drop_multi must be below 1, got 0.9 * 2",
@@ -599,7 +602,7 @@ def test_the_whole_program(golden_dir, tmp_path):
         program + sizes + ["--depth=1", f"--restore_path={run}", "--mode=eval"],
     )
     assert wrong.returncode == 2
-    assert "more than the model: give the flags" in wrong.stderr
+    assert "more than the model: it must have the sizes" in wrong.stderr
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):

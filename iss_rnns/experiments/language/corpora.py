@@ -34,13 +34,13 @@ class Corpus:
     """A text in three parts, as ids.
 
     Attributes:
-        name: short name, such as `"embedded"` or the folder's name.
-        unit: `"word"` or `"character"`: what one id stands for.
-        train, valid, test: `[tokens]`, int32.
-        symbols: the vocabulary in id order; for characters one string of one
-            byte (Latin-1) per class.
-        description: one line saying which data this is, with its counts.
-        fingerprint: equal for equal texts, wherever they lie.
+      name: short name, such as `"embedded"` or the folder's name.
+      unit: `"word"` or `"character"`: what one id stands for.
+      train, valid, test: `[tokens]`, int32.
+      symbols: the vocabulary in id order; for characters one string of one
+        byte (Latin-1) per class.
+      description: one line saying which data this is, with its counts.
+      fingerprint: equal for equal texts, wherever they lie.
     """
 
     name: str
@@ -73,14 +73,14 @@ def read_words(folder: PathLike) -> Corpus:
     to its neighbours; here it stays a word. Penn TreeBank has the blanks.
 
     Args:
-        folder: where the three files are.
+      folder: where the three files are.
 
     Returns:
-        A `Corpus` of words.
+      A `Corpus` of words.
 
     Raises:
-        UserError: folder or file missing, empty, unreadable or not UTF-8, or
-            a valid or test text without any word of the training text.
+      UserError: folder or file missing, empty, unreadable or not UTF-8, or
+        a valid or test text without any word of the training text.
     """
     folder = pathlib.Path(folder)
     names = [f"ptb.{part}.txt" for part in PARTS]
@@ -113,16 +113,16 @@ def read_characters(
     text, the rest the training text.
 
     Args:
-        path: the file, or its folder if `name` is given.
-        num_test_symbols: length of the valid and of the test text in bytes.
-        name: the corpus' name. Defaults to the file's.
+      path: the file, or its folder if `name` is given.
+      num_test_symbols: length of the valid and of the test text in bytes.
+      name: the corpus' name. Defaults to the file's.
 
     Returns:
-        A `Corpus` of characters.
+      A `Corpus` of characters.
 
     Raises:
-        UserError: file missing, empty or unreadable, or nothing left to
-            train on.
+      UserError: file missing, empty or unreadable, or nothing left to
+        train on.
     """
     path = pathlib.Path(path)
     if name and path.is_dir():
@@ -143,15 +143,15 @@ def embedded(
     See `corpora_embedded` for what it is, and for its cache.
 
     Args:
-        unit: `"word"` or `"character"`.
-        cache_dir: where to keep it. Defaults to `iss_rnns` in
-            `$XDG_CACHE_HOME`, or in `~/.cache`.
+      unit: `"word"` or `"character"`.
+      cache_dir: where to keep it. Defaults to `iss_rnns` in
+        `$XDG_CACHE_HOME`, or in `~/.cache`.
 
     Returns:
-        A `Corpus` named `"embedded"`.
+      A `Corpus` named `"embedded"`.
 
     Raises:
-        UserError: unknown unit, or this Python carries no documentation.
+      UserError: unknown unit, or this Python carries no documentation.
     """
     if unit not in ("word", "character"):
         raise errors.UserError(
@@ -182,17 +182,17 @@ def batches(
     ([[2, 3], [7, 8]], [[3, 4], [8, 9]])
 
     Args:
-        ids: `[tokens]`, int32.
-        batch_size: number of streams B.
-        num_steps: length T of a stretch.
-        what: names the text in errors.
+      ids: `[tokens]`, int32.
+      batch_size: number of streams B.
+      num_steps: length T of a stretch.
+      what: names the text in errors.
 
     Returns:
-        Inputs and targets (one token later), each `[N, B, T]` int32 with
-        N = (tokens // B - 1) // T.
+      Inputs and targets (one token later), each `[N, B, T]` int32 with
+      N = (tokens // B - 1) // T.
 
     Raises:
-        UserError: a size below 1, or a text too short for one batch.
+      UserError: a size below 1, or a text too short for one batch.
     """
     ids = np.asarray(ids, np.int32)
     for name, size in ("batch_size", batch_size), ("num_steps", num_steps):

@@ -100,11 +100,11 @@ def load(cache_dir: Optional[Union[str, os.PathLike]] = None) -> dict[str, str]:
     written the texts are extracted each time.
 
     Args:
-        cache_dir: parent of the folder. Defaults to `iss_rnns` in
-            `$XDG_CACHE_HOME`, or in `~/.cache`.
+      cache_dir: parent of the folder. Defaults to `iss_rnns` in
+        `$XDG_CACHE_HOME`, or in `~/.cache`.
 
     Raises:
-        UserError: see `extract`.
+      UserError: see `extract`.
     """
     if cache_dir is None:
         cache_dir = os.path.join(
@@ -143,13 +143,13 @@ def extract() -> dict[str, str]:
     fixed seed and dealt to the parts, so that the three parts are alike.
 
     Returns:
-        A dict of texts: `train`, `valid` and `test` in the form of PTB (a
-        sentence a line, words in lower case between blanks, numbers `N`, rare
-        words `<unk>`; about 90, 5 and 5 % of the words), and `characters`,
-        the same sentences as they were written, in ASCII.
+      A dict of texts: `train`, `valid` and `test` in the form of PTB (a
+      sentence a line, words in lower case between blanks, numbers `N`, rare
+      words `<unk>`; about 90, 5 and 5 % of the words), and `characters`,
+      the same sentences as they were written, in ASCII.
 
     Raises:
-        UserError: this Python comes without topics and library sources.
+      UserError: this Python comes without topics and library sources.
     """
     passages = list(_passages())
     if sum(map(len, passages)) < _MIN_SENTENCES:

@@ -28,14 +28,12 @@ class Figure:
     It takes part in no arithmetic by accident: ask for `value`.
 
     Attributes:
-        value: a number, or a tuple of them (sizes of the layers).
-        mark: a key of `MARKS`.
-        note: where it was read, or "".
+      value: a number, or a tuple of them (sizes of the layers).
+      mark: a key of `MARKS`.
     """
 
     value: Any
     mark: str
-    note: str = ""
 
     def __post_init__(self):
         if self.mark not in MARKS:
@@ -57,7 +55,7 @@ def _figure(cell: Any) -> Any:
     value = cell["value"]
     if isinstance(value, list):
         value = tuple(value)
-    return Figure(value, cell["mark"], cell.get("note", ""))
+    return Figure(value, cell["mark"])
 
 
 def tables() -> list[str]:
@@ -82,14 +80,14 @@ def paper_rows(table: str) -> list[dict[str, Any]]:
     """Rows of a published table.
 
     Args:
-        table: one of `tables()`, e.g. `iss_table1_ptb`.
+      table: one of `tables()`, e.g. `iss_table1_ptb`.
 
     Returns:
-        One dict a row: labels as text, every number as a `Figure`. A figure
-        that the source does not give has no key.
+      One dict a row: labels as text, every number as a `Figure`. A figure
+      that the source does not give has no key.
 
     Raises:
-        ValueError: for an unknown table; the message lists them.
+      ValueError: for an unknown table; the message lists them.
     """
     return [
         {key: _figure(cell) for key, cell in row.items()}
@@ -101,7 +99,7 @@ def paper_row(table: str, **label: str) -> dict[str, Any]:
     """The first row whose labels fit, e.g. `method="baseline"`.
 
     Raises:
-        ValueError: for an unknown table or where no row fits.
+      ValueError: for an unknown table or where no row fits.
     """
     for row in paper_rows(table):
         if all(row.get(key) == text for key, text in label.items()):
