@@ -13,6 +13,7 @@ from iss_rnns import errors
 from iss_rnns.experiments import metrics
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import states
+from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 from iss_rnns.sparse import nets
@@ -316,7 +317,7 @@ def other_run(folder: str) -> tuple[str, dict]:
       UserError: if the folder holds no finished report.
     """
     try:
-        columns = tables.read_report(folder)["table"]
+        columns = documents.read_report(folder)["table"]
     except errors.UserError as error:
         raise errors.UserError(
             f"cannot compare with {folder}: {error}"
@@ -325,7 +326,7 @@ def other_run(folder: str) -> tuple[str, dict]:
     values = columns.get(tables.TRAINED) or columns.get(tables.SHRUNK)
     if not values:
         raise errors.UserError(
-            f"cannot compare with {folder}: its {tables.REPORT} has neither a "
+            f"cannot compare with {folder}: its {documents.REPORT} has neither a "
             f"column '{tables.TRAINED}' nor '{tables.SHRUNK}'"
         )
     if isinstance(values.get("units"), list):
