@@ -91,7 +91,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         )
         # In this epoch.
         self._done = arguments.integer("start_batch", start_batch, least=0)
-        self.cuts: list[dict] = []  # step, units left, change of the cost
+        # Step, units left, which of the first ones, change of the cost.
+        self.cuts: list[dict] = []
         self._streaks = [np.zeros(g.size, int) for g in self.groups]
 
     def state(self) -> dict:
@@ -152,6 +153,13 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         if dead.any() and dead.mean() >= self.least_share:
             self._cut(alive)
 
+    def _places(self) -> list[np.ndarray]:
+        """Of each group, which units of those before any cut are left."""
+        kept = self.cuts[-1].get("kept", {}) if self.cuts else {}
+        return [
+            np.array(kept.get(g.name, range(g.size)), int) for g in self.groups
+        ]
+
     def _cut(self, alive: list[np.ndarray]) -> None:
         model = self.model
         small, cuts = shrinking.cut(model.net, self.groups, alive)
@@ -161,6 +169,10 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         record = {
             "step": int(model.optimizer.iterations),
             "units": {g.name: int(a.sum()) for g, a in zip(self.groups, alive)},
+            "kept": {
+                g.name: place[a].tolist()
+                for g, place, a in zip(self.groups, self._places(), alive)
+            },
             "cost_change": change,
         }
         text = "/".join(str(n) for n in record["units"].values())

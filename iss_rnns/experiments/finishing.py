@@ -20,6 +20,7 @@ from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
+from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
@@ -277,7 +278,7 @@ def finish(
     drawn = sections.draw(
         run, net, small, rows, designed, display_weights, **task.curves(rows)
     )
-    path = tables.write_report(
+    path = documents.write_report(
         run.path,
         {
             "title": task.title,

@@ -183,7 +183,8 @@ _CUTS = _list(
             "step": _whole(0),
             "units": _mapping(_whole(0)),
             "cost_change": _number(-MOST_NUMBER),
-        }
+        },
+        kept=_mapping(_list(_whole(0))),
     )
 )
 

@@ -30,15 +30,38 @@ def dead_units_matrix():
     return matrix
 
 
+def pair(before, after, cut=None):
+    return plots.Pair("kernel", before, after, cut)
+
+
 def test_pattern_colors():
-    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, -1.0, 0.0]])
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [4.0, -4.0, 0.0]])
     image = plots.pattern_image(matrix)
+    middle = (np.array(plots.STRONG) + plots.WEAK) / 2  # a quarter as large
     expected = [
-        [plots.NONZERO, plots.ZERO, plots.DEAD],
+        [middle, plots.ZERO, plots.DEAD],
         [plots.DEAD] * 3,
-        [plots.NONZERO, plots.NONZERO, plots.DEAD],
+        [plots.STRONG, plots.STRONG, plots.DEAD],
     ]
-    np.testing.assert_allclose(image, expected, atol=1e-6)
+    np.testing.assert_allclose(image, expected, atol=0.01)
+
+
+def test_what_was_cut_is_grey():
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    cut = np.array([0, 1, 0], bool), np.array([0, 0, 1], bool)
+    image = plots.pattern_image(matrix, cut=cut)
+    expected = [
+        [plots.STRONG, plots.DEAD, plots.CUT],
+        [plots.CUT] * 3,
+        [plots.DEAD, plots.DEAD, plots.CUT],
+    ]
+    np.testing.assert_allclose(image, expected, atol=0.01)
+
+
+def test_weights_of_all_sizes_are_no_solid_blue():
+    matrix = np.random.default_rng(0).standard_normal((400, 400))
+    image = plots.pattern_image(matrix, limit=200)
+    assert image.reshape(-1, 3).std(axis=0).max() > 0.05
 
 
 @pytest.mark.parametrize("shape", [(13, 29), (12, 30), (5, 29), (13, 6)])
@@ -67,41 +90,44 @@ def test_large_matrices_are_averaged_in_color(shape):
 
 def test_weight_pattern_shows_dead_units_only_after(tmp_path):
     before, after = np.ones((20, 80)), dead_units_matrix()
-    plots.weight_pattern(tmp_path / "p.png", [("kernel", before, after)])
+    plots.weight_pattern(tmp_path / "p.png", [pair(before, after)])
     picture = read_png(tmp_path / "p.png")
     left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
-    assert share(left, plots.NONZERO) > 0.2
+    assert share(left, plots.STRONG) > 0.2
     assert share(right, plots.DEAD) > 0.1
     assert share(left, plots.DEAD) < 0.02
-    assert 0.1 < share(right, plots.NONZERO) / share(left, plots.NONZERO) < 0.4
+    assert 0.1 < share(right, plots.STRONG) / share(left, plots.STRONG) < 0.4
 
 
 def test_a_cut_matrix_is_drawn_as_much_smaller(tmp_path):
     plots.weight_pattern(
-        tmp_path / "p.png", [("kernel", np.ones((20, 80)), np.ones((10, 40)))]
+        tmp_path / "p.png", [pair(np.ones((20, 80)), np.ones((10, 40)))]
     )
     picture = read_png(tmp_path / "p.png")
     left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
-    ratio = share(right, plots.NONZERO) / share(left, plots.NONZERO)
+    ratio = share(right, plots.STRONG) / share(left, plots.STRONG)
     assert ratio == pytest.approx(0.25, abs=0.03)
 
 
-def test_what_was_cut_before_is_drawn_as_cut_away(tmp_path):
-    small = np.ones((10, 40))
-    for name, shape in (("cut.png", {"kernel": (20, 80)}), ("all.png", None)):
-        plots.weight_pattern(tmp_path / name, [("kernel", small, small)], shape)
-    cut, whole = (
-        share(read_png(tmp_path / name), plots.NONZERO)
-        for name in ("cut.png", "all.png")
+def test_before_shows_what_was_cut_while_training(tmp_path):
+    whole = np.zeros((20, 80))
+    whole[:10, ::2] = 1.0
+    cut = np.arange(20) >= 10, np.arange(80) % 2 == 1
+    plots.weight_pattern(
+        tmp_path / "p.png", [pair(whole, np.ones((10, 40)), cut)]
     )
-    assert cut / whole == pytest.approx(0.25, abs=0.03)
+    picture = read_png(tmp_path / "p.png")
+    left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
+    assert share(left, plots.CUT) > 0.2
+    ratio = share(right, plots.STRONG) / share(left, plots.STRONG)
+    assert ratio == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_matrix_by_itself_has_a_pixel_for_each_weight(tmp_path):
     plots.matrix_pattern(tmp_path / "m.png", dead_units_matrix())
     picture = read_png(tmp_path / "m.png")
     assert picture.shape[:2] == (20, 80)
-    assert share(picture, plots.NONZERO) == 0.25
+    assert share(picture, plots.STRONG) == 0.25
     assert share(picture, plots.DEAD) == 0.75
     with pytest.raises(errors.UserError, match="cannot write .*gone.*No such"):
         plots.matrix_pattern(tmp_path / "gone" / "m.png", np.ones((2, 2)))
@@ -111,7 +137,10 @@ def test_a_matrix_by_itself_has_a_pixel_for_each_weight(tmp_path):
     "matrices, message",
     [
         ([], "`matrices` is empty"),
-        ([("bias", np.ones(3), np.ones(3))], r"'bias' has shape \(3,\)"),
+        (
+            [plots.Pair("bias", np.ones(3), np.ones(3))],
+            r"'bias' has shape \(3,\)",
+        ),
     ],
 )
 def test_weight_pattern_refuses(tmp_path, matrices, message):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from iss_rnns import shrinking
 from iss_rnns.experiments import runs
+from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
 from iss_rnns.sparse import nets as sparse_nets
@@ -169,3 +170,27 @@ def test_each_matrix_is_drawn_before_and_after(tmp_path):
     for when, shape in (("before", (8, 32)), ("after", (4, 16))):
         picture = image.imread(folder / f"lstm_0-recurrent_kernel_{when}.png")
         assert picture.shape[:2] == shape
+
+
+def test_what_was_cut_while_training_stands_where_it_was(tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    designed = nets.Net(9, 6, [4])
+    net = designed.resized({"lstm_0": 2})
+    run = runs.RunDirectory(tmp_path, "run")
+    run.path.mkdir(parents=True, exist_ok=True)
+    record = {"step": 5, "units": {"lstm_0": 2}, "cost_change": 0.0}
+
+    def columns(**more):
+        run.write_text("cuts.json", json.dumps([{**record, **more}]))
+        sections.draw(run, net, net, designed=designed, each=True)
+        picture = image.imread(
+            run.path / "plots" / "weights" / "lstm_0-kernel_before.png"
+        )
+        assert picture.shape[:2] == (6, 16)
+        grey = np.abs(picture[..., :3] - np.array(plots.CUT)) < 0.01
+        return grey.all(axis=(0, 2)).reshape(4, 4).tolist()
+
+    assert columns(kept={"lstm_0": [0, 2]}) == [[False, True] * 2] * 4
+    # As version 1.0.0 wrote it, and a record of other units.
+    assert columns() == [[False] * 2 + [True] * 2] * 4
+    assert columns(kept={"lstm_0": [0]}) == [[False] * 2 + [True] * 2] * 4

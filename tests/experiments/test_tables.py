@@ -1,14 +1,11 @@
 """Counts, tables and the files of a report."""
 
-import json
-import os
 import textwrap
 
 import numpy as np
 import pytest
 
 from iss_rnns import counting
-from iss_rnns import errors
 from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables
@@ -225,80 +222,3 @@ def test_as_dict_keeps_plain_values_and_marks():
         "weights": None,
     }
     assert table["paper"]["test"] == {"value": 78.65, "mark": "M"}
-
-
-# Files
-
-
-def test_report_files(tmp_path):
-    data = {
-        "title": "Penn TreeBank",
-        "command": "python -m ptb",
-        "sizes": tables.Table(columns(), MEASURES, "Dense and ISS"),
-        "timing": {"seconds": np.float32(1.5)},
-        "valid": float("nan"),
-        "path": tmp_path,
-        "alive": np.array([46, 101]),
-        "plots": ["plots/curves.png"],
-    }
-    path = tables.write_report(tmp_path, data)
-    assert path == tmp_path / "report.json"
-    document = json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert document["valid"] is None
-    assert document["alive"] == [46, 101]
-    assert document["timing"] == {"seconds": 1.5}
-    assert document["sizes"] == data["sizes"].as_dict()
-    assert document["path"] == str(tmp_path)
-    text = (tmp_path / "report.md").read_text()
-    assert text.startswith("# Penn TreeBank\n\n- command: python -m ptb\n")
-    assert "## Dense and ISS" in text and results.LEGEND in text
-    assert "![curves](plots/curves.png)" in text
-    assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
-
-
-def test_a_run_without_pictures_has_no_heading_for_them(tmp_path):
-    tables.write_report(tmp_path, {"title": "t", "plots": []})
-    assert "Plots" not in (tmp_path / "report.md").read_text()
-
-
-def test_json_comes_last(tmp_path, monkeypatch):
-    written = []
-    replace = os.replace
-
-    def recording(source, target):
-        written.append(os.path.basename(target))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", recording)
-    tables.write_report(tmp_path, {"a": 1})
-    assert written == ["report.md", "report.json"]
-
-
-def test_a_full_disk_keeps_the_old_report(tmp_path, monkeypatch):
-    path = tables.write_report(tmp_path, {"a": 1})
-    old = path.read_text()
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        errors.UserError, match="cannot write .*report.md: No space left"
-    ):
-        tables.write_report(tmp_path, {"a": 2})
-    assert path.read_text() == old
-    assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(
-        errors.UserError, match="cannot write .*gone.*report.md: No such file"
-    ):
-        tables.write_report(tmp_path / "gone", {})
-
-
-def test_a_folder_in_the_way_leaves_nothing_behind(tmp_path):
-    (tmp_path / "report.json").mkdir()
-    with pytest.raises(errors.UserError, match="cannot write .*report.json"):
-        tables.write_report(tmp_path, {})
-    assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]

@@ -42,6 +42,7 @@ from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import options
 from iss_rnns.experiments.language import serving
 from iss_rnns.experiments.reports import compare
+from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
 from iss_rnns.export import graphs
@@ -619,13 +620,13 @@ def make_report(folder):
         )
         for title in (tables.TRAINED, tables.SHRUNK)
     ]
-    tables.write_report(
+    documents.write_report(
         folder,
         {"title": "é", "method": "ISS", "table": tables.Table(columns)},
     )
 
 
-@reader(make_report, tables.REPORT)
+@reader(make_report, documents.REPORT)
 def report_json(folder):
     table = compare.compare([compare.read_run(str(folder))])
     _, values = sections.other_run(str(folder))

@@ -21,6 +21,7 @@ from iss_rnns import files
 from iss_rnns import sparse
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
+from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables as tables_lib
@@ -97,15 +98,15 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
     if not separator or pathlib.Path(path).is_dir():
         name, folder = "", path
     try:
-        data = tables_lib.read_report(folder)
+        data = documents.read_report(folder)
     except errors.UserError as error:
         raise errors.UserError(f"cannot compare {folder}: {error}") from None
     small = data["table"].get(tables_lib.SHRUNK, {})
     large = data["table"].get(tables_lib.TRAINED, {})
     test, units = small.get("test perplexity"), small.get("units") or []
-    if not tables_lib.is_number(test) or not isinstance(units, list):
+    if not documents.is_number(test) or not isinstance(units, list):
         raise errors.UserError(
-            f"cannot compare {folder}: its {tables_lib.REPORT} is no finished "
+            f"cannot compare {folder}: its {documents.REPORT} is no finished "
             f"report of a language model; expected a column "
             f"'{tables_lib.SHRUNK}' with its 'test perplexity'"
         )
@@ -128,7 +129,7 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
 
 
 def _number(value: Any) -> Optional[float]:
-    return value if tables_lib.is_number(value) else None
+    return value if documents.is_number(value) else None
 
 
 def _by_weights(small: Mapping, large: Mapping) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def speedups(path: str) -> dict[str, dict[str, Points]]:
         parts = _SWEEP.fullmatch(key)
         if not parts:
             continue
-        if not tables_lib.is_number(value) or value <= 0:
+        if not documents.is_number(value) or value <= 0:
             raise files.unreadable(
                 path, "speedups", f"{key!r} is no number above 0"
             )

@@ -7,7 +7,8 @@ pictures needs none; no window and no global backend is touched.
 from collections.abc import Mapping, Sequence
 import itertools
 import os
-from typing import Any, Optional, Union
+import re
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from iss_rnns import errors
 
 PathLike = Union[str, os.PathLike]
 
-NONZERO = (0.12, 0.36, 0.72)
+STRONG, WEAK = (0.04, 0.19, 0.47), (0.66, 0.79, 0.95)  # nonzero weights
 DEAD = (0.97, 0.80, 0.76)
 ZERO = (1.0, 1.0, 1.0)
-CUT = (0.92, 0.93, 0.94)
+CUT = (0.90, 0.91, 0.92)
+_STRONGEST = 0.98  # quantile of the magnitudes that is drawn as `STRONG`
 LAYER_COLORS = (
     "#1f5cb8",
     "#d9660a",
@@ -75,49 +77,90 @@ def _pool(values: np.ndarray, axis: int, limit: int) -> np.ndarray:
     return np.add.reduceat(values, starts, axis) / lengths.reshape(shape)
 
 
-def pattern_image(array: np.ndarray, limit: int = 600) -> np.ndarray:
-    """A matrix as a picture: nonzero weights blue, dead rows and columns red.
+class Pair(NamedTuple):
+    """A matrix at two times.
 
-    A matrix above `limit` is shrunk by averaging colours, so that a pixel
-    of 10 % living weights is 10 % blue.
+    Attributes:
+        name: of the matrix.
+        before: `[rows, columns]`.
+        after: `[fewer rows, fewer columns]`.
+        cut: rows and columns of `before` (bool) that were cut away; None:
+            none was.
+    """
+
+    name: str
+    before: np.ndarray
+    after: np.ndarray
+    cut: Optional[tuple[np.ndarray, np.ndarray]] = None
+
+
+def pattern_image(
+    array: np.ndarray,
+    limit: int = 600,
+    cut: Optional[tuple[np.ndarray, np.ndarray]] = None,
+) -> np.ndarray:
+    """A matrix as a picture: the larger a weight, the darker its blue.
+
+    Zeros are white, rows and columns of zeros tinted, those that were cut
+    away grey. A matrix above `limit` is shrunk by averaging colours, so that
+    a pixel of 10 % living weights is 10 % blue.
 
     Args:
         array: `[rows, columns]`.
         limit: largest number of pixels of a side.
+        cut: see `Pair`.
 
     Returns:
         `[min(rows, limit), min(columns, limit), 3]`, RGB in 0..1.
     """
-    nonzero = np.asarray(array) != 0
-    row, column = (~nonzero.any(axis=axis) for axis in (1, 0))
-    density = _pool(_pool(nonzero.astype(np.float32), 0, limit), 1, limit)
-    row, column = (
-        _pool(dead.astype(np.float32), 0, limit) for dead in (row, column)
+    sizes = np.abs(np.asarray(array, np.float32))
+    nonzero = sizes != 0
+    largest = np.quantile(sizes[nonzero], _STRONGEST) if nonzero.any() else 1.0
+    strength = np.sqrt(np.minimum(sizes / largest, 1.0))
+    gone = cut or tuple(np.zeros(n, bool) for n in sizes.shape)
+    dead = [~nonzero.any(axis=1 - axis) & ~gone[axis] for axis in (0, 1)]
+
+    def shrunk(cells):
+        return _pool(_pool(cells.astype(np.float32), 0, limit), 1, limit)
+
+    def either(lines):  # cells in one of the rows or columns
+        kept = [_pool(1.0 - line, 0, limit) for line in lines]
+        return 1.0 - np.outer(*kept)
+
+    grey = either(gone)
+    tinted = either([d | g for d, g in zip(dead, gone)]) - grey
+    density, strong = shrunk(nonzero), shrunk(strength)
+    shares = np.stack(
+        [strong, density - strong, tinted, grey, 1 - density - tinted - grey],
+        axis=-1,
     )
-    dead = 1 - np.outer(1 - row, 1 - column)
-    shares = np.stack([density, dead, 1 - density - dead], axis=-1)
-    return np.clip(shares @ np.array([NONZERO, DEAD, ZERO]), 0, 1)
+    return np.clip(shares @ np.array([STRONG, WEAK, DEAD, CUT, ZERO]), 0, 1)
 
 
-def _caption(array: np.ndarray) -> str:
+def _caption(array: np.ndarray, cut=None) -> str:
     nonzero = np.asarray(array) != 0
     rows, columns = nonzero.shape
-    alive_rows = int(nonzero.any(axis=1).sum())
-    alive_columns = int(nonzero.any(axis=0).sum())
-    return (
-        f"{rows} x {columns}, {100 * nonzero.mean():.1f} % nonzero\n"
-        f"alive: {alive_rows} rows, {alive_columns} columns"
-    )
+    text = f"{rows} x {columns}, {100 * nonzero.mean():.1f} % nonzero"
+    if cut is not None and any(lines.any() for lines in cut):
+        return f"{text}\ncut away: {cut[0].sum()} rows, {cut[1].sum()} columns"
+    dead = [int((~nonzero.any(axis=axis)).sum()) for axis in (1, 0)]
+    if any(dead):
+        text += f"\nall zero: {dead[0]} rows, {dead[1]} columns"
+    return text
 
 
 def matrix_pattern(
-    path: PathLike, array: np.ndarray, limit: int = 2000
+    path: PathLike,
+    array: np.ndarray,
+    cut: Optional[tuple[np.ndarray, np.ndarray]] = None,
+    limit: int = 2000,
 ) -> None:
     """Draws where the weights of one matrix are nonzero, a pixel for each.
 
     Args:
         path: the PNG file to write.
         array: `[rows, columns]`.
+        cut: see `Pair`.
         limit: largest number of pixels of a side, see `pattern_image`.
 
     Raises:
@@ -129,27 +172,21 @@ def matrix_pattern(
     except ImportError as error:
         raise MissingError(_MISSING) from error
     try:
-        image.imsave(path, pattern_image(array, limit), format="png")
+        image.imsave(path, pattern_image(array, limit, cut), format="png")
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def weight_pattern(
-    path: PathLike,
-    matrices: Sequence[tuple[str, np.ndarray, np.ndarray]],
-    designed: Optional[Mapping[str, Sequence[int]]] = None,
-) -> None:
-    """Draws where weights are nonzero, before and after.
+def weight_pattern(path: PathLike, matrices: Sequence[Pair]) -> None:
+    """Draws the weights as training began to count them, and what is left.
 
-    Each matrix is one line of the picture, both states to the same scale;
-    one that was cut to a smaller shape is drawn as much smaller.
-    Rows and columns that are zero throughout are tinted: the places of dead
-    units.
+    Each matrix is one line of the picture, both states to the same scale: one
+    that was cut to a smaller shape is drawn as much smaller. Rows and columns
+    that are zero throughout are tinted: the places of dead units.
 
     Args:
         path: the PNG file to write.
-        matrices: `(name, before, after)` each, arrays `[rows, columns]`.
-        designed: shapes by name, if even those before were cut.
+        matrices: what to draw.
 
     Raises:
         ValueError: if there is no matrix or one has not two axes.
@@ -158,36 +195,35 @@ def weight_pattern(
     """
     if not matrices:
         raise ValueError("`matrices` is empty, expected at least one.")
-    for name, *states in matrices:
-        for state in states:
+    for name, before, after, _ in matrices:
+        for state in (before, after):
             if np.ndim(state) != 2:
                 raise ValueError(
                     f"{name!r} has shape {np.shape(state)}, expected a matrix."
                 )
     width, title_height = 4.6, 0.75
     tallest = np.clip(24 / len(matrices) - title_height, 0.7, width)
-    designed = designed or {}
-    extents = [
-        np.max([b.shape, a.shape, designed.get(name, (0, 0))], axis=0)
-        for name, b, a in matrices
-    ]
+    extents = [np.maximum(p.before.shape, p.after.shape) for p in matrices]
     heights = [
         np.clip(width * rows / columns, 0.7, tallest)
         for rows, columns in extents
     ]
     picture = _new_figure(
-        2 * width + 0.6, sum(heights) + title_height * len(heights) + 0.5
+        2 * width + 0.6, sum(heights) + title_height * len(heights) + 0.9
     )
+    picture.suptitle("Weights: as designed, and what is left", fontsize=11)
     axes = picture.subplots(
         len(matrices), 2, squeeze=False, height_ratios=heights
     )
-    for line, extent, (name, before, after) in zip(axes, extents, matrices):
-        for panel, state, when in zip(
-            line, (before, after), ("before", "after")
+    for line, extent, (name, before, after, cut) in zip(
+        axes, extents, matrices
+    ):
+        for panel, state, when, gone in zip(
+            line, (before, after), ("as designed", "left"), (cut, None)
         ):
-            _draw_pattern(panel, state, extent)
+            _draw_pattern(panel, state, extent, gone)
             panel.set_title(
-                f"{name}, {when}: {_caption(state)}",
+                f"{name}, {when}: {_caption(state, gone)}",
                 fontsize=8,
                 loc="left",
                 linespacing=1.3,
@@ -195,18 +231,19 @@ def weight_pattern(
     _pattern_legend(
         picture,
         any(
-            state.shape != tuple(extent)
-            for extent, (_, *states) in zip(extents, matrices)
-            for state in states
+            p.cut is not None or p.before.shape != p.after.shape
+            for p in matrices
         ),
     )
     _save(picture, path)
 
 
-def _draw_pattern(panel: Any, state: np.ndarray, extent: np.ndarray) -> None:
+def _draw_pattern(panel: Any, state: np.ndarray, extent, cut) -> None:
     rows, columns = state.shape
     panel.imshow(
-        pattern_image(state), extent=(0, columns, rows, 0), aspect="auto"
+        pattern_image(state, cut=cut),
+        extent=(0, columns, rows, 0),
+        aspect="auto",
     )
     panel.set(xlim=(0, extent[1]), ylim=(extent[0], 0))
     panel.set_facecolor(CUT)
@@ -221,7 +258,8 @@ def _pattern_legend(picture: Any, cut: bool) -> None:
     from matplotlib import patches
 
     entries = [
-        (NONZERO, "nonzero"),
+        (STRONG, "large weight"),
+        (WEAK, "small weight"),
         (ZERO, "zero"),
         (DEAD, "row or column of zeros"),
     ]
@@ -245,23 +283,26 @@ def training_curves(
     path: PathLike,
     metrics_rows: Sequence[Mapping[str, Any]],
     measures: Optional[Mapping[str, str]] = None,
-    alive_prefix: str = "units/",
     ylabel: str = "perplexity",
     reference: Optional[tuple[str, float]] = None,
+    xlabel: str = "epoch",
+    title: str = "",
 ) -> None:
-    """Draws the measures and the alive units of each layer over the epochs.
+    """Draws the measures and the living units of each layer over the epochs.
 
     Args:
         path: the PNG file to write.
         metrics_rows: one dict an epoch, as `csv.DictReader` reads them from
             `metrics.csv` or with numbers: `epoch`, the measures, and the
-            alive units of layer NAME under `units/NAME`. Empty cells are
-            left out.
+            living units of layer NAME under `units_above_THRESHOLD/NAME`;
+            without them, those that are not all zero, under `units/NAME`.
+            Empty cells are left out.
         measures: key of each curve of the upper panel to its label; by
             default train and valid perplexity.
-        alive_prefix: what the keys of the alive units begin with.
         ylabel: label of the upper panel.
         reference: `(label, value)` of a horizontal line, or None.
+        xlabel: what `epoch` counts.
+        title: above the picture.
 
     Raises:
         ValueError: if no row has an epoch and a measure.
@@ -277,14 +318,15 @@ def training_curves(
         raise ValueError(
             f"No row has `epoch` and one of {', '.join(measures)}."
         )
+    keys = [key for row in metrics_rows for key in row if key]
+    living = re.compile(r"(units_above_(?P<least>[^/]+))/(?P<layer>.+)")
+    found = {key: living.fullmatch(key) for key in keys}
+    named = {key: m["layer"] for key, m in found.items() if m}
+    least = {f"above {m['least']}" for m in found.values() if m}
     layers = _all_series(
         metrics_rows,
-        {
-            key: key[len(alive_prefix) :]
-            for row in metrics_rows
-            for key in row
-            if key and key.startswith(alive_prefix)
-        },
+        named
+        or {k: k[len("units/") :] for k in keys if k.startswith("units/")},
     )
     panels = 2 if layers else 1
     picture = _new_figure(7, 2.9 * panels)
@@ -311,7 +353,9 @@ def training_curves(
     )
     for panel in lower:
         _draw_curves(panel, layers, LAYER_COLORS)
-        panel.set(ylabel="alive units", ylim=(0, None))
+        panel.set(
+            ylabel=" ".join(["living units", *sorted(least)]), ylim=(0, None)
+        )
     for panel in (upper, *lower):
         panel.grid(color="#e3e6e9", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
@@ -321,7 +365,8 @@ def training_curves(
     )
     upper.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     upper.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    (upper, *lower)[-1].set_xlabel("epoch")
+    upper.set_title(title)
+    (upper, *lower)[-1].set_xlabel(xlabel)
     _save(picture, path)
 
 

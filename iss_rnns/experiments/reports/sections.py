@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from iss_rnns import counting
 from iss_rnns import errors
+from iss_rnns import groups as groups_lib
 from iss_rnns.experiments import metrics
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import states
+from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 from iss_rnns.sparse import nets
@@ -125,10 +127,15 @@ def _shapes(net) -> dict[str, tuple[int, ...]]:
     }
 
 
+def read_cuts(run: runs.RunDirectory) -> list[dict]:
+    """The cuts of a training; see `callbacks.ShrinkWhileTraining`."""
+    path = run.path / "cuts.json"
+    return states.read_cuts(path) if path.exists() else []
+
+
 def cuts_section(run: runs.RunDirectory) -> dict:
     """A report's section on the cuts of a training; nothing without any."""
-    path = run.path / "cuts.json"
-    cuts = states.read_cuts(path) if path.exists() else []
+    cuts = read_cuts(run)
     if not cuts:
         return {}
     names = [f"step {cut['step']}" for cut in cuts]
@@ -230,7 +237,8 @@ def draw(
     Without matplotlib, it says so and draws nothing.
 
     Args:
-      run: its directory; the pictures go below `plots/`.
+      run: its directory; the pictures go below `plots/`, and what was cut
+        while it trained stands in `cuts.json`.
       before: any Keras model.
       after: the same, of other sizes.
       rows: of `metrics.csv`, for the curves.
@@ -240,42 +248,80 @@ def draw(
       **curves: further arguments of `plots.training_curves`.
     """
     try:
-        return _draw(
-            run.path / "plots", before, after, rows, designed, each, curves
-        )
+        return _draw(run, before, after, rows, designed, each, curves)
     except plots.MissingError as error:
         print(f"note: {error}", flush=True)
         return []
 
 
-def _draw(folder, before, after, rows, designed, each, curves) -> list[str]:
+def _draw(run, before, after, rows, designed, each, curves) -> list[str]:
+    folder = run.path / "plots"
     folder.mkdir(exist_ok=True)
+    matrices = counting.matrices_by_name(before)
     others = counting.matrices_by_name(after)
+    places = _places(run, before, designed)
     pairs = [
-        (name, variable.numpy(), others[name].numpy())
-        for name, variable in counting.matrices_by_name(before).items()
-        if len(variable.shape) == 2  # a picture has no more
+        _pair(name, matrices[name].numpy(), others[name].numpy(), places)
+        for name in matrices
+        if len(matrices[name].shape) == 2  # a picture has no more
     ]
-    plots.weight_pattern(
-        folder / "weights.png", pairs, _shapes(designed or before)
-    )
+    plots.weight_pattern(folder / "weights.png", pairs)
     drawn = ["plots/weights.png"]
     if each:
         (folder / "weights").mkdir(exist_ok=True)
-        for name, *states in pairs:
-            for when, state in zip(("before", "after"), states):
-                file = f"{name.replace('/', '-')}_{when}.png"
-                plots.matrix_pattern(folder / "weights" / file, state)
+        for pair in pairs:
+            file = folder / "weights" / pair.name.replace("/", "-")
+            plots.matrix_pattern(f"{file}_before.png", pair.before, pair.cut)
+            plots.matrix_pattern(f"{file}_after.png", pair.after)
         print(f"pictures of the weights: {folder / 'weights'}", flush=True)
     if rows:
         try:
-            plots.training_curves(folder / "training.png", rows, **curves)
+            plots.training_curves(
+                folder / "training.png",
+                rows,
+                **{"title": run.path.name, **curves},
+            )
             drawn.append("plots/training.png")
         except errors.UserError:
             raise
         except ValueError as error:  # of rows without a finite score
             print(f"note: no curves are drawn: {error}", flush=True)
     return drawn
+
+
+def _places(
+    run: runs.RunDirectory, net, designed
+) -> dict[str, list[np.ndarray]]:
+    """Of each designed matrix, the rows and columns (bool) that a net has.
+
+    Nothing if none was cut while the net trained.
+    """
+    if designed is None or designed is net:
+        return {}
+    cuts = read_cuts(run)
+    kept = cuts[-1].get("kept", {}) if cuts else {}
+    groups = designed.iss_groups()
+    left = {g.name: g.size for g in net.iss_groups()}
+    alive = [np.isin(np.arange(g.size), kept.get(g.name, ())) for g in groups]
+    if [units.sum() for units in alive] != [left[g.name] for g in groups]:
+        # Version 1.0.0 did not write down which units it cut.
+        alive = [np.arange(g.size) < left[g.name] for g in groups]
+    masks = groups_lib.keep_masks(groups, alive)
+    return {
+        name: masks[variable.ref()]
+        for name, variable in counting.matrices_by_name(designed).items()
+        if variable.ref() in masks
+    }
+
+
+def _pair(name, before, after, places) -> plots.Pair:
+    """A matrix before and after, in its designed shape if units were cut."""
+    masks = places.get(name)
+    if masks is None:
+        return plots.Pair(name, before, after)
+    whole = np.zeros([len(mask) for mask in masks], before.dtype)
+    whole[np.ix_(*masks)] = before
+    return plots.Pair(name, whole, after, tuple(~mask for mask in masks))
 
 
 def other_runs(folders: Sequence[str]) -> list[tuple[str, dict]]:
@@ -302,7 +348,7 @@ def other_run(folder: str) -> tuple[str, dict]:
       UserError: if the folder holds no finished report.
     """
     try:
-        columns = tables.read_report(folder)["table"]
+        columns = documents.read_report(folder)["table"]
     except errors.UserError as error:
         raise errors.UserError(
             f"cannot compare with {folder}: {error}"
@@ -311,7 +357,7 @@ def other_run(folder: str) -> tuple[str, dict]:
     values = columns.get(tables.TRAINED) or columns.get(tables.SHRUNK)
     if not values:
         raise errors.UserError(
-            f"cannot compare with {folder}: its {tables.REPORT} has neither a "
+            f"cannot compare with {folder}: its {documents.REPORT} has neither a "
             f"column '{tables.TRAINED}' nor '{tables.SHRUNK}'"
         )
     if isinstance(values.get("units"), list):

@@ -1,4 +1,4 @@
-"""What a run shows at its end: tables and the report.
+"""What a run shows at its end: models side by side.
 
 Nothing here needs TensorFlow.
 """
@@ -6,19 +6,14 @@ Nothing here needs TensorFlow.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
-import json
 import math
 import numbers
-import os
-import pathlib
 import shutil
 import textwrap
 from typing import Any, Optional, Union
 
 import numpy as np
 
-from iss_rnns import errors
-from iss_rnns import files
 from iss_rnns.experiments.reports import results
 
 MISSING = "-"
@@ -27,9 +22,6 @@ MISSING = "-"
 TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
 SHRUNK = "shrunk (reloaded)"
 
-
-REPORT = "report.json"
-_TOO_LARGE = 1e300  # no measure of a run
 
 # How reports call the speedup of a packed model over the dense one.
 PACKED_SPEEDUP = "whole model packed: speedup"
@@ -122,13 +114,21 @@ class Table:
         self.measures = dict(measures)
         self.title = title
 
+    def rows(self) -> list[list[str]]:
+        """The measures, each with its cells as text."""
+        return [
+            list(row)
+            for row in zip(self.measures, *map(self._cells, self.columns))
+        ]
+
     def _cells(self, column: Column) -> list[str]:
         return [
             format_value(column.values.get(measure), spec)
             for measure, spec in self.measures.items()
         ]
 
-    def _legend(self) -> str:
+    def legend(self) -> str:
+        """What the marks in the cells mean; "" if there are none."""
         shown = (
             column.values.get(measure)
             for column in self.columns
@@ -154,7 +154,10 @@ class Table:
         for column in self.columns:
             cells = self._cells(column)
             heading = textwrap.wrap(
-                column.title, max([13, *map(len, cells)])
+                column.title,
+                max([13, *map(len, cells)]),
+                break_long_words=False,
+                break_on_hyphens=False,
             ) or [""]
             needed = 2 + max(map(len, heading + cells))
             if blocks[-1] and needed > room:
@@ -165,19 +168,19 @@ class Table:
         lines = [self.title] if self.title else []
         for index, block in enumerate(blocks):
             lines += [""] * (index > 0) + _block_lines(labels, block)
-        legend = textwrap.wrap(self._legend(), width)
+        legend = textwrap.wrap(self.legend(), width)
         return "\n".join(line.rstrip() for line in lines + legend)
 
     def markdown(self) -> str:
         """The table for a Markdown file; the title is left to the file."""
         titles = [column.title for column in self.columns]
         rows = [["", *titles], ["---"] + ["---:"] * len(titles)]
-        rows += map(list, zip(self.measures, *map(self._cells, self.columns)))
+        rows += self.rows()
         lines = [
             "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |"
             for row in rows
         ]
-        legend = self._legend()
+        legend = self.legend()
         return "\n".join(lines + (["", legend] if legend else []))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
@@ -211,9 +214,6 @@ def _block_lines(labels: Sequence[str], block: Sequence[tuple]) -> list[str]:
     ]
 
 
-# Files
-
-
 def plain(value: Any) -> Any:
     """A value made of what JSON knows; NaN and infinity become None."""
     if isinstance(value, Table):
@@ -233,103 +233,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (str, bool, int, float, type(None))):
         return value
     return str(value)
-
-
-def _markdown(data: Mapping[str, Any]) -> str:
-    facts, sections = [], []
-    for key, value in data.items():
-        if key == "title" or key == "plots" and not value:
-            continue
-        if isinstance(value, Table):
-            sections += ["", f"## {value.title or key}", "", value.markdown()]
-        elif key == "plots":
-            sections += ["", "## Plots", ""]
-            sections += [
-                f"![{pathlib.Path(plot).stem}]({plot})" for plot in value
-            ]
-        elif isinstance(value, Mapping):
-            sections += ["", f"## {key}", ""]
-            sections += [
-                f"- {name}: {format_value(part)}"
-                for name, part in value.items()
-            ]
-        else:
-            facts.append(f"- {key}: {format_value(value)}")
-    lines = [f"# {data.get('title', 'Report')}", "", *facts, *sections]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def write_report(
-    run_dir: Union[str, os.PathLike], data: Mapping[str, Any]
-) -> pathlib.Path:
-    """Writes `report.md`, then `json`, each atomically.
-
-    `json` always comes last: where it stands, the run is complete.
-
-    Args:
-        run_dir: an existing folder.
-        data: `title` becomes the heading and `plots` (paths, relative to the
-            folder) pictures; a `Table` becomes a section, so does a dict;
-            anything else one line.
-
-    Returns:
-        The path of `json`.
-
-    Raises:
-        errors.UserError: where the folder cannot be written.
-    """
-    run_dir = pathlib.Path(run_dir)
-    files.write_text(run_dir / "report.md", _markdown(data))
-    path = run_dir / REPORT
-    document = json.dumps(plain(data), indent=1, ensure_ascii=False)
-    files.write_text(path, document + "\n")
-    return path
-
-
-def read_report(run_dir: Union[str, os.PathLike]) -> dict[str, Any]:
-    """What `write_report` wrote.
-
-    Args:
-        run_dir: the folder of a finished run.
-
-    Returns:
-        Its facts and sections by name; `table` is a dict of columns, each a
-        dict of values by measure.
-
-    Raises:
-        errors.UserError: where there is no report, or a damaged one.
-    """
-    path = pathlib.Path(run_dir) / REPORT
-    try:
-        data = files.read_json(path, "report")
-    except errors.UserError as error:
-        raise errors.UserError(
-            f"{files.shown(path)} is no finished report ({error})"
-        ) from None
-    table = data.get("table") if isinstance(data, dict) else None
-    if not isinstance(table, dict) or not all(
-        isinstance(column, dict) and all(map(_is_cell, column.values()))
-        for column in table.values()
-    ):
-        raise errors.UserError(
-            f"{files.shown(path)} is no finished report (expected a 'table' "
-            "of columns, each with its values by measure)"
-        )
-    return data
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a report can be computed with."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) < _TOO_LARGE
-    )
-
-
-def _is_cell(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(is_number, value))
-    if isinstance(value, Mapping):  # a published `Figure`
-        return set(value) == {"value", "mark"}
-    return value is None or isinstance(value, (str, bool)) or is_number(value)
