@@ -329,16 +329,10 @@ def _columns(
         for model in models
         for measure, path in model.exports.items()
     }
-<<<<<<< HEAD
     if packed and packed.folder:
         whole = packed.folder / packed_export.MODEL_FILE
         if whole.exists():
-            files["packed", main] = whole
-=======
-    whole = packed and packed.folder / nets.MODEL_FILE
-    if whole and whole.exists():
-        timed["packed", main] = whole
->>>>>>> h-programs
+            timed["packed", main] = whole
     seconds = latency.measure_latency(
         {key: task.runner(path) for key, path in timed.items()}, ROUNDS, 2
     )
