@@ -9,6 +9,7 @@ from iss_rnns import errors
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import tasks
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 
@@ -63,14 +64,14 @@ def check_weights(net: tasks.Net, path: pathlib.Path) -> None:
         )
 
 
-def check_packed(net: tasks.Net, packed: nets.Packed) -> None:
-    """Proves that packed files hold all of a net's weights that are not zero.
+def check_packed(net: tasks.Net, folder: pathlib.Path) -> None:
+    """Proves that a folder of packed files holds all of a net's weights that are not zero.
 
     Raises:
-      UserError: if they do not.
+      UserError: if it does not.
     """
     read = {}
-    for name, part in nets.load(packed.folder).items():
+    for name, part in packed_export.read_parts(folder).items():
         if hasattr(part, "matrices"):
             read.update(
                 {f"{name}.{each}": m for each, m in part.matrices.items()}
@@ -80,7 +81,7 @@ def check_packed(net: tasks.Net, packed: nets.Packed) -> None:
     for name, matrix in nets.matrices(net.packable()).items():
         dense = read[name].to_dense()
         _check_counts(
-            f"{packed.folder}: {name}",
+            f"{folder}: {name}",
             (dense.shape, np.count_nonzero(dense)),
             (matrix.shape, np.count_nonzero(matrix)),
         )

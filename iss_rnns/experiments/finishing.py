@@ -254,8 +254,8 @@ def finish(
     card = model_card(task, net, designed, proof, judged.scores)
     compressed = export_small(task, run, small, card)
     packed = task.pack(small, run.path / MODELS)
-    if packed is not None:
-        export_checks.check_packed(small, packed)
+    if packed is not None and packed.folder is not None:
+        export_checks.check_packed(small, packed.folder)
     reloaded, notes = task.check_reloaded(_saved_model(compressed), judged)
     with dense_exports(task, run, designed, net, card) as dense:
         models = [

@@ -91,14 +91,15 @@ def read_packed(
                 str(folder / MODEL_FILE), batch_sizes, threads
             )
             return model, about
-        parts = _read_parts(folder)
+        parts = read_parts(folder)
         for part in parts.values():
             if batch_sizes:
                 part.tune(batch_sizes, threads)
     return parts, about
 
 
-def _read_parts(folder: pathlib.Path) -> dict[str, Any]:
+def read_parts(folder: pathlib.Path) -> dict[str, Any]:
+    """The parts of a net by name, as they were packed: nothing is measured."""
     # pylint: disable=import-outside-toplevel
     from iss_rnns.sparse import language_model
     from iss_rnns.sparse import matrix
@@ -110,4 +111,5 @@ def _read_parts(folder: pathlib.Path) -> dict[str, Any]:
     return {
         path.stem: matrix.read(str(path), makers)
         for path in sorted(folder.glob("*.npz"))
+        if path.name != MODEL_FILE
     }

@@ -10,6 +10,8 @@ from iss_rnns import errors
 from iss_rnns.experiments import export_checks
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
+from iss_rnns.export import manifest
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 from ptb import model as model_lib
 
@@ -42,14 +44,19 @@ def test_b11_weights_on_disk_are_counted(tmp_path):
 def test_b11_packed_weights_on_disk_are_counted(tmp_path):
     pytest.importorskip("numba")
     net = pruned_net()
-    packed = nets.pack(net.packable(), tmp_path, batch_sizes=())
-    export_checks.check_packed(net, packed)
+    folder = tmp_path / "packed"
+    packed_export.write_packed(
+        nets.pack(net.packable(), batch_sizes=()),
+        folder,
+        manifest.Manifest("packed", {}),
+    )
+    export_checks.check_packed(net, folder)
     net.softmax_w.assign(net.softmax_w * 0)
     with pytest.raises(
         errors.UserError,
         match=r"packed: softmax.* and 0: the export is not faithful",
     ):
-        export_checks.check_packed(net, packed)
+        export_checks.check_packed(net, folder)
 
 
 def plan(net, sparsity):

@@ -125,7 +125,7 @@ def test_b8_packed_logits_that_are_fewer_or_nan_are_refused(
     monkeypatch.setattr(sparse, "PackedLanguageModel", Model, raising=False)
     with pytest.raises(errors.UserError, match=message):
         packed_lib.pack_language_model(pruned_lstm(), tmp_path, batch_sizes=())
-    assert not (tmp_path / "packed" / nets.MODEL_FILE).exists()
+    assert not (tmp_path / "packed" / packed_export.MODEL_FILE).exists()
 
 
 def test_a_packed_model_that_lacks_a_part(tmp_path):
