@@ -177,7 +177,10 @@ def new_model(
       eager: tracing takes longer than a few small steps.
     """
     model = language_model.LanguageModel(net, batch, max_grad_norm, **kwargs)
-    model.compile(optimizer or tf.keras.optimizers.SGD(1.0), run_eagerly=eager)
+    optimizer = optimizer or tf.keras.optimizers.SGD(1.0)
+    model.compile(optimizer, run_eagerly=eager)
+    # Left to the first step, this would have the step traced twice.
+    optimizer.build(model.trainable_variables)
     return model
 
 

@@ -78,6 +78,8 @@ def compile_(model, mode):
         run_eagerly=mode not in ("graph", "jit_compile"),
         jit_compile=mode == "jit_compile",
     )
+    # Left to the first step, this would have the step traced twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def build(kind, mode):
@@ -506,6 +508,7 @@ def language(mode):
         run_eagerly=mode == "eager",
         jit_compile=mode == "jit_compile",
     )
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -97,7 +97,9 @@ class LanguageModel(tf.keras.Model):
           `trainable_variables`), `clipped`, `global_norm`, `scale` (clipped
           over unclipped).
         """
-        with tf.GradientTape(persistent=True) as tape:
+        # A persistent tape around the loops over time would double them: they
+        # would be made ready for second derivatives.
+        with tf.GradientTape() as tape:
             with products.products_in(self.product_dtype):
                 logits, states = self.net(x, states, training=True, seed=seed)
             cost = losses.sequence_cost(
@@ -105,13 +107,13 @@ class LanguageModel(tf.keras.Model):
                 tf.reshape(tf.transpose(y), [-1]),
                 tf.shape(x)[0],
             )
+        with tf.GradientTape(persistent=True) as penalty_tape:
             penalties = list(self.losses)
+        variables = self.trainable_variables
         parts = list(
             zip(
-                *[
-                    tape.gradient(term, self.trainable_variables)
-                    for term in [cost, *penalties]
-                ]
+                tape.gradient(cost, variables),
+                *[penalty_tape.gradient(p, variables) for p in penalties],
             )
         )
         gradients = [_sum(p) for p in parts]
