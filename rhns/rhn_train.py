@@ -75,41 +75,18 @@ def _define_data_flags() -> None:
 
 
 def _define_model_flags(preset: configs.ModelConfig) -> None:
-    flags.DEFINE_integer(
-        "hidden_size",
-        preset.hidden_size,
-        "Units of each layer, and width of the embedding (but --notied with "
-        "fewer symbols: as wide as there are symbols).",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "num_layers",
-        preset.num_layers,
-        "Recurrent highway layers.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "depth",
-        preset.depth,
-        "Micro-steps that a layer takes in each time step.",
-        lower_bound=1,
-    )
-    flags.DEFINE_bool(
-        "tied",
-        preset.tied,
-        "The softmax's weights are the embedding, transposed, and not weights "
-        "of their own.",
-    )
-    flags.DEFINE_float(
-        "init_scale",
-        preset.init_scale,
-        "Weights start at random, uniform between minus and plus this.",
-    )
-    flags.DEFINE_float(
-        "init_bias",
-        preset.init_bias,
-        "Biases of the transform gates t start at this; the lower, the more "
-        "of the state is carried on.",
+    flags_lib.define(
+        preset,
+        hidden_size="Units of each layer, and width of the embedding (but "
+        "--notied with fewer symbols: as wide as there are symbols).",
+        num_layers="Recurrent highway layers.",
+        depth="Micro-steps that a layer takes in each time step.",
+        tied="The softmax's weights are the embedding, transposed, and not "
+        "weights of their own.",
+        init_scale="Weights start at random, uniform between minus and plus "
+        "this.",
+        init_bias="Biases of the transform gates t start at this; the lower, "
+        "the more of the state is carried on.",
     )
 
 
@@ -118,17 +95,10 @@ def _define_training_flags(preset: configs.ModelConfig) -> None:
         preset.max_max_epoch, authors_epoch="best_of_all"
     )
     program_flags.alias("max_max_epoch", "epochs")
-    flags.DEFINE_integer(
-        "batch_size",
-        preset.batch_size,
-        "Pieces of the text that a step reads side by side.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "num_steps",
-        preset.num_steps,
-        "Symbols of each piece that a step reads (time steps).",
-        lower_bound=1,
+    flags_lib.define(
+        preset,
+        batch_size="Pieces of the text that a step reads side by side.",
+        num_steps="Symbols of each piece that a step reads (time steps).",
     )
     flags.DEFINE_integer(
         "test_batch_size",
@@ -137,9 +107,7 @@ def _define_training_flags(preset: configs.ModelConfig) -> None:
         "and loses what each piece could know of the one before.",
         lower_bound=1,
     )
-    flags.DEFINE_float(
-        "learning_rate", preset.learning_rate, "Of the first epochs."
-    )
+    flags_lib.define(preset, learning_rate="Of the first epochs.")
     flags.DEFINE_enum(
         "lr_policy",
         preset.lr_policy,
@@ -148,50 +116,33 @@ def _define_training_flags(preset: configs.ModelConfig) -> None:
         "each epoch from --max_epoch on; equal_step: after each third of "
         "--epochs.",
     )
-    flags.DEFINE_float(
-        "lr_decay",
-        preset.lr_decay,
-        "What the learning rate is divided by, see --lr_policy.",
+    flags_lib.define(
+        preset,
+        0,
+        lr_decay="What the learning rate is divided by, see --lr_policy.",
+        max_epoch="Epochs at the first learning rate, with "
+        "--lr_policy=quick_start.",
+        weight_decay="Strength of the L2 penalty on all weights, biases "
+        "included.",
+        max_grad_norm="A gradient whose norm is larger is scaled down to it.",
     )
-    flags.DEFINE_integer(
-        "max_epoch",
-        preset.max_epoch,
-        "Epochs at the first learning rate, with --lr_policy=quick_start.",
-        lower_bound=0,
+    drop = "Probability of dropping"
+    flags_lib.define(
+        preset,
+        drop_x=f"{drop} a word, wherever it stands in a sequence.",
+        drop_i=f"{drop} a number of a layer's input, all through a sequence.",
+        drop_h=f"{drop} a unit of a layer's state, all through a sequence.",
+        drop_o=f"{drop} a unit of the last layer's output, all through a "
+        "sequence.",
     )
-    flags.DEFINE_float(
-        "weight_decay",
-        preset.weight_decay,
-        "Strength of the L2 penalty on all weights, biases included.",
-    )
-    flags.DEFINE_float(
-        "max_grad_norm",
-        preset.max_grad_norm,
-        "A gradient whose norm is larger is scaled down to it.",
-    )
-    for name, what in (
-        ("x", "a word, wherever it stands in a sequence"),
-        ("i", "a number of a layer's input, all through a sequence"),
-        ("h", "a unit of a layer's state, all through a sequence"),
-        ("o", "a unit of the last layer's output, all through a sequence"),
-    ):
-        flags.DEFINE_float(
-            f"drop_{name}",
-            getattr(preset, f"drop_{name}"),
-            f"Probability of dropping {what}.",
-        )
-    flags.DEFINE_float(
-        "drop_multi",
-        preset.drop_multi,
-        "The four probabilities are multiplied by this.",
+    flags_lib.define(
+        preset, drop_multi="The four probabilities are multiplied by this."
     )
 
 
 def _define_sparsity_flags(preset: configs.ModelConfig) -> None:
-    flags.DEFINE_float(
-        "structure_wd",
-        preset.structure_wd,
-        "Strength of the group lasso, the paper's lambda.",
+    flags_lib.define(
+        preset, structure_wd="Strength of the group lasso, the paper's lambda."
     )
     flags.DEFINE_string(
         "group_config",
@@ -205,11 +156,11 @@ def _define_sparsity_flags(preset: configs.ModelConfig) -> None:
         "Of several groups in such a file only the first one counts, as in "
         "the authors' program.",
     )
-    flags.DEFINE_float(
-        "zero_threshold",
-        preset.zero_threshold,
-        "Weights of the groups that are smaller than this become exact zeros "
-        "after each step, and before restored weights are shrunk.",
+    flags_lib.define(
+        preset,
+        zero_threshold="Weights of the groups that are smaller than this "
+        "become exact zeros after each step, and before restored weights are "
+        "shrunk.",
     )
 
 

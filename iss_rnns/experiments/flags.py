@@ -38,6 +38,26 @@ def fill(kind: Any, values: Mapping[str, Any], **others) -> Any:
     return kind(**{k: v for k, v in values.items() if k in fields} | others)
 
 
+def define(preset: Any, least: int = 1, **texts: str) -> None:
+    """Defines flags that are fields of a dataclass, see `fill`.
+
+    Args:
+      preset: an instance, whose values say defaults and types.
+      least: bound of whole numbers.
+      **texts: the help of each, by name.
+    """
+    for name, text in texts.items():
+        default = getattr(preset, name)
+        if isinstance(default, bool):
+            flags.DEFINE_bool(name, default, text)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, text, lower_bound=least)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, text)
+        else:
+            flags.DEFINE_string(name, default, text)
+
+
 def check_arguments(argv: Sequence[str]) -> None:
     """Refuses what absl leaves of a command line: what is no flag."""
     if len(argv) > 1:
