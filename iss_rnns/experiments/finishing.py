@@ -253,7 +253,7 @@ def finish(
     small, proof = shrink_proved(task, net)
     card = model_card(task, net, designed, proof, judged.scores)
     compressed = export_small(task, run, small, card)
-    packed = task.pack(small, run.path / MODELS)
+    packed = _packed(task, small, run.path / MODELS)
     if packed is not None and packed.folder is not None:
         export_checks.check_packed(small, packed.folder)
     reloaded, notes = task.check_reloaded(_saved_model(compressed), judged)
@@ -317,6 +317,17 @@ class _Model:
     net: tasks.Net
     exports: Exports
     scores: Any = None
+
+
+def _packed(
+    task: tasks.Task, net: tasks.Net, folder: pathlib.Path
+) -> Optional[nets.Packed]:
+    """See `tasks.Task.pack`; what it needs may be missing, and is named."""
+    try:
+        return task.pack(net, folder)
+    except ImportError as error:
+        print(f"not packed: {error}", flush=True)
+        return None
 
 
 def _columns(

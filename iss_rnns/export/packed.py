@@ -100,7 +100,6 @@ def read_packed(
 
 def read_parts(folder: pathlib.Path) -> dict[str, Any]:
     """The parts of a net by name, as they were packed: nothing is measured."""
-    # pylint: disable=import-outside-toplevel
     from iss_rnns.sparse import language_model
     from iss_rnns.sparse import matrix
 

@@ -173,7 +173,6 @@ def _check_operators(model: bytes, path: pathlib.Path) -> None:
     Where TensorFlow is there, the interpreter would run its own, too, of which
     some read files and call Python.
     """
-    # pylint: disable=import-outside-toplevel
     from tensorflow.lite.python import schema_py_generated as schema
 
     try:

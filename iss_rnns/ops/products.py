@@ -36,7 +36,7 @@ def products_in(dtype: Optional[tf.DType]) -> Iterator[None]:
       ...   product(tf.ones([1, 2]), operand(tf.fill([2, 1], 1.001)))
       <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[2.]], ...
     """
-    global _products  # pylint: disable=global-statement
+    global _products
     before, _products = _products, dtype
     try:
         yield
@@ -52,7 +52,7 @@ def fixed_weights() -> Iterator[None]:
     matrix take oneDNN less time than packing the matrix before each product;
     the constant filter of a convolution it packs once.
     """
-    global _fixed  # pylint: disable=global-statement
+    global _fixed
     before, _fixed = _fixed, True
     try:
         yield

@@ -12,6 +12,7 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import counting
 from iss_rnns import sparse
+from iss_rnns.sparse import backends
 
 # A net is packed if at least this fraction of some matrix is zero; with less
 # a dense product wins everywhere.
@@ -108,8 +109,6 @@ def pack_cell(cell, batch_sizes: Sequence[int] = BATCH_SIZES):
     Raises:
       UserError: if a packed product or the layer differs from the dense one.
     """
-    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
-
     if isinstance(cell, cells.LSTMCell):
         return sparse.pack_lstm(
             cell.kernel.numpy(),
@@ -154,21 +153,13 @@ def pack(
       batch_sizes: to measure, on one core.
 
     Returns:
-      None if the net is not sparse enough to pay, or numba is missing (a line
-      then says so).
+      None if the net is not sparse enough to pay.
 
     Raises:
+      ImportError: if numba is missing.
       UserError: if a packed product differs from the dense one.
     """
     if highest_sparsity(packable) < LEAST_SPARSITY:
-        return None
-    try:
-        # pylint: disable=import-outside-toplevel
-        from iss_rnns import sparse
-
-        _ = sparse.pack
-    except ImportError as error:
-        print(f"not packed: {error}", flush=True)
         return None
     parts, products = {}, {}
     differences: list[float] = []
@@ -206,9 +197,6 @@ def one_blas_thread():
 
     On a busy machine its second thread can take a thousand times as long.
     """
-    # pylint: disable=import-outside-toplevel
-    from iss_rnns.sparse import backends
-
     before = backends.set_numpy_threads(1)
     try:
         yield

@@ -160,3 +160,12 @@ def test_every_cell_becomes_a_layer(cell, tmp_path):
         < packed.parts["layer"].max_difference
         < 1e-5 * max(1, np.abs(outputs).max())
     )
+
+
+def test_without_numba_it_says_so(monkeypatch):
+    def missing(name):
+        raise ImportError("sparse inference needs numba")
+
+    monkeypatch.setattr(nets.sparse, "__getattr__", missing)
+    with pytest.raises(ImportError, match="needs numba"):
+        nets.pack(packable(0.9))

@@ -69,3 +69,14 @@ def test_b13_what_a_kill_leaves_of_it_goes_at_the_next_start(tmp_path):
     (tmp_path / "run" / "checkpoints" / "state-1.json").write_text("{}")
     run = runs.RunDirectory(tmp_path, "run", resume=True)
     assert names(run) == []
+
+
+def test_where_a_net_cannot_be_packed_a_line_says_why(tmp_path, capsys):
+    def pack(net, folder):
+        raise ImportError("sparse inference needs numba, pip install it")
+
+    task = types.SimpleNamespace(pack=pack)
+    assert finishing._packed(task, net_of(8), tmp_path) is None
+    assert capsys.readouterr().out == (
+        "not packed: sparse inference needs numba, pip install it\n"
+    )

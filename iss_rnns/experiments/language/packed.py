@@ -44,7 +44,7 @@ def pack_language_model(
     packed = nets.pack(net.packable(), batch_sizes)
     if packed is None:
         return None
-    from iss_rnns import sparse  # pylint: disable=import-outside-toplevel
+    from iss_rnns import sparse
 
     rest = net.embedding.numpy(), net.softmax_b.numpy()
     model = sparse.PackedLanguageModel(rest[0], packed.parts, rest[1])
