@@ -24,6 +24,7 @@ from iss_rnns import thresholding
 from iss_rnns.experiments import dead_units
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import measuring
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import tasks
@@ -35,6 +36,7 @@ from iss_rnns.sparse import nets
 PROOF_BATCHES, PROOF_ROWS = 3, 16
 TOLERANCE = 1e-4  # of a reloaded model's probabilities
 MS = "ms, batch 1"
+SQUAD_DEV = 10_570  # questions of SQuAD v1.1
 
 
 class BiDAFTask(tasks.Task):
@@ -55,14 +57,21 @@ class BiDAFTask(tasks.Task):
         **dict.fromkeys(groups_lib.PRUNABLE, ""),
         "weights (M)": ".3f",
         "nonzero weights (M)": ".3f",
-        "sparsity": ".3f",
+        "weights cut": ".3f",
+        "zeros": ".3f",
         "LSTM mult-adds per word": ",d",
+        "LSTM mult-add reduction": ".2f",
         "SavedModel bytes": ",d",
+        measuring.MINUTES: ".1f",
         MS: ".2f",
-        "speedup": ".2f",
+        measuring.quartiles(MS): ".2f",
+        measuring.SPEEDUP: ".2f",
         "packed bytes": ",d",
         **{tables.packed_speedup(batch): ".2f" for batch in nets.BATCH_SIZES},
     }
+    times = (MS,)
+    work = {"LSTM mult-adds per word": "LSTM mult-add reduction"}
+    judged_by = ("EM", "F1")
     epochs = {
         "scores": {
             "train cost": "train_cost",
@@ -87,7 +96,11 @@ class BiDAFTask(tasks.Task):
         self.data = questions.description
         self.reads = [options.shared_path, options.data_dir]
         self.modes = {"eval": self.answer, "forward": self.answer}
-        self.paper = paper_columns()
+
+    @property
+    def shown_papers(self):
+        theirs = self.questions.judged.part.num_questions == SQUAD_DEV
+        return paper_columns() if self.choices.papers or theirs else ()
 
     @property
     def title(self):

@@ -11,30 +11,25 @@ import pathlib
 from typing import Any, Optional
 
 from iss_rnns import counting
-from iss_rnns import export
 from iss_rnns import files
 from iss_rnns import shrinking
 from iss_rnns.experiments import export_checks
 from iss_rnns.experiments import machine
+from iss_rnns.experiments import measuring
+from iss_rnns.experiments import metrics
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import documents
-from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
-from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 
 MODELS = "saved_model"  # folder of the exports, below a run's
 DENSE = "dense"
 WEIGHTS = "compressed.npz"
 AS_TRAINED = "as trained"  # with units that are zeroed afterwards
-ROUNDS = 9  # of the measurement
-
-# Exports of a net: files by the measure that their time is called.
-Exports = Mapping[str, pathlib.Path]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +122,7 @@ def dense_exports(
     designed: tasks.Net,
     net: tasks.Net,
     card: Mapping,
-) -> Iterator[Exports]:
+) -> Iterator[measuring.Exports]:
     """Exports of the dense model, to be measured.
 
     Where units were cut while it trained there are no dense weights, so only
@@ -165,7 +160,7 @@ def export_small(
     run: runs.RunDirectory,
     small: tasks.Net,
     card: Mapping,
-) -> Exports:
+) -> measuring.Exports:
     """Writes the compressed model, and its plain weights.
 
     Args:
@@ -256,23 +251,35 @@ def finish(
     packed = _packed(task, small, run.path / MODELS)
     if packed is not None and packed.folder is not None:
         export_checks.check_packed(small, packed.folder)
-    reloaded, notes = task.check_reloaded(_saved_model(compressed), judged)
+    reloaded, notes = task.check_reloaded(
+        next(iter(compressed.values())), judged
+    )
     with dense_exports(task, run, designed, net, card) as dense:
         models = [
-            _Model(tables.TRAINED, net, dense, judged.scores)
+            measuring.Model(tables.TRAINED, net, dense, judged.scores)
             if designed is net
-            else _Model(tables.DESIGNED, designed, dense),
-            _Model(tables.SHRUNK, small, compressed, reloaded),
+            else measuring.Model(tables.DESIGNED, designed, dense),
+            measuring.Model(tables.SHRUNK, small, compressed, reloaded),
         ]
-        columns = _columns(task, models, packed)
+        measured = measuring.measure(
+            task,
+            models,
+            packed,
+            sections.other_runs(compare_with),
+            metrics.number(rows[-1], "seconds") / 60 if rows else None,
+        )
+    columns = [*measured.others]
     if judged.as_trained is not None:
-        columns.insert(0, _column(task, AS_TRAINED, net, judged.as_trained))
-    columns = sections.with_other_runs(
-        sections.other_runs(compare_with), [*columns, *task.paper]
-    )
+        columns.append(
+            measuring.column(task, AS_TRAINED, net, judged.as_trained)
+        )
+    columns += [*measured.columns, *task.shown_papers]
     table = tables.Table(
-        columns, sections.known_measures(columns, task.measures), task.title
+        columns,
+        sections.known_measures(columns, task.measures),
+        f"{task.title} (times taken in turn; speedup over '{measured.base}')",
     )
+    summary = measuring.summary(task, measured, designed.sizes)
     sparsity = sections.sparsity_table(small, designed)
     epochs = sections.epochs_table(rows, **task.epochs)
     drawn = sections.draw(
@@ -282,6 +289,7 @@ def finish(
         run.path,
         {
             "title": task.title,
+            "summary": summary,
             "command": machine.command_line(task.module),
             "method": task.method,
             "data": task.data,
@@ -303,20 +311,11 @@ def finish(
         sparsity.text(),
         # Of interest where it shows how training got faster.
         *([epochs.text()] if rows and designed is not net else []),
+        summary,
         f"report: {path}",
         sep="\n\n",
         flush=True,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """An exported net, the title of its column, and what it reached."""
-
-    title: str
-    net: tasks.Net
-    exports: Exports
-    scores: Any = None
 
 
 def _packed(
@@ -328,64 +327,3 @@ def _packed(
     except ImportError as error:
         print(f"not packed: {error}", flush=True)
         return None
-
-
-def _columns(
-    task: tasks.Task, models: Sequence[_Model], packed: Optional[nets.Packed]
-) -> list[tables.Column]:
-    """The table's columns of the dense and of the compressed model."""
-    (dense, compressed), (main, *_) = models, models[0].exports
-    timed = {
-        (model.title, measure): path
-        for model in models
-        for measure, path in model.exports.items()
-    }
-    if packed and packed.folder:
-        whole = packed.folder / packed_export.MODEL_FILE
-        if whole.exists():
-            timed["packed", main] = whole
-    seconds = latency.measure_latency(
-        {key: task.runner(path) for key, path in timed.items()}, ROUNDS, 2
-    )
-    speedups = {
-        name: seconds[dense.title, main] / seconds[name, main]
-        for name, measure in timed
-        if measure == main
-    }
-    columns = []
-    for model in models:
-        measures = {
-            **task.facts(model.net),
-            **sections.nonzero_weights(model.net, dense.net),
-            "mult-add reduction": dense.net.mult_adds() / model.net.mult_adds(),
-            "SavedModel bytes": export.bytes_of(_saved_model(model.exports)),
-            "speedup": speedups[model.title],
-            **{
-                measure: 1e3 * seconds[model.title, measure]
-                for measure in model.exports
-            },
-        }
-        if packed and model is compressed:
-            measures[tables.PACKED_SPEEDUP] = speedups.get("packed")
-            measures.update(sections.packed_measures(packed))
-        columns.append(
-            _column(task, model.title, model.net, model.scores, measures)
-        )
-    return columns
-
-
-def _column(task, title, net, scores, more=None) -> tables.Column:
-    return tables.Column(
-        title,
-        {
-            **net.sizes,
-            "units": tuple(net.sizes.values()),
-            "weights (M)": counting.count_weights(net) / 1e6,
-            **({} if scores is None else task.shown(scores)),
-            **(more or {}),
-        },
-    )
-
-
-def _saved_model(exports: Exports) -> pathlib.Path:
-    return next(iter(exports.values()))

@@ -133,6 +133,12 @@ def define_compare_flag() -> None:
         "Directories of finished runs to show beside this one in its report, "
         "between commas, e.g. the dense baseline.",
     )
+    flags.DEFINE_bool(
+        "papers",
+        False,
+        "Show the papers' figures in the report, too, where the data is not "
+        "theirs. With their data they are always shown.",
+    )
 
 
 def define_length_flags(

@@ -39,6 +39,7 @@ class Choices:
     overwrite: bool = False
     display_weights: bool = False
     compare_with: Sequence[str] = ()
+    papers: bool = False
     export_latency: bool = False
     pruning: pruning_flags.PruningSettings = pruning_flags.PruningSettings()
 

@@ -141,7 +141,12 @@ class Task(Protocol):
       pruned_types: of `Net.layer_types`, pruned where the user names none.
       difference: what the largest difference of an output is called.
       measures: rows of the report's table, each with its format.
-      paper: published columns for it.
+      times: what the names of those that are times begin with.
+      work: measures that count multiply-adds -> what their reduction over the
+        dense model's is called; the last one is what cutting is about.
+      judged_by: measures that say how good a model is.
+      shown_papers: published columns for it: none where the data is not the
+        papers' and nobody asked for them.
       epochs: arguments of `sections.epochs_table`.
     """
 
@@ -155,7 +160,9 @@ class Task(Protocol):
     pruned_types: Sequence[str]
     difference: str
     measures: Mapping[str, str]
-    paper: Sequence[tables.Column]
+    times: tuple[str, ...]
+    work: Mapping[str, str]
+    judged_by: Sequence[str]
     epochs: Mapping[str, Any]
 
     @property
@@ -167,6 +174,9 @@ class Task(Protocol):
     def method(self) -> str:
         """What makes the net small; empty where nothing is trained."""
         return self.options.method if self.trains else ""
+
+    @property
+    def shown_papers(self) -> Sequence[tables.Column]: ...
 
     @property
     def length(self) -> tuple[float, int]: ...

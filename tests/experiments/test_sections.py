@@ -93,7 +93,7 @@ def test_sparsity_is_of_the_design_and_of_what_is_left():
 
 def test_measures_of_packed_products(tmp_path):
     packed = sparse_nets.Packed(
-        tmp_path, {}, 400, 100, {1: (3.0, 2.0), 16: (1.0, 1.0)}, 0.0, {}
+        {}, 400, {1: (3.0, 2.0), 16: (1.0, 1.0)}, 0.0, {}, tmp_path, 100
     )
     assert sections.packed_measures(packed) == {
         "packed bytes": 100,
@@ -194,3 +194,33 @@ def test_what_was_cut_while_training_stands_where_it_was(tmp_path):
     # As version 1.0.0 wrote it, and a record of other units.
     assert columns() == [[False] * 2 + [True] * 2] * 4
     assert columns(kept={"lstm_0": [0]}) == [[False] * 2 + [True] * 2] * 4
+
+
+def packed(dense_bytes, packed_bytes, dense, chosen):
+    return sparse_nets.Packed(
+        {}, dense_bytes, {1: (dense, chosen)}, 0.0, {}, None, packed_bytes
+    )
+
+
+@pytest.mark.parametrize(
+    "what, pays",
+    [
+        (packed(400, 100, 1.0, 1.0), True),
+        (packed(100, 400, 2.0, 1.0), True),
+        (packed(100, 400, 1.0, 1.0), False),
+    ],
+)
+def test_packing_that_does_not_pay_is_not_recommended(what, pays, capsys):
+    sections.packed_section(what)
+    assert ("use the SavedModel" in capsys.readouterr().out) != pays
+
+
+def test_weights_cut_and_zeros_are_apart():
+    net = nets.half_dead(nets.Net(9, 6, [8]))
+    small, _ = shrinking.shrink(net, net.iss_groups(), unproved=True)
+    whole, left = (sections.weights_left(each, net) for each in (net, small))
+    assert whole["weights cut"] == 0.0
+    assert whole["nonzero weights (M)"] == left["nonzero weights (M)"]
+    cut, zeros = left["weights cut"], left["zeros"]
+    assert 0.0 < cut < whole["zeros"]
+    assert (1.0 - cut) * (1.0 - zeros) == pytest.approx(1.0 - whole["zeros"])

@@ -629,7 +629,7 @@ def make_report(folder):
 @reader(make_report, documents.REPORT)
 def report_json(folder):
     table = compare.compare([compare.read_run(str(folder))])
-    _, values = sections.other_run(str(folder))
+    values = sections.other_run(str(folder)).values
     tables.Table([tables.Column("other", values)]).markdown()
     return table.text(80).replace(folder.name, "")
 

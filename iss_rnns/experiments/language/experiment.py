@@ -1,6 +1,6 @@
 """What the tasks of language models share, of all that a program does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -10,6 +10,7 @@ from iss_rnns import errors
 from iss_rnns import shrinking
 from iss_rnns import thresholding
 from iss_rnns.experiments import dead_units
+from iss_rnns.experiments import measuring
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import program
 from iss_rnns.experiments import restoring
@@ -26,6 +27,7 @@ from iss_rnns.sparse import nets
 
 LATENCY_BATCH, LATENCY_STEPS = 10, 30  # the paper's setting
 PROOF_BATCHES = 3
+PTB = ("word", 929_589, 10_000)  # words of training, and vocabulary
 TOLERANCE = 1e-4  # of a reloaded model's perplexity, relative
 MS_PER_BATCH, MS_PER_STEP = "ms per batch", "ms per step, batch 1"
 
@@ -48,21 +50,35 @@ class LanguageTask(tasks.Task):
         "units": "",
         "weights (M)": ".3f",
         "nonzero weights (M)": ".3f",
-        "sparsity": ".3f",
+        "weights cut": ".3f",
+        "zeros": ".3f",
         "mult-adds per token": ",d",
         "mult-add reduction": ".2f",
+        "recurrent mult-adds per token": ",d",
+        "recurrent mult-add reduction": ".2f",
         "SavedModel bytes": ",d",
         "valid perplexity": ".3f",
         "test perplexity": ".3f",
         "valid bits": ".4f",  # of characters only
         "test bits": ".4f",
+        measuring.MINUTES: ".1f",
         MS_PER_BATCH: ".2f",
-        "speedup": ".2f",
+        measuring.quartiles(MS_PER_BATCH): ".2f",
+        measuring.SPEEDUP: ".2f",
         MS_PER_STEP: ".3f",
+        measuring.quartiles(MS_PER_STEP): ".3f",
         "packed bytes": ",d",
         tables.PACKED_SPEEDUP: ".2f",
         **{tables.packed_speedup(batch): ".2f" for batch in nets.BATCH_SIZES},
     }
+
+    times = (MS_PER_BATCH, MS_PER_STEP)
+    work = {
+        "mult-adds per token": "mult-add reduction",
+        "recurrent mult-adds per token": "recurrent mult-add reduction",
+    }
+    judged_by = ("test perplexity",)
+    paper: Sequence[tables.Column] = ()  # of a subclass
 
     def __init__(
         self,
@@ -257,7 +273,14 @@ class LanguageTask(tasks.Task):
         return {
             "lambda": self.options.strength if self.trains else None,
             "mult-adds per token": net.mult_adds(),
+            "recurrent mult-adds per token": net.recurrent_mult_adds(),
         }
+
+    @property
+    def shown_papers(self):
+        corpus = self.texts.corpus
+        theirs = (corpus.unit, len(corpus.train), len(corpus.symbols))
+        return self.paper if self.choices.papers or theirs == PTB else ()
 
     def curves(self, rows):
         return sections.curves_of(rows)

@@ -325,8 +325,14 @@ class LanguageNet(tf.keras.Model):
 
     def mult_adds(self) -> int:
         """Multiply-adds a token."""
+        return (
+            self.hidden_sizes[-1] * self.vocab_size + self.recurrent_mult_adds()
+        )
+
+    def recurrent_mult_adds(self) -> int:
+        """Multiply-adds of the recurrent layers a token."""
         types = self.layer_types()
-        return self.hidden_sizes[-1] * self.vocab_size + sum(
+        return sum(
             v.shape.num_elements()
             for v in (*types["input"], *types["recurrent"])
         )

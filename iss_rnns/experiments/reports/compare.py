@@ -34,6 +34,7 @@ _SWEEP = re.compile(
 )
 DENSE = "dense"
 MEASURES = {
+    "method": "",
     "lambda": "g",
     "units": "",
     "nonzero weights (M)": ".3f",
@@ -86,7 +87,7 @@ def define_flags() -> None:
 
 
 def read_run(path: str) -> tuple[str, dict[str, Any]]:
-    """Method and measures of a finished run.
+    """Name and measures of a finished run; `method` is among them.
 
     Args:
       path: of its directory, or `NAME=DIRECTORY` to call it NAME.
@@ -104,7 +105,7 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
     small = data["table"].get(tables_lib.SHRUNK, {})
     large = data["table"].get(tables_lib.TRAINED, {})
     test, units = small.get("test perplexity"), small.get("units") or []
-    if not documents.is_number(test) or not isinstance(units, list):
+    if not tables_lib.is_number(test) or not isinstance(units, list):
         raise errors.UserError(
             f"cannot compare {folder}: its {documents.REPORT} is no finished "
             f"report of a language model; expected a column "
@@ -118,18 +119,21 @@ def read_run(path: str) -> tuple[str, dict[str, Any]]:
             "speedup, whole model": small.get("speedup"),
         }
     )
-    if values["sparsity"] is None:  # A report of an older version.
+    cut, zeros = (_number(small.get(each)) for each in ("weights cut", "zeros"))
+    if cut is not None and zeros is not None:
+        values["sparsity"] = 1.0 - (1.0 - cut) * (1.0 - zeros)
+    elif values["sparsity"] is None:  # A report of an older version.
         values.update(
             _by_weights(
                 small, large or data["table"].get(tables_lib.DESIGNED, {})
             )
         )
-    method = str(data.get("method") or "")
-    return name or method or pathlib.Path(folder).name, values
+    values["method"] = str(data.get("method") or "")
+    return name or pathlib.Path(folder).name, values
 
 
 def _number(value: Any) -> Optional[float]:
-    return value if documents.is_number(value) else None
+    return value if tables_lib.is_number(value) else None
 
 
 def _by_weights(small: Mapping, large: Mapping) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> tables_lib.Table:
     """The table; the relative loss is that of the first dense run.
 
     Args:
-      runs: (method, measures) of `read_run`.
+      runs: (name, measures) of `read_run`.
     """
     base = dense_perplexity(runs)
     columns: list[tables_lib.Column] = []
@@ -167,9 +171,16 @@ def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> tables_lib.Table:
 def dense_perplexity(
     runs: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> Optional[float]:
-    """Test perplexity of the first run called dense; None without one."""
+    """Test perplexity of the first dense run; None without one.
+
+    That is one by its method, or by the name that the user calls it.
+    """
     return next(
-        (values["test perplexity"] for name, values in runs if name == DENSE),
+        (
+            values["test perplexity"]
+            for name, values in runs
+            if DENSE in (name, values.get("method"))
+        ),
         None,
     )
 
@@ -188,7 +199,7 @@ def speedups(path: str) -> dict[str, dict[str, Points]]:
         parts = _SWEEP.fullmatch(key)
         if not parts:
             continue
-        if not documents.is_number(value) or value <= 0:
+        if not tables_lib.is_number(value) or value <= 0:
             raise files.unreadable(
                 path, "speedups", f"{key!r} is no number above 0"
             )
@@ -221,8 +232,9 @@ def draw(
     base = dense_perplexity(runs)
     points: dict[str, Points] = {}
     for name, values in runs:
-        if values.get("sparsity") is not None and name != DENSE:
-            points.setdefault(name, []).append(
+        method = values.get("method") or name
+        if values.get("sparsity") is not None and DENSE not in (name, method):
+            points.setdefault(method, []).append(
                 (values["sparsity"], values["test perplexity"])
             )
     written = []
@@ -232,6 +244,7 @@ def draw(
             written[-1],
             points,
             "test perplexity",
+            "Test perplexity of what is left",
             reference=(DENSE, base) if base else None,
         )
     for product, series in products.items():

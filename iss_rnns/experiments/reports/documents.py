@@ -15,7 +15,6 @@ from iss_rnns.experiments.reports import page
 from iss_rnns.experiments.reports import tables
 
 REPORT = "report.json"
-_TOO_LARGE = 1e300  # no measure of a run
 
 
 def write_report(
@@ -124,18 +123,13 @@ def read_report(run_dir: Union[str, os.PathLike]) -> dict[str, Any]:
     return data
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of a report can be computed with."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) < _TOO_LARGE
-    )
-
-
 def _is_cell(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return all(map(is_number, value))
+        return all(map(tables.is_number, value))
     if isinstance(value, Mapping):  # a published `Figure`
         return set(value) == {"value", "mark"}
-    return value is None or isinstance(value, (str, bool)) or is_number(value)
+    return (
+        value is None
+        or isinstance(value, (str, bool))
+        or tables.is_number(value)
+    )

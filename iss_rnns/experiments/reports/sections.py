@@ -1,9 +1,10 @@
 """What the reports of all tasks are made of: tables, sections, pictures."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import math
 import pathlib
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -46,12 +47,20 @@ def known_measures(
     }
 
 
-def nonzero_weights(net, designed) -> dict[str, float]:
-    """How many weights are left, and what fraction of the design is gone."""
-    left = sum(int(tf.math.count_nonzero(v)) for v in net.trainable_variables)
+def weights_left(net, designed) -> dict[str, float]:
+    """How many weights are left, and where the others went.
+
+    `weights cut`: the fraction of the design's weights that this model does
+    not have; `zeros`: the fraction of those that it has which are zero.
+    """
+    nonzero = sum(
+        int(tf.math.count_nonzero(v)) for v in net.trainable_variables
+    )
+    weights = counting.count_weights(net)
     return {
-        "nonzero weights (M)": left / 1e6,
-        "sparsity": 1.0 - left / counting.count_weights(designed),
+        "nonzero weights (M)": nonzero / 1e6,
+        "weights cut": 1.0 - weights / counting.count_weights(designed),
+        "zeros": 1.0 - nonzero / weights,
     }
 
 
@@ -70,9 +79,13 @@ def packed_section(packed: Optional[nets.Packed]) -> dict:
     """A report's section on packed products; nothing if there are none."""
     if packed is None:
         return {}
+    pays = packed.packed_bytes < packed.dense_bytes or any(
+        chosen < dense for dense, chosen in packed.seconds.values()
+    )
     print(
         f"packed for sparse inference: {packed.dense_bytes:,} -> "
-        f"{packed.packed_bytes:,} bytes in {packed.folder}",
+        f"{packed.packed_bytes:,} bytes in {packed.folder}"
+        + ("" if pays else "; neither smaller nor faster: use the SavedModel"),
         flush=True,
     )
     return {"packed for sparse inference": packed.table()}
@@ -324,25 +337,30 @@ def _pair(name, before, after, places) -> plots.Pair:
     return plots.Pair(name, whole, after, tuple(~mask for mask in masks))
 
 
-def other_runs(folders: Sequence[str]) -> list[tuple[str, dict]]:
-    """Names and columns of finished runs; see `other_run`."""
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """A finished run to show beside another.
+
+    Attributes:
+      name: of its folder.
+      values: its column, by measure.
+      dense: whether it is of a trained dense model.
+      model: its SavedModel of the column, if it still lies there.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    dense: bool
+    model: Optional[pathlib.Path]
+
+
+def other_runs(folders: Sequence[str]) -> list[Other]:
+    """Finished runs; see `other_run`."""
     return [other_run(folder) for folder in folders]
 
 
-def with_other_runs(
-    others: Sequence[tuple[str, dict]], columns: Sequence[tables.Column]
-) -> list[tables.Column]:
-    """Other runs' columns before those at hand; all titles differ."""
-    result: list[tables.Column] = []
-    for name, values in others:
-        result.append(
-            tables.Column(tables.unique(name, [*result, *columns]), values)
-        )
-    return [*result, *columns]
-
-
-def other_run(folder: str) -> tuple[str, dict]:
-    """Name and column of a finished run, to show beside another.
+def other_run(folder: str) -> Other:
+    """A finished run, to show beside another.
 
     Raises:
       UserError: if the folder holds no finished report.
@@ -357,9 +375,19 @@ def other_run(folder: str) -> tuple[str, dict]:
     values = columns.get(tables.TRAINED) or columns.get(tables.SHRUNK)
     if not values:
         raise errors.UserError(
-            f"cannot compare with {folder}: its {documents.REPORT} has neither a "
-            f"column '{tables.TRAINED}' nor '{tables.SHRUNK}'"
+            f"cannot compare with {folder}: its {documents.REPORT} has neither "
+            f"a column '{tables.TRAINED}' nor '{tables.SHRUNK}'"
         )
-    if isinstance(values.get("units"), list):
-        values = {**values, "units": tuple(values["units"])}
-    return pathlib.Path(folder).name, values
+    dense = bool(columns.get(tables.TRAINED))
+    model = pathlib.Path(
+        folder, "saved_model", "dense" if dense else "compressed"
+    )
+    return Other(
+        pathlib.Path(folder).name,
+        {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        },
+        dense,
+        model if model.exists() else None,
+    )

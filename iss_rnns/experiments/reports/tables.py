@@ -23,6 +23,8 @@ TRAINED, DESIGNED = "trained (masked)", "as designed (untrained)"
 SHRUNK = "shrunk (reloaded)"
 
 
+_TOO_LARGE = 1e300  # no measure of a run
+
 # How reports call the speedup of a packed model over the dense one.
 PACKED_SPEEDUP = "whole model packed: speedup"
 
@@ -212,6 +214,15 @@ def _block_lines(labels: Sequence[str], block: Sequence[tuple]) -> list[str]:
         )
         for index, label in enumerate([""] * depth + list(labels))
     ]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a report can be computed with."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < _TOO_LARGE
+    )
 
 
 def plain(value: Any) -> Any:
