@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 
 from iss_rnns import errors
+from iss_rnns import sparse
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import tasks
@@ -69,14 +70,16 @@ def check_packed(net: tasks.Net, packed: nets.Packed) -> None:
     Raises:
       UserError: if they do not.
     """
+    if packed.folder is None:
+        return  # It does not pay, so it was not written.
     read = {}
-    for name, part in nets.load(packed.folder).items():
+    for name, part in packed.parts.items():
+        path = str(packed.folder / f"{name}.npz")
         if hasattr(part, "matrices"):
-            read.update(
-                {f"{name}.{each}": m for each, m in part.matrices.items()}
-            )
+            for each, product in type(part).load(path, ()).matrices.items():
+                read[f"{name}.{each}"] = product
         else:
-            read[name] = part
+            read[name] = sparse.load(path, ())
     for name, matrix in nets.matrices(net.packable()).items():
         dense = read[name].to_dense()
         _check_counts(

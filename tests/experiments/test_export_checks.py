@@ -1,5 +1,6 @@
 """B11: what was exported is counted."""
 
+import dataclasses
 import types
 
 import nets as test_nets
@@ -10,6 +11,8 @@ from iss_rnns import errors
 from iss_rnns.experiments import export_checks
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
+from iss_rnns.export import manifest
+from iss_rnns.export import packed as packed_export
 from iss_rnns.sparse import nets
 from ptb import model as model_lib
 
@@ -42,9 +45,15 @@ def test_b11_weights_on_disk_are_counted(tmp_path):
 def test_b11_packed_weights_on_disk_are_counted(tmp_path):
     pytest.importorskip("numba")
     net = pruned_net()
-    packed = nets.pack(net.packable(), tmp_path, batch_sizes=())
+    packed = packed_export.write_packed(
+        nets.pack(net.packable(), batch_sizes=()),
+        tmp_path / "packed",
+        manifest.Manifest("packed", dict(net.sizes)),
+    )
     export_checks.check_packed(net, packed)
     net.softmax_w.assign(net.softmax_w * 0)
+    unwritten = dataclasses.replace(packed, folder=None)
+    export_checks.check_packed(net, unwritten)
     with pytest.raises(
         errors.UserError,
         match=r"packed: softmax.* and 0: the export is not faithful",
