@@ -58,7 +58,7 @@ MISTAKES = {
     ),
     "b11 too short": (
         GRADUAL + ["--max_train_steps=60"],
-        "training has 60 steps, and the schedule of --pruning=gradual needs 70",
+        "training has 60 steps, and the schedule of --pruning=gradual needs 71",
     ),
     "nothing asked": (["--block_size=4x4"], "--block_size needs --pruning"),
     "shrinking": (
