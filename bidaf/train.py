@@ -95,13 +95,13 @@ def compiled(
     model = step_lib.Trainer(
         net,
         vectors,
-        options.var_decay,
-        options.threshold,
-        options.wy,
-        trained,
-        options.decay,
-        options.seed,
-        machine.product_dtype(options.compute_dtype),
+        var_decay=options.var_decay,
+        threshold=options.threshold,
+        wy=options.wy,
+        trained=trained,
+        decay=options.decay,
+        seed=options.seed,
+        product_dtype=machine.product_dtype(options.compute_dtype),
     )
     if options.optimizer == "adam":
         # TensorFlow 1's epsilon.

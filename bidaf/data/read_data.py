@@ -18,6 +18,7 @@ import numpy as np
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary as vocabulary_lib
 from bidaf.data.vocabulary import Vocabulary
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
 
@@ -52,17 +53,10 @@ class DataConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name.endswith("count_th") else 1
-            if field.type is int and value < least:
-                raise errors.UserError(
-                    f"{field.name} must be at least {least}, got {value}"
-                )
-        if self.data_filter not in FILTERS:
-            raise errors.UserError(
-                f"data_filter '{self.data_filter}' is unknown; it "
-                f"is one of {', '.join(FILTERS)}"
-            )
+            if field.type is int:
+                least = 0 if field.name.endswith("count_th") else 1
+                arguments.integer(field.name, getattr(self, field.name), least)
+        arguments.one_of("data_filter", self.data_filter, FILTERS)
         if not (
             self.finetune or self.known_if_glove and self.use_glove_for_unk
         ):

@@ -231,6 +231,17 @@ def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
       part: to check.
       words: of its store.
     """
+    # One after the other: what is found first keeps the next from failing.
+    for check in (_not_whole, _no_offsets, _no_ids, _beyond_texts):
+        wrong = check(part, words)
+        if wrong:
+            return wrong
+    return None
+
+
+def _not_whole(part: Part, words: Sequence[str]) -> Optional[str]:
+    """What are no whole numbers, or has other axes."""
+    del words
     for field in dataclasses.fields(Part):
         if field.type == list[str]:
             continue
@@ -242,58 +253,73 @@ def misfit(part: Part, words: Sequence[str]) -> Optional[str]:
             or array.shape[1:] != axes
         ):
             return field.name
-    numbers = {
-        field.name: np.asarray(getattr(part, field.name), np.int64)
-        for field in dataclasses.fields(Part)
-        if field.type != list[str]
-    }
-    sentences = len(numbers["sentence_offsets"]) - 1
-    paragraphs, questions = len(part.contexts), part.num_questions
-    answers = len(part.answer_texts)
+    return None
+
+
+def _no_offsets(part: Part, words: Sequence[str]) -> Optional[str]:
+    """Offsets that do not rise from 0 to what they number."""
+    del words
+    sentences = len(part.sentence_offsets) - 1
+    questions = part.num_questions
     for name, count, numbered, least in (
-        ("sentence_offsets", sentences, len(numbers["tokens"]), 0),
-        ("paragraph_offsets", paragraphs, sentences, 1),
-        ("question_offsets", questions, len(numbers["question_tokens"]), 1),
-        ("answer_offsets", questions, answers, 0),
+        ("sentence_offsets", sentences, len(part.tokens), 0),
+        ("paragraph_offsets", len(part.contexts), sentences, 1),
+        ("question_offsets", questions, len(part.question_tokens), 1),
+        ("answer_offsets", questions, len(part.answer_texts), 0),
     ):
-        offsets = numbers[name]
+        offsets = getattr(part, name).astype(np.int64)
         if (
-            len(offsets) != count + 1
+            not len(offsets)
+            or len(offsets) != count + 1
             or offsets[0] != 0
             or offsets[-1] != numbered
             or np.diff(offsets).min(initial=least) < least
         ):
             return name
+    return None
+
+
+def _no_ids(part: Part, words: Sequence[str]) -> Optional[str]:
+    """Ids of nothing, or too few or too many of them."""
     for name, length, limit in (
-        ("tokens", len(numbers["token_starts"]), len(words)),
-        ("question_tokens", len(numbers["question_tokens"]), len(words)),
-        ("counted_words", len(numbers["word_counts"]), len(words)),
-        ("question_paragraphs", questions, paragraphs),
-        ("answer_spans", answers, None),
+        ("tokens", len(part.token_starts), len(words)),
+        ("question_tokens", len(part.question_tokens), len(words)),
+        ("counted_words", len(part.word_counts), len(words)),
+        ("question_paragraphs", part.num_questions, len(part.contexts)),
+        ("answer_spans", len(part.answer_texts), None),
     ):
-        values = numbers[name]
-        if len(values) != length:
+        ids = getattr(part, name).astype(np.int64)
+        if len(ids) != length:
             return name
         if limit is not None and (
-            values.min(initial=0) < 0 or values.max(initial=-1) >= limit
+            ids.min(initial=0) < 0 or ids.max(initial=-1) >= limit
         ):
             return name
-    # Every word lies in its context.
-    sizes = np.diff(numbers["sentence_offsets"])
-    first = numbers["paragraph_offsets"]
-    lengths = np.array([len(word) for word in words], np.int64)
-    ends = numbers["token_starts"] + lengths[numbers["tokens"]]
-    limits = np.repeat(
-        [len(context) for context in part.contexts],
-        np.diff(numbers["sentence_offsets"][first]),
+    return None
+
+
+def _beyond_texts(part: Part, words: Sequence[str]) -> Optional[str]:
+    """Words outside of their context, and answers outside of its words."""
+    starts, offsets, first, spans = (
+        getattr(part, name).astype(np.int64)
+        for name in (
+            "token_starts",
+            "sentence_offsets",
+            "paragraph_offsets",
+            "answer_spans",
+        )
     )
-    if numbers["token_starts"].min(initial=0) < 0 or (ends > limits).any():
+    sizes = np.diff(offsets)
+    lengths = np.array([len(word) for word in words], np.int64)
+    ends = starts + lengths[part.tokens]
+    limits = np.repeat(
+        [len(context) for context in part.contexts], np.diff(offsets[first])
+    )
+    if starts.min(initial=0) < 0 or (ends > limits).any():
         return "token_starts"
     # Every answer begins and ends at a word of its context, in this order.
-    asked = np.repeat(
-        numbers["question_paragraphs"], np.diff(numbers["answer_offsets"])
-    )
-    (start, word), (stop, last) = np.moveaxis(numbers["answer_spans"], 0, -1)
+    asked = np.repeat(part.question_paragraphs, np.diff(part.answer_offsets))
+    (start, word), (stop, last) = np.moveaxis(spans, 0, -1)
     if (
         (start < 0) | (start > stop) | (stop >= np.diff(first)[asked])
     ).any() or (

@@ -28,6 +28,7 @@ import numpy as np
 from bidaf.data import squad
 from bidaf.data import synthetic_facts as facts
 from bidaf.data import words as words_lib
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import main as main_lib
@@ -69,8 +70,7 @@ def make(
       UserError: a number of questions below 1.
     """
     for name, number in ("num_train", num_train), ("num_dev", num_dev):
-        if number < 1:
-            raise errors.UserError(f"{name} must be at least 1, got {number}")
+        arguments.integer(name, number, least=1)
     source = random.Random(seed)
     known = set()
     return {
@@ -136,8 +136,7 @@ def word_vectors(size: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
     Raises:
       UserError: `size` is below 1.
     """
-    if size < 1:
-        raise errors.UserError(f"vector_size must be at least 1, got {size}")
+    arguments.integer("vector_size", size, least=1)
 
     def noise(name):
         key = zlib.crc32(f"{seed} {name}".encode())

@@ -12,6 +12,7 @@ only the sentence splitter `punkt` needs NLTK at all.
 import re
 from typing import Callable
 
+from iss_rnns import arguments
 from iss_rnns import errors
 
 SPLITTERS = ("punkt", "simple", "none")
@@ -106,12 +107,9 @@ class Tokenizer:
     """
 
     def __init__(self, splitter: str = "punkt"):
-        if splitter not in SPLITTERS:
-            raise errors.UserError(
-                f"sentence splitter '{splitter}' is unknown; "
-                f"it is one of {', '.join(SPLITTERS)}"
-            )
-        self.splitter = splitter
+        self.splitter = arguments.one_of(
+            "the sentence splitter", splitter, SPLITTERS
+        )
         self.sentences = {
             "punkt": _punkt,
             "simple": lambda: _SENTENCE_END.split,

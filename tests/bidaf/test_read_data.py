@@ -423,11 +423,17 @@ def test_missing_vocabulary_file(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"word_count_th": -1}, "word_count_th must be at least 0, got -1"),
+        (
+            {"batch_size": 0},
+            "batch_size must be a whole number of at least 1, got 0",
+        ),
+        (
+            {"word_count_th": -1},
+            "word_count_th must be a whole number of at least 0, got -1",
+        ),
         (
             {"data_filter": "all"},
-            "'all' is unknown; it is one of max, valid, se",
+            "data_filter must be one of max, valid, semi, got 'all'",
         ),
         ({"known_if_glove": False}, "without --finetune .* or set --finetune"),
         (

@@ -234,6 +234,7 @@ def test_texts_that_are_not_utf8(tmp_path):
         {"token_starts": [0, 1, 2, 8, 0]},
         {"sentence_offsets": [0, 2, 4, 6]},
         {"sentence_offsets": [0, 3, 2, 5]},
+        {"sentence_offsets": []},
         {"paragraph_offsets": [0, 3]},
         {"paragraph_offsets": [0, 0, 3]},
         {"contexts": ["a über a", "日"]},

@@ -292,9 +292,18 @@ def test_files_go_through_preprocessing(tmp_path):
 @pytest.mark.parametrize(
     "numbers, message",
     [
-        ({"num_train": 0}, "num_train must be at least 1, got 0"),
-        ({"num_dev": -2}, "num_dev must be at least 1, got -2"),
-        ({"vector_size": 0}, "vector_size must be at least 1, got 0"),
+        (
+            {"num_train": 0},
+            "num_train must be a whole number of at least 1, got 0",
+        ),
+        (
+            {"num_dev": -2},
+            "num_dev must be a whole number of at least 1, got -2",
+        ),
+        (
+            {"vector_size": 0},
+            "vector_size must be a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_wrong_numbers(tmp_path, numbers, message):

@@ -161,6 +161,6 @@ def test_missing_nltk(monkeypatch):
 def test_unknown_splitter():
     with pytest.raises(
         errors.UserError,
-        match=("splitter 'spacy' is unknown; it is one of punkt, simple, none"),
+        match=("splitter must be one of punkt, simple, none, got 'spacy'"),
     ):
         words.Tokenizer("spacy")

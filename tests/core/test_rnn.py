@@ -312,7 +312,6 @@ def test_stateful_goes_on_where_the_last_batch_ended():
     assert_equal(run(), stock(X, mask=mask))
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_saved_and_loaded(tmp_path, suffix):
     inputs = tf.keras.Input([None, INPUTS])

@@ -270,8 +270,8 @@ def test_batch_too_large_says_what_fits(tokens, batch_size, num_steps):
 @pytest.mark.parametrize(
     "sizes, message",
     [
-        ((0, 3), "batch_size must be at least 1, got 0"),
-        ((2, -1), "num_steps must be at least 1, got -1"),
+        ((0, 3), "batch_size must be a whole number of at least 1, got 0"),
+        ((2, -1), "num_steps must be a whole number of at least 1, got -1"),
     ],
 )
 def test_batch_sizes_are_positive(sizes, message):

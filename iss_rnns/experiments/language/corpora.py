@@ -16,6 +16,7 @@ from typing import Optional, Union
 
 import numpy as np
 
+from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments.language import corpora_embedded
@@ -153,11 +154,7 @@ def embedded(
     Raises:
       UserError: unknown unit, or this Python carries no documentation.
     """
-    if unit not in ("word", "character"):
-        raise errors.UserError(
-            f"unit '{unit}' of the embedded text is unknown; "
-            "it is 'word' or 'character'"
-        )
+    arguments.one_of("the embedded text's unit", unit, ("word", "character"))
     texts = corpora_embedded.load(cache_dir)
     source = (
         "embedded text (documentation inside Python "
@@ -196,8 +193,7 @@ def batches(
     """
     ids = np.asarray(ids, np.int32)
     for name, size in ("batch_size", batch_size), ("num_steps", num_steps):
-        if size < 1:
-            raise errors.UserError(f"{name} must be at least 1, got {size}")
+        arguments.integer(name, size, least=1)
     length = len(ids) // batch_size
     count = (length - 1) // num_steps
     if count < 1:
