@@ -4,6 +4,8 @@ r"""BiDAF with Intrinsic Sparse Structures: answers questions about a text.
     python -m bidaf.cli --mode=train --data_dir=data/squad \
         --restore_path=RUN --structure_wd=0.001 --group_config=iss
     python -m bidaf.cli --mode=eval --data_dir=data/squad --restore_path=RUN
+    python -m bidaf.cli --mode=answer --context=TEXT.txt --question="Who?" \
+        --restore_path=RUN/saved_model/compressed
 
 bidaf/README.md says more, bidaf/flags/ has flag files.
 """
@@ -24,6 +26,7 @@ MODES = {
     **flags_lib.MODES,
     "eval": "print the scores of --restore_path and write its answers",
     "forward": "only write its answers, see --forward_name",
+    "answer": "answer one --question about --context",
 }
 
 
@@ -44,6 +47,23 @@ def define_flags() -> None:
     flags_lib.define_shrinking_flags("evaluation")
     flags_lib.define_pruning_flags(configs.LAYER_TYPES, configs.LAYER_TYPES)
     flags_lib.define_machine_flags()
+    with program_flags.group("Using what was trained"):
+        _define_use_flags()
+
+
+def _define_use_flags() -> None:
+    flags.DEFINE_string(
+        "context",
+        None,
+        "With --mode=answer: a file with the text to read. With "
+        "--restore_path=RUN/saved_model/compressed, no data is needed.",
+    )
+    flags.DEFINE_string(
+        "question",
+        None,
+        "With --mode=answer: the question; its answer is a stretch of the "
+        "text.",
+    )
 
 
 def _define_run_flags() -> None:
@@ -305,6 +325,7 @@ def main(argv):
     # Now that the flags are right: TensorFlow takes seconds.
     from bidaf import experiment
     from bidaf import options as options_lib
+    from bidaf import using
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
 
@@ -312,10 +333,13 @@ def main(argv):
     machine.prepare_cpu(values["threads"], values["compute_dtype"])
     choices = options_lib.choices_from_flags(values)
     options = options_lib.Options.from_flags(values)
-    task = experiment.BiDAFTask(
-        options, choices, experiment.read_questions(options, choices)
-    )
-    program.run(task, choices, program_flags.text())
+
+    def new_task():
+        questions = experiment.read_questions(options, choices)
+        return experiment.BiDAFTask(options, choices, questions)
+
+    if not using.ran(values, new_task):
+        program.run(new_task(), choices, program_flags.text())
 
 
 if __name__ == "__main__":

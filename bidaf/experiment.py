@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from bidaf import answering
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import options as options_lib
@@ -309,6 +310,14 @@ class BiDAFTask(tasks.Task):
         for file in written:
             print(f"wrote {file}")
 
+    def answerer(self) -> answering.Answerer:
+        """The weights of --restore_path, ready to answer questions."""
+        net = self.finalize_weights(self.restore(self.choices.restore_path))
+        return answering.Answerer(
+            serving.function_of(net, self.questions.vectors),
+            answering.Reading.of(self.questions, self.options.wy),
+        )
+
     # What follows
 
     def proof(self):
@@ -338,7 +347,9 @@ class BiDAFTask(tasks.Task):
         }
 
     def export(self, net, path, card):
-        return {MS: serving.save(net, self.questions, path, card)}
+        return {
+            MS: serving.save(net, self.questions, path, card, self.options.wy)
+        }
 
     def pack(self, net, folder):
         packed = nets.pack(net.packable())
@@ -482,7 +493,7 @@ def _no_answer_bias(
 
     None where questions are only answered. Weights that are restored know.
     """
-    if choices.mode == "forward":
+    if choices.mode in ("forward", "answer"):
         return None
     path, step = choices.restore_path, options.load_step
     if choices.mode == "train" and choices.resume and choices.run_name:

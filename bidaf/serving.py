@@ -1,16 +1,19 @@
 """BiDAF as a SavedModel that runs without this package."""
 
 from collections.abc import Mapping
+import dataclasses
 import json
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
+from bidaf import answering
 from bidaf import model as model_lib
 from bidaf.data import sources
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import files
 from iss_rnns.experiments.reports import tables
 
 INPUTS = {
@@ -28,6 +31,7 @@ def save(
     questions: sources.Questions,
     path: pathlib.Path,
     card: Mapping,
+    wy: bool = False,
 ) -> pathlib.Path:
     """Writes a net with all word vectors, its vocabulary and a card.
 
@@ -37,17 +41,19 @@ def save(
     and JQ. It returns `start` and `end [N, M, JX]`, the probabilities that
     the answer begins and ends at a word; `words`, that a word is in it (of
     nets trained for that); with a no-answer bias, `na_prob [N]`.
-    `vocabulary.json` has the ids.
+    `vocabulary.json` says how texts become ids, see `answering.Reading`.
 
     Args:
       net: the net.
       questions: whose vocabulary and vectors it reads.
       path: of the folder; replaced whole if it exists.
       card: JSON values.
+      wy: whether the net judges each word; see `answering.Reading`.
 
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
+    reading = dataclasses.asdict(answering.Reading.of(questions, wy))
     module = tf.Module()
     module.weights = list(net.trainable_variables)
     module.vectors = tf.Variable(questions.vectors, trainable=False)
@@ -72,22 +78,45 @@ def save(
         module,
         signature,
         path,
-        {VOCABULARY: json.dumps(vocabulary(questions))},
+        {VOCABULARY: json.dumps(reading)},
         tables.plain(card),
         export.Manifest("saved_model", dict(net.sizes), vocabulary=VOCABULARY),
     )
 
 
-def vocabulary(questions: sources.Questions) -> dict:
-    """Ids of words and characters, and how many characters a word has."""
-    words = dict(questions.vocabulary.word2idx)
-    for word, row in questions.judged.new_word2idx.items():
-        words[word] = row + len(questions.vocabulary.word2idx)
-    return {
-        "words": words,
-        "characters": questions.vocabulary.char2idx,
-        "characters_of_a_word": questions.sizes.max_word_size,
-    }
+def function_of(net: model_lib.BiDAF, vectors: np.ndarray):
+    """A net as what `ServedBiDAF` is of its export.
+
+    Args:
+      net: the net.
+      vectors: of `sources.Questions`.
+    """
+    vectors = tf.constant(vectors, tf.float32)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(batch):
+        outputs = net(batch, vectors, training=False)
+        return {name: outputs[name] for name in OUTPUTS if name in outputs}
+
+    return lambda batch: run(
+        {name: tf.constant(batch[name]) for name in INPUTS}
+    )
+
+
+def load(path: files.PathLike) -> answering.Answerer:
+    """An exported net, ready to answer questions.
+
+    `load(path).answer(context, question).text` is a stretch of the context.
+
+    Args:
+      path: folder of the SavedModel.
+
+    Raises:
+      UserError: see `ServedBiDAF`; or its vocabulary is damaged.
+    """
+    path = pathlib.Path(path)
+    served = ServedBiDAF(path)
+    return answering.Answerer(served, answering.Reading.read(path / VOCABULARY))
 
 
 class ServedBiDAF:

@@ -2,6 +2,8 @@
 
     python -m ptb.ptb_word_lm --data_path=DIR --config_file=SETTINGS.json
     python -m ptb.ptb_word_lm --mode=eval --restore_path=RUN --data_path=DIR
+    python -m ptb.ptb_word_lm --mode=generate --prompt="the" \\
+        --restore_path=RUN/saved_model/compressed
 
 ptb/README.md says more, ptb/flags/ has flag files.
 """
@@ -39,6 +41,7 @@ def define_flags() -> None:
     with program_flags.group("Sparsity"):
         _define_sparsity_flags()
     language_flags.define_size_and_machine_flags()
+    language_flags.define_use_flags()
 
 
 def _define_model_flags() -> None:
@@ -184,6 +187,7 @@ def main(argv):
     # Now that the flags are right: TensorFlow takes seconds.
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
+    from iss_rnns.experiments.language import using
     from ptb import experiment
     from ptb import options as options_lib
 
@@ -192,8 +196,13 @@ def main(argv):
     options = options_lib.Options.from_flags(values)
     values["save_path"] = values["save_path"] or options.settings.save_path
     choices = program.Choices.from_flags(values)
-    task = experiment.WordTask(options, choices, experiment.read_texts(options))
-    program.run(task, choices, program_flags.text())
+
+    def new_task():
+        texts = experiment.read_texts(options)
+        return experiment.WordTask(options, choices, texts)
+
+    if not using.ran(values, new_task):
+        program.run(new_task(), choices, program_flags.text())
 
 
 if __name__ == "__main__":

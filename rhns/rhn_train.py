@@ -4,6 +4,8 @@
         --data_path=DIR --structure_wd=0.005
     python -m rhns.rhn_train --flagfile=RUN/flags.txt --mode=eval \\
         --restore_path=RUN
+    python -m rhns.rhn_train --mode=generate --prompt="the" \\
+        --restore_path=RUN/saved_model/compressed
 
 rhns/README.md says more, rhns/flags/ has flag files.
 """
@@ -41,6 +43,7 @@ def define_flags() -> None:
     language_flags.define_size_and_machine_flags()
     with program_flags.group("Monte-Carlo evaluation"):
         _define_monte_carlo_flags()
+    language_flags.define_use_flags()
 
 
 def _define_data_flags() -> None:
@@ -190,6 +193,7 @@ def main(argv):
     # Now that the flags are right: TensorFlow takes seconds.
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
+    from iss_rnns.experiments.language import using
     from rhns import experiment
     from rhns import options as options_lib
 
@@ -197,10 +201,13 @@ def main(argv):
     machine.prepare_cpu(values["threads"], values["compute_dtype"])
     options = options_lib.Options.from_flags(values)
     choices = program.Choices.from_flags(values)
-    task = experiment.HighwayTask(
-        options, choices, experiment.read_texts(options)
-    )
-    program.run(task, choices, program_flags.text())
+
+    def new_task():
+        texts = experiment.read_texts(options)
+        return experiment.HighwayTask(options, choices, texts)
+
+    if not using.ran(values, new_task):
+        program.run(new_task(), choices, program_flags.text())
 
 
 if __name__ == "__main__":

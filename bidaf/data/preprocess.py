@@ -183,7 +183,7 @@ def _add_paragraph(
     words = [word for sentence in sentences for word in sentence]
     if not words:
         raise errors.UserError(f"{paragraph.where}: its context has no words")
-    starts = _starts(words, context, paragraph.where)
+    starts = word_starts(words, context, paragraph.where)
     places = _Places(sentences, words, starts)
     ids = word_ids.of(words)
     seen.update(dict.fromkeys(ids))
@@ -213,8 +213,8 @@ def _add_paragraph(
     sizes["paragraph"].append(len(sentences))
 
 
-def _starts(words: list[str], context: str, where: str) -> list[int]:
-    """Where each word begins in the context."""
+def word_starts(words: list[str], context: str, where: str) -> list[int]:
+    """The character of the context that each of its words begins at."""
     starts = []
     position = 0
     for word in words:

@@ -1,11 +1,11 @@
 """What a run reads: the questions to train and to be judged on, as batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import pathlib
 import random
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +33,8 @@ class Questions:
       sizes: of the embeddings, and of the arrays that are trained on.
       judged_sizes: of the arrays that are judged, none of which is cut.
       description: of where they come from.
+      splitting: how their texts were cut: `splitter` and `split` of
+        `preprocess.preprocess`.
     """
 
     train: Optional[read_data.DataSet]
@@ -40,6 +42,7 @@ class Questions:
     sizes: feed.Sizes
     judged_sizes: feed.Sizes
     description: str
+    splitting: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def vectors(self) -> np.ndarray:
@@ -124,7 +127,12 @@ def for_training(
         feed.sizes([train]), max_word_size=judged_sizes.max_word_size
     )
     return Questions(
-        train, judged, sizes, judged_sizes, _describe(store, train, judged)
+        train,
+        judged,
+        sizes,
+        judged_sizes,
+        _describe(store, train, judged),
+        _splitting(store),
     )
 
 
@@ -165,7 +173,14 @@ def for_testing(
     sizes = feed.sizes([judged], training=False)
     if word_size:
         sizes = dataclasses.replace(sizes, max_word_size=word_size)
-    return Questions(None, judged, sizes, sizes, _describe(store, judged))
+    return Questions(
+        None,
+        judged,
+        sizes,
+        sizes,
+        _describe(store, judged),
+        _splitting(store),
+    )
 
 
 def _tell_unanswered(
@@ -185,6 +200,11 @@ def _tell_unanswered(
     print(
         f"questions without an answer (SQuAD 2.0): {found}; {told}", flush=True
     )
+
+
+def _splitting(store: store_lib.Store) -> dict[str, Any]:
+    names = ("splitter", "split")
+    return {name: store.meta[name] for name in names if name in store.meta}
 
 
 def _describe(store, *data_sets) -> str:

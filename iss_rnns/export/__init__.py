@@ -6,6 +6,7 @@ from iss_rnns.export.language import TextModel
 from iss_rnns.export.loading import as_text_model
 from iss_rnns.export.loading import is_compressed
 from iss_rnns.export.loading import load
+from iss_rnns.export.loading import load_language_model
 from iss_rnns.export.manifest import Manifest
 from iss_rnns.export.packed import read_packed
 from iss_rnns.export.packed import write_packed

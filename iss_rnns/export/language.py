@@ -113,6 +113,20 @@ class TextModel:
         self.vocabulary = vocabulary
         self.manifest = manifest
 
+    def known_vocabulary(self) -> vocabulary_lib.Vocabulary:
+        """The vocabulary.
+
+        Raises:
+          UserError: the model carries none.
+        """
+        if self.vocabulary is None:
+            raise errors.UserError(
+                "the model carries no vocabulary, so it knows ids only; give "
+                f"it one: {vocabulary_lib.FILE} of the SavedModel of the same "
+                "run"
+            )
+        return self.vocabulary
+
     def zero_states(self, batch: int = 1) -> list[np.ndarray]:
         """The states of a text's start."""
         return [np.zeros((batch, n), np.float32) for n in self.state_sizes]
@@ -177,7 +191,7 @@ class TextModel:
           UserError: the model carries no vocabulary; the prompt is empty, or
             has unknown words and there is no `<unk>`; a number is none.
         """
-        vocabulary = self._known_vocabulary()
+        vocabulary = self.known_vocabulary()
         if not (num_words >= 1 and int(num_words) == num_words):
             raise errors.UserError(
                 f"the number of words to generate must be at least 1, got "
@@ -225,7 +239,7 @@ class TextModel:
           UserError: the model carries no vocabulary, or the text no words
             that it knows.
         """
-        vocabulary = self._known_vocabulary()
+        vocabulary = self.known_vocabulary()
         lines = [line for line in text.split("\n") if line.strip()]
         end = [] if vocabulary.end is None else [vocabulary.end]
         encoded = [[*vocabulary.encode(line), *end] for line in lines]
@@ -266,17 +280,8 @@ class TextModel:
         return np.concatenate(found) if found else np.zeros(0)
 
     def _start(self) -> list[int]:
-        end = self._known_vocabulary().end
+        end = self.known_vocabulary().end
         return [] if end is None else [end]
-
-    def _known_vocabulary(self) -> vocabulary_lib.Vocabulary:
-        if self.vocabulary is None:
-            raise errors.UserError(
-                "the model carries no vocabulary, so it knows ids only; give "
-                f"it one: {vocabulary_lib.FILE} of the SavedModel of the same "
-                "run"
-            )
-        return self.vocabulary
 
 
 def _stretches(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -81,6 +81,25 @@ def load(
     )
 
 
+def load_language_model(
+    path: files.PathLike,
+    vocabulary: Optional[files.PathLike] = None,
+    threads: int = 1,
+) -> language.TextModel:
+    """As `load`, of a path that holds a language model.
+
+    Raises:
+      UserError: see `load`; or it is another model.
+    """
+    model = load(path, vocabulary, threads)
+    if not isinstance(model, language.TextModel):
+        raise errors.UserError(
+            f"{files.shown(path)} is no language model, but another "
+            "compressed model"
+        )
+    return model
+
+
 def as_text_model(model: saved_model.SavedModel) -> language.TextModel:
     """A SavedModel that takes tokens and states, as a language model.
 
@@ -163,8 +182,9 @@ def _tflite(path, vocabulary, threads):
 
     def run(ids, values):
         if len(ids) != 1:
-            raise ValueError(
-                f"{path} reads one text at a time, got {len(ids)}."
+            raise errors.UserError(
+                f"{files.shown(path)} reads one text at a time, got {len(ids)};"
+                " a SavedModel or packed weights read any number"
             )
         state, logits = dict(zip(names, values)), []
         for token in ids[0]:

@@ -4,6 +4,7 @@ import bidaf_questions
 import numpy as np
 import pytest
 
+from bidaf import answering
 from bidaf import model as model_lib
 from bidaf import options as options_lib
 from bidaf import scoring
@@ -58,7 +59,7 @@ def test_B31_an_export_is_checked_and_says_the_same(name, questions, tmp_path):
     model = export.load(path)
     assert model.manifest.sizes == net.sizes
     assert model.manifest.states == {}
-    ids = serving.vocabulary(questions)["words"]
+    ids = answering.Reading.of(questions).words
     assert model.vocabulary.ids == ids
     outputs = model(
         **{long: batch[short] for short, long in serving.INPUTS.items()}

@@ -10,9 +10,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import iss_rnns
+from iss_rnns import export
+from iss_rnns.experiments import restoring
+from iss_rnns.experiments.language import options
+from iss_rnns.experiments.language import serving
+from ptb import model as model_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -76,11 +82,32 @@ def blocks(text):
         yield re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
 
 
+def write_tflite(folder):
+    """With `--export_latency`, which that run had not."""
+    path = folder / "compressed.npz"
+    with np.load(path) as file:
+        vocabulary, width = file["Model/embedding"].shape
+    net = restoring.restore(
+        lambda sizes: model_lib.WordLSTM(
+            vocabulary, width, options.layer_sizes(sizes)
+        ),
+        str(path),
+        model_lib.sizes_of,
+    )
+    symbols = export.Vocabulary.read(folder / "compressed" / "vocabulary.txt")
+    serving.save_tflite_step(
+        net, folder / "compressed_1x1.tflite", symbols.symbols
+    )
+
+
+# That run is of version 1.0.0, which wrote no manifest.
+@pytest.mark.filterwarnings("ignore:.* has no manifest.json")
 @pytest.mark.parametrize("path", SHOWN)
 def test_code_that_is_shown_runs(path, tmp_path, monkeypatch):
     """All blocks of a page, one after the other, as a reader would."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(RUNS / "cut", "runs/demo")  # as `make demo` leaves one
+    write_tflite(pathlib.Path("runs/demo/saved_model"))
     shutil.copytree(RUNS / "pruned", "runs/pruned")
     names = {"__name__": "shown"}
     for block in blocks((ROOT / path).read_text(encoding="utf-8")):

@@ -41,6 +41,12 @@ KILLED = {
     "bidaf": (ANSWERS, "--compare_with=runs/bidaf"),
 }
 
+# What is used: flags of a run, its program, and runs and models.
+USED = (
+    ("cut", WORDS, ("cut_killed", "cut/saved_model/compressed")),
+    ("highway_killed", HIGHWAY, ("highway_killed",)),
+)
+
 # Runs programs one after the other, each in a process of its own that has
 # TensorFlow loaded already; a run ends, too, as soon as a file is there.
 # Reads a list of [name, module, arguments, file or null] from stdin and
@@ -99,6 +105,21 @@ def fixture_folder(tmp_path_factory):
             ],
             None,
         ],
+        *(
+            [
+                f"{mode}_{path.replace('/', '_')}",
+                module,
+                [
+                    *(f"--flagfile=runs/{run}/flags.txt", f"--mode={mode}"),
+                    *("--prompt=the old", "--score_text=text/ptb.test.txt"),
+                    f"--restore_path={DATA}/runs/{path}",
+                ],
+                None,
+            ]
+            for run, module, paths in USED
+            for path in paths
+            for mode in ("generate", "score")
+        ),
         [
             "compared",
             COMPARE,
@@ -225,6 +246,21 @@ def test_finished_runs_can_be_compared(folder):
     for name in LANGUAGE_RUNS:
         assert name in text, text
         assert f"{report(name)['test perplexity']:.2f}" in text, text
+
+
+@pytest.mark.parametrize("path", [path for *_, paths in USED for path in paths])
+def test_what_was_trained_generates_and_scores(folder, path):
+    name = path.replace("/", "_")
+    text = log(folder, f"generate_{name}")
+    assert "Traceback" not in text and re.search("^the old ", text, re.M), text
+    perplexity = printed(folder, f"score_{name}", "perplexity")
+    assert 1 < perplexity < 20  # which are the words there are
+    if "saved_model" in path:
+        assert text.count("has no manifest.json") == 1, text
+        # Here the first word is foreseen, too.
+        assert perplexity == pytest.approx(
+            report("cut")["test perplexity"], rel=0.03
+        )
 
 
 def test_a_saved_model_needs_tensorflow_only():

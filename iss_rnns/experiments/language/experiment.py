@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
+from iss_rnns import export
 from iss_rnns import shrinking
 from iss_rnns import thresholding
 from iss_rnns.experiments import dead_units
@@ -149,13 +150,13 @@ class LanguageTask(tasks.Task):
         return tasks.Trained(net), metrics.rows
 
     def evaluate(self) -> None:
-        """Mode eval: perplexities of a net, or of a packed model."""
+        """Mode eval: perplexities of a net, or of a compressed model."""
         path = str(self.choices.restore_path)
-        if packed_lib.is_language_model(path):
-            model = packed_lib.load_language_model(path)
-            if self.vocab_size != len(model.softmax_b):
+        if export.is_compressed(path):
+            model = export.load_language_model(path)
+            if self.vocab_size != model.num_symbols:
                 raise errors.UserError(
-                    f"{path} knows {len(model.softmax_b):,} symbols, the data "
+                    f"{path} knows {model.num_symbols:,} symbols, the data "
                     f"has {self.vocab_size:,}: give the data that it was "
                     "trained on"
                 )

@@ -11,6 +11,11 @@ from iss_rnns.experiments import program_flags
 # all that multiplies and is no embedding too.
 LAYER_TYPES = ("input", "recurrent", "softmax", "embedding")
 PRUNED_TYPES = LAYER_TYPES[:3]
+# Modes beside those of every program: see `using`.
+USES = {
+    "generate": "go on with --prompt",
+    "score": "print how well --score_text is foreseen, sentence by sentence",
+}
 
 
 def define_run_flags(
@@ -18,9 +23,10 @@ def define_run_flags(
 ) -> None:
     """What a run does, see `flags.define_run_flags`."""
     flags_lib.define_run_flags(
-        modes,
-        restore_path="; with --mode=eval also saved_model/packed of a pruned "
-        "run, which then computes sparsely",
+        {**modes, **USES},
+        restore_path="; with --mode=eval, generate and score also a "
+        "compressed model: saved_model/compressed of a run, its .tflite file, "
+        "or saved_model/packed, which computes sparsely",
         **others,
     )
     with program_flags.group("Run"):
@@ -29,6 +35,37 @@ def define_run_flags(
             False,
             "Also export, and measure, TensorFlow Lite models that read one "
             "symbol of one text at a time.",
+        )
+
+
+def define_use_flags() -> None:
+    """What a trained model is used for, see `using.Use`."""
+    with program_flags.group("Using what was trained"):
+        flags.DEFINE_string(
+            "prompt",
+            None,
+            "With --mode=generate: the text to go on from. What the model "
+            "does not know counts as <unk>.",
+        )
+        flags.DEFINE_integer(
+            "num_words",
+            100,
+            "With --mode=generate: so many words (characters, of a model of "
+            "those) follow the prompt; --seed decides which.",
+            lower_bound=1,
+        )
+        flags.DEFINE_float(
+            "temperature",
+            1.0,
+            "With --mode=generate: below 1, likely words get likelier; 0: the "
+            "likeliest one each time.",
+            lower_bound=0.0,
+        )
+        flags.DEFINE_string(
+            "score_text",
+            None,
+            "With --mode=score: a file of sentences, one a line, in the form "
+            "of the training text.",
         )
 
 
