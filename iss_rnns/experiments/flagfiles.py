@@ -6,7 +6,10 @@ first line, and ends with a traceback on what is not UTF-8.
 
 import os
 import pathlib
+import re
+from typing import Optional
 
+from iss_rnns import errors
 from iss_rnns import files
 
 OF_RUN = "flags.txt"  # in a run's folder
@@ -33,6 +36,35 @@ def read(path: str) -> list[str]:
             if line.strip() and not line.startswith(("#", "//"))
         ],
     )
+
+
+def heading(module: str) -> str:
+    """First line of a run's flags: which program's run it is."""
+    return f"# A run of python -m {module}\n"
+
+
+def check_program(folder: files.PathLike, module: str) -> None:
+    """Refuses another program's run.
+
+    Args:
+      folder: of a run; others, and runs of version 1.0.0, say nothing.
+      module: of the program that is to read it.
+
+    Raises:
+      UserError: naming both.
+    """
+    path = pathlib.Path(folder) / OF_RUN
+    found: Optional[re.Match] = None
+    if path.is_file():
+        found = re.match(
+            re.escape(heading("")[:-1]) + r"(\S+)",
+            files.read_text(path, "flags"),
+        )
+    if found and found[1] != module:
+        raise errors.UserError(
+            f"{files.shown(folder)} is a run of {found[1]}, not of {module}: "
+            f"use python -m {found[1]}, or give a run of this program"
+        )
 
 
 def _of_place(path: pathlib.Path, lines: list[str]) -> list[str]:

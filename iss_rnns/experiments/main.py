@@ -98,10 +98,22 @@ def parse_flags(argv: list[str], about: str = "") -> list[str]:
         help_lib.define_flags(about)
         rest = program_flags.parse(argv)
         for name, value in flags.FLAGS.flag_values_dict().items():
+            # A shell expands it in front of an argument only.
+            if isinstance(value, str):
+                flags.FLAGS[name].value = _expanded(value)
+            elif isinstance(value, list):
+                flags.FLAGS[name].value = [*map(_expanded, value)]
+        for name, value in flags.FLAGS.flag_values_dict().items():
             _check_value(name, value)
-        return rest
+        return [*rest[:1], *map(_expanded, rest[1:])]
     except (flags.Error, errors.UserError) as error:
         sys.exit(_tell(f"error: {error}", 2))
+
+
+def _expanded(value: Any) -> Any:
+    """A path below somebody's home folder, written out."""
+    path = isinstance(value, str) and value.startswith("~/")
+    return os.path.expanduser(value) if path else value
 
 
 def _check_value(name: str, value: Any) -> None:

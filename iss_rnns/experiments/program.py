@@ -76,6 +76,8 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
     Raises:
       UserError: on any mistake of the user's.
     """
+    if choices.restore_path:
+        flagfiles.check_program(choices.restore_path, task.module)
     if choices.mode in task.modes:
         task.modes[choices.mode]()
         return
@@ -116,10 +118,16 @@ def _train(task, choices, flags_text):
     if choices.resume:
         # Its own weights count; it may have outlived those it began with.
         directory = run_directory(task, choices, flags_text)
+        flagfiles.check_program(directory.path, task.module)
         _, state = restoring.find_checkpoint(directory.path)
         task.resume(directory)
     elif choices.restore_path:
         start = task.start_from(choices.restore_path)
+    if start is None and not choices.resume and not task.steps:
+        raise errors.UserError(
+            "training of 0 steps (--epochs, --max_train_steps) would export "
+            "random weights; train for at least one, or give --restore_path"
+        )
     prepare(task, choices.pruning, start, state)
     if directory is None:
         directory = run_directory(task, choices, flags_text)
@@ -147,7 +155,10 @@ def run_directory(
         ],
     )
     if not choices.resume:
-        directory.write_text(flagfiles.OF_RUN, resumable(flags_text, directory))
+        directory.write_text(
+            flagfiles.OF_RUN,
+            flagfiles.heading(task.module) + resumable(flags_text, directory),
+        )
         task.begin(directory)
     return directory
 

@@ -93,8 +93,8 @@ class RunDirectory:
         if resume and not self.checkpoint_steps():
             raise errors.UserError(
                 f"nothing to resume: {self.checkpoints} holds no checkpoint; "
-                "give the --save_path and --run_name of the run that was "
-                "interrupted, or start anew with --overwrite"
+                f"{self._others()}give the --save_path and --run_name of the "
+                "run that was interrupted, or start anew with --overwrite"
             )
         if occupied and not resume and not self.holds_run():
             raise errors.UserError(
@@ -122,6 +122,20 @@ class RunDirectory:
             ):
                 if (self.path / file).exists():
                     read(self.path / file)
+
+    def _others(self) -> str:
+        """Runs beside this one that could be resumed, for a message."""
+        folder = self.path.parent
+        found = [
+            name
+            for name in sorted(checkpoints_lib.names_in(folder))
+            if name != self.path.name
+            and checkpoints_lib.checkpoint_steps(folder / name / "checkpoints")
+        ]
+        if not found:
+            return ""
+        more = ", ..." if len(found) > 5 else ""
+        return f"{folder} has {', '.join(found[:5])}{more}; "
 
     def _contents(self) -> list[str]:
         """Names of what a run left in the folder."""

@@ -164,3 +164,12 @@ def test_logs_are_silenced_for_the_program_only(monkeypatch):
     main_lib.run_main(lambda argv: None)
     assert seen == [(logging.ERROR, stdlib_logging.ERROR)]
     assert (logging.get_verbosity(), tensorflow.level) == before
+
+
+def test_home_folders_are_written_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = run(
+        "print(flags.FLAGS.names, argv[1:])", "--names=~/a,b~/c", "~/d", "e"
+    )
+    home = str(tmp_path)
+    assert done.stdout == f"{[f'{home}/a', 'b~/c']} {[f'{home}/d', 'e']}\n"

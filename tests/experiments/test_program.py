@@ -33,7 +33,7 @@ def made_up_texts():
 class Task(experiment.LanguageTask):
     """Writes down what is asked of it."""
 
-    module, title, reads = "m", "t", ()
+    module, title, reads, steps = "m", "t", (), 3
 
     def __init__(self, choices, train=None, check=None):
         config = model_lib.CONFIGS["test"]
@@ -112,7 +112,10 @@ def test_training_gets_the_directory_and_its_flags(tmp_path):
     task = Task(choices(save_path=str(tmp_path), run_name="r"), train)
     with pytest.raises(errors.UserError, match="enough"):
         run(task)
-    assert seen == {"net": None, "text": "--a\n\n# This run\n--run_name=r\n"}
+    assert seen == {
+        "net": None,
+        "text": "# A run of python -m m\n--a\n\n# This run\n--run_name=r\n",
+    }
     assert task.log[0] == ("check", None)
 
 
@@ -205,3 +208,28 @@ def test_an_exported_model_has_a_whole_card(tmp_path, monkeypatch):
     assert card["weights before"] > card["weights after"]
     assert card["valid perplexity"] > 1 and card["test bits"] > 0
     assert card["command"].startswith("python -m m") and drawn == [True]
+
+
+@pytest.mark.parametrize("flag", ["restore_path", "resume"])
+def test_a_run_of_another_program_is_named_as_such(tmp_path, flag):
+    directory = runs.RunDirectory(tmp_path, "r")
+    directory.write_text("flags.txt", "# A run of python -m other.one\n--a\n")
+    (directory.checkpoints / "state-1.json").write_text("{}")
+    more = {"resume": True} if flag == "resume" else {flag: str(directory.path)}
+    run_name = "r" if flag == "resume" else "new"
+    del directory
+    task = Task(choices(save_path=str(tmp_path), run_name=run_name, **more))
+    with pytest.raises(
+        errors.UserError,
+        match="r is a run of other.one, not of m: use python -m other.one",
+    ):
+        run(task)
+    assert not (tmp_path / "new").exists()
+
+
+def test_training_of_no_steps_is_refused(tmp_path):
+    task = Task(choices(save_path=str(tmp_path / "runs")))
+    task.steps = 0
+    with pytest.raises(errors.UserError, match="0 steps .* random weights"):
+        run(task)
+    assert not (tmp_path / "runs").exists()

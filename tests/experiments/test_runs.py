@@ -55,6 +55,16 @@ class TestRunDirectory:
             runs.RunDirectory(tmp_path, "run")
         assert (tmp_path / "run" / "flags.txt").read_text() == "mine"
 
+    def test_resuming_what_is_not_there_names_what_is(self, tmp_path):
+        tiny_checkpoint(runs.RunDirectory(tmp_path, "b"))
+        tiny_checkpoint(runs.RunDirectory(tmp_path, "a"))
+        runs.RunDirectory(tmp_path, "empty")
+        with pytest.raises(
+            errors.UserError,
+            match=r"nothing to resume: .*no checkpoint; \S+ has a, b; give the",
+        ):
+            runs.RunDirectory(tmp_path, "c", resume=True)
+
     @pytest.mark.parametrize("sign", ["flags.txt", "checkpoints"])
     def test_overwrite_removes_it(self, tmp_path, sign):
         (tmp_path / "run" / sign).mkdir(parents=True)
