@@ -12,7 +12,7 @@ whatever is left, also from an optimizer that `compile` has replaced.
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 import contextlib
 import functools
-from typing import Callable, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 import tensorflow as tf
 
@@ -40,6 +40,11 @@ def key(variable: tf.Variable) -> Hashable:
 def is_variable(thing: object) -> bool:
     """Whether something is a variable."""
     return isinstance(thing, tf.Variable)
+
+
+def array(variable: tf.Variable):
+    """A variable's value."""
+    return variable.numpy()
 
 
 def handle(variable: tf.Variable) -> tf.Tensor:
@@ -444,3 +449,293 @@ def rnn_inputs(layer: tf.keras.layers.RNN, inputs, initial_state, constants):
       layer carries, or zeros.
     """
     return layer._process_inputs(inputs, initial_state, constants)
+
+
+# What models are made of.
+
+
+@contextlib.contextmanager
+def intercepted_calls(handler: Callable) -> Iterator[None]:
+    """Has every call of a Keras layer go through a function, in this block.
+
+    Args:
+      handler: `handler(call, layer, args, kwargs)` returns what the layer
+        gives; `call(layer, *args, **kwargs)` is Keras' own.
+    """
+    kind = tf.keras.layers.Layer
+    call = kind.__call__
+
+    @functools.wraps(call)
+    def intercepted(layer, *args, **kwargs):
+        return handler(call, layer, args, kwargs)
+
+    kind.__call__ = intercepted
+    try:
+        yield
+    finally:
+        kind.__call__ = call
+
+
+@contextlib.contextmanager
+def zero_weights() -> Iterator[None]:
+    """New weights are zeros in this block, which takes no time to draw."""
+    kind = tf.keras.layers.Layer
+    add_weight = kind.add_weight
+
+    @functools.wraps(add_weight)
+    def add_zeros(layer, *args, **kwargs):
+        kwargs["initializer"] = "zeros"
+        return add_weight(layer, *args[:3], **kwargs)
+
+    kind.add_weight = add_zeros
+    try:
+        yield
+    finally:
+        kind.add_weight = add_weight
+
+
+def children(layer: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
+    """The layers that a layer or model holds itself, in order."""
+    return list(layer._flatten_layers(recursive=False, include_self=False))
+
+
+def own_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
+    """The weights that a layer holds itself, not those of its layers.
+
+    What has no shape, such as the table of a vocabulary, is none.
+    """
+    return [
+        v
+        for v in layer._trainable_weights + layer._non_trainable_weights
+        if hasattr(v, "shape") and hasattr(v, "dtype")
+    ]
+
+
+def input_specs(model: tf.keras.Model):
+    """What a model is called with, as (args, kwargs) of specs; None: unknown.
+
+    Sizes that may change from call to call are None.
+    """
+    try:
+        specs = model.save_spec()
+    except AttributeError:
+        return None
+    if specs is None:
+        return None
+    args, kwargs = specs
+    return list(args), dict(kwargs)
+
+
+def is_graph(model: tf.keras.layers.Layer) -> bool:
+    """Whether a layer is a model whose layers' connections Keras knows."""
+    return bool(getattr(model, "_is_graph_network", False)) and bool(
+        getattr(model, "inputs", None)
+    )
+
+
+def is_stock(layer: tf.keras.layers.Layer) -> bool:
+    """Whether a layer's class is one of Keras'."""
+    root = tf.keras.layers.Layer.__module__.split(".")[0]
+    return type(layer).__module__.split(".")[0] == root
+
+
+def is_function(layer: tf.keras.layers.Layer) -> bool:
+    """Whether a layer is a function of TensorFlow, or a `Lambda`."""
+    return is_operation(layer) or type(layer) is tf.keras.layers.Lambda
+
+
+def is_operation(layer: tf.keras.layers.Layer) -> bool:
+    """Whether Keras made a layer of a TensorFlow function that it met."""
+    return type(layer).__module__.endswith(".tf_op_layer")
+
+
+def copied_function(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    """A copy of a layer of which `is_function` holds."""
+    if type(layer) is tf.keras.layers.Lambda:
+        return tf.keras.layers.Lambda(
+            layer.function,
+            output_shape=layer._output_shape,
+            mask=layer.mask,
+            arguments=layer.arguments,
+            name=layer.name,
+            trainable=layer.trainable,
+            dtype=layer.dtype_policy
+            if hasattr(layer, "dtype_policy")
+            else None,
+        )
+    return type(layer).from_config(layer.get_config())
+
+
+class Step:
+    """A layer's place in a functional model.
+
+    Attributes:
+      layer: that is called.
+      arguments: (args, kwargs), with symbolic tensors in them.
+      outputs: symbolic tensors, flat.
+    """
+
+    def __init__(self, layer, arguments, outputs):
+        self.layer = layer
+        self.arguments = arguments
+        self.outputs = outputs
+
+
+def steps(model: tf.keras.Model) -> Iterator[Step]:
+    """The calls of a functional model's layers, in an order that works."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield Step(
+                    node.layer,
+                    (node.call_args, node.call_kwargs),
+                    tf.nest.flatten(node.outputs),
+                )
+
+
+def is_symbolic(thing: object) -> bool:
+    """Whether something is a tensor of a functional model."""
+    return hasattr(thing, "_keras_history")
+
+
+def ends(model: tf.keras.Model):
+    """(inputs, outputs) of a functional model, in their structures."""
+    return model._nested_inputs, model._nested_outputs
+
+
+def new_input(tensor, shape):
+    """An input of a functional model like another, of another shape.
+
+    Args:
+      tensor: the other.
+      shape: with the batch.
+    """
+    layer = tensor._keras_history.layer
+    return tf.keras.Input(
+        batch_shape=tuple(shape),
+        name=layer.name,
+        dtype=tensor.dtype,
+        sparse=layer.sparse,
+        ragged=layer.ragged,
+    )
+
+
+def bare_model(model: tf.keras.Model, *args, **kwargs) -> tf.keras.Model:
+    """A model of another's class, without running the class' `__init__`.
+
+    Args:
+      model: the other.
+      *args: of `tf.keras.Model`.
+      **kwargs: the same.
+    """
+    cls: Any = type(model)
+    new: Any = cls.__new__(cls, *args, **kwargs)
+    tf.keras.Model.__init__(new, *args, name=model.name, **kwargs)
+    return new
+
+
+def bare_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    """A layer of another's class, without running the class' `__init__`."""
+    cls: Any = type(layer)
+    new = cls.__new__(cls)
+    config = {"name": layer.name, "dtype": layer.dtype}
+    base = (
+        tf.keras.layers.AbstractRNNCell
+        if isinstance(layer, tf.keras.layers.AbstractRNNCell)
+        else tf.keras.layers.Layer
+    )
+    base.__init__(new, **config)
+    return new
+
+
+def own_attributes(layer: tf.keras.layers.Layer) -> dict[str, object]:
+    """Attributes that a user's class gave a layer, but for Keras' own."""
+    known = set(vars(_blank(isinstance(layer, tf.keras.Model))))
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if name not in known and name not in _OF_KERAS
+    }
+
+
+@functools.cache
+def _blank(model: bool):
+    """A layer, or a compiled model, that has Keras' attributes only."""
+    if not model:
+
+        class Blank(tf.keras.layers.Layer):
+            pass
+
+        layer = Blank()
+        layer(tf.zeros([1, 1]))
+        return layer
+
+    class BlankModel(tf.keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    result = BlankModel()
+    result.compile("sgd", "mse")
+    result(tf.zeros([1, 1]))
+    return result
+
+
+_OF_KERAS = {
+    "_auto_config",
+    "_auto_get_config",
+    "_build_input_shape",
+    "_iss_attached",
+    "_saved_model_inputs_spec",
+    "_saved_model_arg_spec",
+    "history",
+    "loss",
+    "optimizer",
+    "train_function",
+    "test_function",
+    "predict_function",
+    "train_tf_function",
+    "stop_training",
+    "steps_per_execution",
+    "_is_compiled",
+    "_call_spec",
+    "call",
+    "_obj_reference_counts_dict",
+    "_self_unconditional_checkpoint_dependencies",
+    "keras_api_names",
+}
+
+
+def plain(value: object) -> object:
+    """What a list or dict was before Keras wrapped it to track it."""
+    if isinstance(value, tf.__internal__.tracking.AutoTrackable):
+        return value
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, list):
+        return list(value)
+    if isinstance(value, tuple) and hasattr(value, "__wrapped__"):
+        return value.__wrapped__
+    return value
+
+
+@contextlib.contextmanager
+def forgotten_calls(layers: Iterable[tf.keras.layers.Layer]) -> Iterator[None]:
+    """Symbolic calls of layers in this block leave no trace on them."""
+    layers = list(layers)
+    before = [
+        (len(layer._inbound_nodes), len(layer._outbound_nodes))
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for layer, (inbound, outbound) in zip(layers, before):
+            del layer._inbound_nodes[inbound:]
+            del layer._outbound_nodes[outbound:]
+
+
+def states_of(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
+    """The states that a stateful layer carries from batch to batch."""
+    if not getattr(layer, "stateful", False) or not hasattr(layer, "states"):
+        return []
+    return [v for v in tf.nest.flatten(layer.states) if is_variable(v)]

@@ -45,6 +45,19 @@ def count_weights(net) -> int:
     return int(sum(np.prod(v.shape) for v in net.trainable_variables))
 
 
+def mult_adds(model) -> int:
+    """Mult-adds of one step of a model: weights that multiply, each once.
+
+    Those of all matrices but embeddings, which are looked up. Of a layer that
+    is called more often in a step (a convolution), one call counts.
+    """
+    return sum(
+        math.prod(int(n) for n in variable.shape)
+        for name, variable in matrices_by_name(model).items()
+        if "embedding" not in name.rpartition("/")[2]
+    )
+
+
 def weights_by_name(model) -> Mapping[str, Any]:
     """A model's trainable weights by the names that reports show.
 

@@ -13,6 +13,7 @@ from typing import Optional, Union
 import tensorflow as tf
 
 from iss_rnns import _keras
+from iss_rnns.groups import recurrence
 from iss_rnns.ops import products
 from iss_rnns.ops import scan
 from iss_rnns.ops import steps
@@ -403,3 +404,7 @@ def _cell_by_full_name(config: dict) -> dict:
     cell = dict(config["cell"])
     cell["class_name"] = cell.get("registered_name") or cell["class_name"]
     return {**config, "cell": cell}
+
+
+for _layer in (RNN, Recurrent):
+    recurrence.register_recurrent(_layer)

@@ -34,6 +34,7 @@ class KernelCell(tf.keras.layers.Layer):
     """
 
     gates: int
+    candidate: int  # of the gates: what a step adds to the state
     hoisted_parts = 1  # tensors that `scan_backprop` hands on per step
 
     def __init__(
@@ -127,6 +128,10 @@ class KernelCell(tf.keras.layers.Layer):
     def unit_companions(self) -> list[groups.Slice]:
         """What is cut with a unit without counting: its biases."""
         return groups.blocks(self.bias, len(self.bias_shape) - 1, self.gates)
+
+    def candidate_companions(self) -> list[groups.Slice]:
+        """Those without which a dead unit's state stays zero."""
+        return [self.unit_companions()[self.candidate]]
 
     def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
         """Zeros, `[batch, n]` for each state."""

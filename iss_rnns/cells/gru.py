@@ -39,6 +39,7 @@ class GRUCell(common.KernelCell):
     """
 
     gates = 3
+    candidate = 2
 
     def __init__(
         self,

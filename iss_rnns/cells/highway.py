@@ -242,6 +242,10 @@ class RHNCell(tf.keras.layers.Layer):
         """What is cut with a unit without counting: its biases."""
         return [groups.whole(bias, 0) for bias in (*self.bias_h, *self.bias_t)]
 
+    def candidate_companions(self) -> list[groups.Slice]:
+        """See `KernelCell.candidate_companions`."""
+        return [groups.whole(bias, 0) for bias in self.bias_h]
+
     def get_initial_state(self, inputs=None, batch_size=None, dtype=None):
         """Zeros `[s]`, `[batch, n]`."""
         return common.zero_states(self, inputs, batch_size, dtype)

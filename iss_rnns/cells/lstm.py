@@ -38,6 +38,7 @@ class LSTMCell(common.KernelCell):
     """
 
     gates = 4
+    candidate = 2
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class SimpleRNNCell(common.KernelCell):
     """
 
     gates = 1
+    candidate = 0
 
     def __init__(
         self,

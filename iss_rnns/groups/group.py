@@ -6,7 +6,7 @@ Penalties, thresholds, freezing, reports and shrinking all read the same
 
 from collections.abc import Iterable, Sequence
 import dataclasses
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +34,8 @@ class Slice:
       stop: one past the last.
       multiplier: weight of this slice inside the square root (the authors'
         `multi` in their RHN and BiDAF settings), >= 0.
+      indices: the units' entries one by one, where they do not stand side by
+        side in order; all from `start` to before `stop`.
 
     Raises:
       UserError: if the variable has no such rows or columns.
@@ -44,6 +46,7 @@ class Slice:
     start: int
     stop: int
     multiplier: float = 1.0
+    indices: Optional[tuple[int, ...]] = None
 
     def __post_init__(self):
         length = _length(self.variable, self.axis)
@@ -65,11 +68,47 @@ class Slice:
             self.multiplier,
             least=0,
         )
+        if self.indices is not None:
+            indices = tuple(int(i) for i in self.indices)
+            object.__setattr__(self, "indices", indices)
+            bounds = (min(indices, default=0), max(indices, default=-1) + 1)
+            if bounds != (self.start, self.stop) or len(set(indices)) != len(
+                indices
+            ):
+                raise errors.UserError(
+                    f"indices of a slice of {self.variable.name} must differ "
+                    f"from each other and reach from {self.start} to before "
+                    f"{self.stop}, got {indices}"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        variable: tf.Variable,
+        axis: int,
+        entries: Sequence[int],
+        multiplier: float = 1.0,
+    ) -> "Slice":
+        """The slice of some entries of an axis, one for each unit."""
+        places = np.asarray(entries, int)
+        start, stop = int(places.min()), int(places.max()) + 1
+        whole_ = np.array_equal(places, np.arange(start, stop))
+        indices = None if whole_ else tuple(places.tolist())
+        return cls(variable, axis, start, stop, multiplier, indices)
 
     @property
     def size(self) -> int:
         """Number of units."""
+        if self.indices is not None:
+            return len(self.indices)
         return self.stop - self.start
+
+    @property
+    def index(self) -> Union[slice, np.ndarray]:
+        """The units' entries, as what indexes an array along the axis."""
+        if self.indices is not None:
+            return np.array(self.indices, np.int32)
+        return slice(self.start, self.stop)
 
 
 def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
@@ -188,7 +227,12 @@ class Group:
         }
         total = 0.0
         for s in self.slices:
-            part = sums[s.variable.ref()][s.axis][s.start : s.stop]
+            part = sums[s.variable.ref()][s.axis]
+            part = (
+                part[s.start : s.stop]
+                if s.indices is None
+                else tf.gather(part, s.indices)
+            )
             total += part if s.multiplier == 1.0 else s.multiplier * part
         return total
 
@@ -213,7 +257,14 @@ class Group:
         result = []
         for s in self.slices + (self.companions if companions else []):
             length = s.variable.shape[s.axis]
-            line = tf.pad(per_unit * s.multiplier, [[s.start, length - s.stop]])
+            line = per_unit * s.multiplier
+            line = (
+                tf.pad(line, [[s.start, length - s.stop]])
+                if s.indices is None
+                else tf.scatter_nd(
+                    np.reshape(s.indices, [-1, 1]), line, [length]
+                )
+            )
             shape = [1] * len(s.variable.shape)
             shape[s.axis] = length
             result.append((s.variable, tf.reshape(line, shape)))
@@ -341,7 +392,7 @@ def keep_masks(
                 s.variable.ref(),
                 [np.ones(length, bool) for length in s.variable.shape],
             )
-            axes[s.axis][s.start : s.stop] &= np.asarray(units)
+            axes[s.axis][s.index] &= np.asarray(units)
     return masks
 
 
@@ -350,6 +401,14 @@ def _rebind_slice(s: Slice, cuts: dict[object, Cut]) -> Slice:
     if cut is None:
         return s
     keep = cut.keep[s.axis]
+    if s.indices is not None:
+        places = np.cumsum(keep) - 1
+        return Slice.of(
+            cut.variable,
+            s.axis,
+            [places[i] for i in s.indices if keep[i]],
+            s.multiplier,
+        )
     return dataclasses.replace(
         s,
         variable=cut.variable,

@@ -10,8 +10,11 @@ from iss_rnns import arguments
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
+from iss_rnns.shrinking import any_model
 from iss_rnns.shrinking import cutting
 from iss_rnns.shrinking import equality
+from iss_rnns.shrinking import rounding
+from iss_rnns.shrinking import structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,11 @@ class ShrinkReport:
       max_difference: largest |difference| of an output on the proving batches;
         None if the model was cut unproved.
       max_output: largest |output| there, to judge the difference by.
+      mult_adds_before: of one step, see `counting.mult_adds`; None of a model
+        that rebuilds itself.
+      mult_adds_after: the same of the smaller model.
+      max_random_difference: largest |difference| of an output on random
+        weights; None if that was not tried.
     """
 
     before: dict[str, int]
@@ -34,6 +42,9 @@ class ShrinkReport:
     weights_after: int
     max_difference: Optional[float]
     max_output: Optional[float]
+    mult_adds_before: Optional[int] = None
+    mult_adds_after: Optional[int] = None
+    max_random_difference: Optional[float] = None
 
 
 def shrink(
@@ -44,13 +55,21 @@ def shrink(
     tolerance: float = 1e-4,
     alive: Optional[Sequence[np.ndarray]] = None,
     unproved: bool = False,
+    check: bool = True,
+    multiple_of: int = 1,
+    sizes: Optional[Sequence[int]] = None,
 ) -> tuple[Any, ShrinkReport]:
     """Cuts dead units out of a model and proves that its outputs stay.
 
+    Of any Keras model, whose `groups` are those of `find_groups`: the smaller
+    model is made of the same kinds of layers, stock layers of stock layers.
+    Or of a model that has a method `resized(sizes)`, which gives an equal
+    model with other sizes of the named groups, whose variables have the same
+    names. The model itself is not changed.
+
     Args:
-      model: with `variables`, `trainable_variables` and `resized(sizes)`,
-        which gives an equal model with other sizes of the named groups, whose
-        variables have the same names.
+      model: a Keras model; or with `variables`, `trainable_variables` and
+        `resized`.
       groups: the layers to cut; a unit goes if its whole group is zero.
       batches: real inputs to prove the equality on, as the model is called
         with them.
@@ -60,15 +79,33 @@ def shrink(
       tolerance: largest difference of an output in proportion to its
         magnitude, see `equality.assert_equal_outputs`.
       alive: one `[n]` bool array per group, instead of what is not zero.
-      unproved: cut without batches and without proof.
+      unproved: cut without batches and without proof on them.
+      check: prove the cut on random weights, too (and, without batches, on
+        random inputs); not of a model that has `resized`.
+      multiple_of: keep so many of the strongest dead units that each layer's
+        size is a multiple of it.
+      sizes: the same, so that it is one of these.
 
     Returns:
       (smaller model, `ShrinkReport`).
 
     Raises:
-      UserError: without batches; if a layer has no unit left; if the outputs
-        differ, in number, shape or value.
+      UserError: without batches; if a layer has no unit left, or cannot be
+        built smaller; if the outputs differ, in number, shape or value.
+
+    Example:
+      >>> model = tf.keras.Sequential([
+      ...     tf.keras.layers.GRU(8, input_shape=[None, 3]),
+      ...     tf.keras.layers.Dense(1)])
+      >>> groups = iss_rnns.find_groups(model)
+      >>> thresholding.zero_units(groups[0], tf.range(8) < 3)
+      >>> small, report = shrink(model, groups, [tf.ones([2, 5, 3])])
+      >>> report.after
+      {'gru': 5}
+      >>> small.layers[0].units
+      5
     """
+    given = groups
     groups = groups_lib.check_groups(groups)
     tolerance = arguments.number("tolerance", tolerance, least=0)
     batches = _checked_batches(batches)
@@ -80,17 +117,36 @@ def shrink(
             "given: give some, or say unproved=True"
         )
     alive = cutting.living_units(groups, alive)
-    small, _ = cutting.cut(model, groups, alive)
+    cutting.check_alive(groups, alive)
+    alive = rounding.rounded_up(
+        given if isinstance(given, groups_lib.Groups) else groups,
+        alive,
+        multiple_of,
+        sizes,
+    )
+    run = run or (lambda each, batch: each(batch, training=False))
+    cut: Optional[any_model.Smaller] = None
+    random = None
+    if hasattr(model, "resized"):
+        small, _ = cutting.cut(model, groups, alive)
+    else:
+        cut = any_model.cut(model, given, alive, batches)
+        if check:
+            random = structure.check_structure(
+                model, cut, groups, alive, batches, run, tolerance
+            )
+        cut.assign()
+        small = cut.model
     proof = None
     if not unproved:
-        run = run or (lambda each, batch: each(batch, training=False))
-        proof = equality.assert_equal_outputs(
-            lambda batch: run(model, batch),
-            lambda batch: run(small, batch),
-            batches,
-            tolerance,
-            "the shrunk model's outputs",
-        )
+        with structure.fresh_states(cut):
+            proof = equality.assert_equal_outputs(
+                lambda batch: run(model, batch),
+                lambda batch: run(small, batch),
+                batches,
+                tolerance,
+                "the shrunk model's outputs",
+            )
     return small, ShrinkReport(
         before={g.name: g.size for g in groups},
         after={g.name: int(np.sum(a)) for g, a in zip(groups, alive)},
@@ -98,6 +154,9 @@ def shrink(
         weights_after=counting.count_weights(small),
         max_difference=proof.absolute if proof else None,
         max_output=proof.largest if proof else None,
+        mult_adds_before=counting.mult_adds(model) if cut else None,
+        mult_adds_after=counting.mult_adds(small) if cut else None,
+        max_random_difference=random,
     )
 
 

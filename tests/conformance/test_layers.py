@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "schedules": {"arguments", "errors"},
     "files": {"errors"},
     "_keras": set(),
-    "groups": {"arguments", "errors", "ops"},
+    "groups": {"_keras", "arguments", "errors", "ops"},
     "paths": {"errors"},
     "terminal": set(),
     "ops": {"_keras", "errors"},
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "regularizers": {"arguments", "groups"},
     "thresholding": {"errors", "groups", "ops"},
     "cells": {"arguments", "errors", "groups", "ops"},
-    "recurrent": {"_keras", "ops"},
+    "recurrent": {"_keras", "groups", "ops"},
     "optimizers": {"_keras", "ops"},
     "shrinking": {"_keras", "arguments", "counting", "errors", "groups"},
     "callbacks": {
