@@ -31,8 +31,6 @@ class Case:
       tolerance: of outputs, in proportion to the largest.
       keras_file: its source can be saved as `.keras` and loaded without the
         classes of the suite.
-      smoke: one of the few that `make test` runs.
-      files: whether files are tried there, too.
     """
 
     name: str
@@ -44,8 +42,6 @@ class Case:
     masked: bool = False
     tolerance: float = 1e-5
     keras_file: bool = True
-    smoke: bool = True
-    files: bool = False
 
     def __str__(self):
         return self.name

@@ -93,16 +93,13 @@ KINDS = [
     ),
 ]
 LSTM, GRU, SIMPLE = KINDS[:3]
-PER_KIND = []
 
 
 def per_kind(_silent=False, **sizes):
-    """Registers a model for each kind; `make test` runs one of each."""
+    """Registers a model for each kind."""
 
     def register(function):
-        turn = len(PER_KIND)
-        PER_KIND.append(function.__name__)
-        for place, kind in enumerate(KINDS):
+        for kind in KINDS:
             build, places, *options = function(kind)
             options = options[0] if options else {}
             any_cases.add(
@@ -111,7 +108,6 @@ def per_kind(_silent=False, **sizes):
                 build,
                 places,
                 silent=_silent,
-                smoke=place == turn % len(KINDS),
                 **options,
             )
         return function

@@ -3,7 +3,7 @@
 import dataclasses
 
 from any_cases import FEATURES
-from any_cases import model as registered
+from any_cases import model
 from any_cases import STEPS
 from any_cases import SYMBOLS
 from any_layouts import at
@@ -28,24 +28,6 @@ L = tf.keras.layers
 Input = tf.keras.Input
 Model = tf.keras.Model
 Sequential = tf.keras.Sequential
-
-
-def model(*args, **kwargs):
-    """Registers a model; it runs with `--long` only."""
-
-    def register(function):
-        build, places, *options = function()
-        options = {"smoke": False, **(options[0] if options else {})}
-        return registered(*args, **kwargs)(
-            _named(function.__name__, lambda: (build, places, options))
-        )
-
-    return register
-
-
-def _named(name, function):
-    function.__name__ = name
-    return function
 
 
 def _loud(place):

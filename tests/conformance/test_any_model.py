@@ -22,8 +22,63 @@ from iss_rnns import errors
 
 L = tf.keras.layers
 CASES = any_cases.CASES
-SAVED = ("stacked-lstm", "bidirectional-gru", "residual-simple", "two_outputs")
+
+# What `make test` runs: every kind of layer, and of model, once.
+SHORT = (
+    "stacked-lstm",
+    "bidirectional-gru_reset_before",
+    "masked-own_gru",
+    "residual-simple_cell",
+    "encoder_decoder-gru",
+    "shared-own_highway",
+    "nested-simple",
+    "luong-lstm_cell",
+    "stateful-own_simple",
+    "backwards_and_normalized-own_lstm",
+    "subclassed-gru_cell",
+    "unrolled-lstm_no_bias",
+    "bidirectional_sum",
+    "list_of_cells",
+    "masking_and_tagging",
+    "convolutions_around",
+    "a_layer_in_two_groups",
+    "residual_by_operators",
+    "a_state_beside_the_output",
+    "multi_head_attention",
+    "a_model_over_time",
+    "tied_embeddings",
+    "two_outputs",
+    "a_cell_of_the_user",
+)
+SHORT_REFUSED = (
+    "units_are_the_output",
+    "residual_on_the_input",
+    "softmax_in_a_function",
+    "layer_normalization",
+    "layer_that_cannot_be_seen",
+    "sigmoid_before_a_dot",
+    "units_become_steps",
+    "normalization_inside_a_cell",
+    "subclass_of_a_stock_layer",
+)
+SAVED = ("two_outputs", "stacked-lstm", "bidirectional-gru", "residual-simple")
 assert any_models and any_odd_models
+
+
+def pytest_generate_tests(metafunc):
+    """All models with `--long`, else some."""
+    long = metafunc.config.getoption("long")
+    names = {
+        "test_dead_units_are_found_and_cut": (SHORT, CASES),
+        "test_what_the_suite_calls_dead_is": (SHORT[:1], CASES),
+        "test_what_cannot_be_cut_is_refused_with_the_reason": (
+            SHORT_REFUSED,
+            any_refused.REFUSED,
+        ),
+        "test_a_smaller_model_is_a_saved_model": (SAVED[:1], SAVED),
+    }.get(metafunc.function.__name__)
+    if names:
+        metafunc.parametrize("name", names[long])
 
 
 @pytest.fixture(autouse=True)
@@ -32,24 +87,12 @@ def fresh_names():
     tf.keras.backend.clear_session()
 
 
-@pytest.fixture(name="long")
-def fixture_long(request):
-    return request.config.getoption("long")
+def test_dead_units_are_found_and_cut(name, tmp_path):
+    any_checks.check(CASES[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_dead_units_are_found_and_cut(name, tmp_path, long):
-    case = CASES[name]
-    if not (case.smoke or long):
-        pytest.skip("one of those that run with --long")
-    any_checks.check(case, tmp_path if long or case.files else None)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_what_the_suite_calls_dead_is(name, long):
+def test_what_the_suite_calls_dead_is(name):
     """Without the library: a smaller model is built and filled by hand."""
-    if not (long or name in ("luong-gru", "a_layer_in_two_groups")):
-        pytest.skip("one of those that run with --long")
     case = CASES[name]
     model, places = any_cases.made(case)
     small = any_cases.small_by_hand(case, model, places)
@@ -57,7 +100,6 @@ def test_what_the_suite_calls_dead_is(name, long):
     any_checks.check_outputs(case, model, small)
 
 
-@pytest.mark.parametrize("name", any_refused.REFUSED)
 def test_what_cannot_be_cut_is_refused_with_the_reason(name):
     wanted = any_refused.REFUSED[name]
     groups = iss_rnns.find_groups(wanted.build())
@@ -73,10 +115,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(name):
         assert layer in group.name
 
 
-@pytest.mark.parametrize("name", SAVED)
-def test_a_smaller_model_is_a_saved_model(name, tmp_path, long):
-    if name != SAVED[-1] and not long:
-        pytest.skip("one of those that run with --long")
+def test_a_smaller_model_is_a_saved_model(name, tmp_path):
     case = CASES[name]
     model, _ = any_cases.made(case)
     groups = iss_rnns.find_groups(model)
