@@ -18,6 +18,11 @@ def pytest_addoption(parser):
         default=str(HERE / "golden"),
         help="Folder with numbers recorded from the authors' code.",
     )
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="All models of any kind, and 500 random ones, not some of each.",
+    )
 
 
 def pytest_terminal_summary(terminalreporter):
