@@ -426,6 +426,7 @@ class BiDAFTask(tasks.Task):
         return {
             "measures": {"dev_f1": "dev F1", "dev_exact_match": "dev EM"},
             "ylabel": "percent",
+            "xlabel": f"evaluation, every {self.options.eval_period:,} steps",
         }
 
 

@@ -40,14 +40,16 @@ class MissingError(errors.UserError):
     """matplotlib is not installed."""
 
 
-def _new_figure(width: float, height: float) -> Any:
+def _new_figure(
+    width: float, height: float, layout: str = "constrained"
+) -> Any:
     """An empty figure of that many inches, bound to the Agg canvas."""
     try:
         from matplotlib import figure
         from matplotlib.backends import backend_agg
     except ImportError as error:
         raise MissingError(_MISSING) from error
-    picture = figure.Figure((width, height), layout="constrained")
+    picture = figure.Figure((width, height), layout=layout)
     backend_agg.FigureCanvasAgg(picture)
     return picture
 
@@ -208,19 +210,32 @@ def weight_pattern(path: PathLike, matrices: Sequence[Pair]) -> None:
         np.clip(width * rows / columns, 0.7, tallest)
         for rows, columns in extents
     ]
-    picture = _new_figure(
-        2 * width + 0.6, sum(heights) + title_height * len(heights) + 0.9
+    margin, space = 0.55, 0.5  # inches
+    whole = 2 * width + 2 * margin
+    top = sum(heights) + title_height * len(heights) + 2 * space
+    # Laid out by hand: matplotlib draws a picture of many panels several
+    # times to find out where they fit.
+    picture = _new_figure(whole, top, "none")
+    scale = np.array([whole, top, whole, top])
+    picture.suptitle(
+        "Weights: as designed, and what is left",
+        fontsize=11,
+        y=1 - 0.25 / top,
     )
-    picture.suptitle("Weights: as designed, and what is left", fontsize=11)
-    axes = picture.subplots(
-        len(matrices), 2, squeeze=False, height_ratios=heights
-    )
-    for line, extent, (name, before, after, cut) in zip(
-        axes, extents, matrices
+    bottom = top - space
+    for height, extent, (name, before, after, cut) in zip(
+        heights, extents, matrices
     ):
-        for panel, state, when, gone in zip(
-            line, (before, after), ("as designed", "left"), (cut, None)
+        bottom -= title_height + height
+        for left, state, when, gone in zip(
+            (margin, 2 * margin + width - 0.2),
+            (before, after),
+            ("as designed", "left"),
+            (cut, None),
         ):
+            panel = picture.add_axes(
+                np.array([left, bottom, width - 0.2, height]) / scale
+            )
             _draw_pattern(panel, state, extent, gone)
             panel.set_title(
                 f"{name}, {when}: {_caption(state, gone)}",
@@ -272,7 +287,7 @@ def _pattern_legend(picture: Any, cut: bool) -> None:
             )
             for color, label in entries
         ],
-        loc="outside lower center",
+        loc="lower center",
         ncols=len(entries),
         frameon=False,
         fontsize=8,
