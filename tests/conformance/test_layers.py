@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "schedules": {"arguments", "errors"},
     "files": {"errors"},
     "_keras": set(),
+    "_registry": set(),
     "groups": {"arguments", "errors", "ops"},
     "paths": {"errors"},
     "terminal": set(),
