@@ -68,6 +68,7 @@ def shrink(
     Raises:
       UserError: without batches; if a layer has no unit left; if the outputs
         differ, in number, shape or value.
+      BrokenWeightsError: if weights of the layers are NaN or infinite.
     """
     groups = groups_lib.check_groups(groups)
     tolerance = arguments.number("tolerance", tolerance, least=0)
