@@ -280,7 +280,7 @@ class BiDAFTask(tasks.Task):
         if options.group_config is not None:
             groups = train_lib.penalized_groups(net, options)
             print("living units:", _living(groups))
-            thresholding.coordinate(groups)
+            thresholding.zero_unread_units(groups)
             print(
                 "living units, once nobody reads what is dead:",
                 _living(groups),

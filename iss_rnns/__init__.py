@@ -4,10 +4,13 @@
 
 The names of `__all__` are the public ones; everything else may change. They
 load on first use, so that modules without TensorFlow start without it.
-Importing the package changes no environment variable and prints nothing.
+Importing the package changes no environment variable and prints nothing. Once
+Keras is there, too, it knows the package's classes in every file.
 """
 
 import importlib
+
+from iss_rnns import _registry
 
 __version__ = "1.1.0"
 
@@ -64,3 +67,6 @@ def __getattr__(name):
 
 def __dir__():
     return __all__
+
+
+_registry.enter_when_imported()

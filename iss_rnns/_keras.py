@@ -321,7 +321,8 @@ def _hooked_averages(optimizer, finalize, hooks):
         for variable, zero in zeros:
             for each in (variable, _average_of(optimizer, variable)):
                 if each is not None:
-                    each.assign(tf.where(zero, tf.zeros_like(each), each))
+                    gone = zero & ~tf.math.is_nan(each)
+                    each.assign(tf.where(gone, tf.zeros_like(each), each))
 
     return finalize_with_zeros
 

@@ -8,10 +8,12 @@ kind of refusal catches it as well. Anything else that is raised is a bug
 
 A message is one line, without a full stop: what is wrong, where, and what
 would be right. The remedy is told in the library's words ("the penalty's
-strength"); a program that has a flag for it names the flag.
+strength"); a program that has a flag for it names the flag, by
+`UserError.argument`.
 """
 
 import re
+from typing import Optional
 
 
 class UserError(ValueError):
@@ -19,10 +21,19 @@ class UserError(ValueError):
 
     The message is one line: what is wrong, where, and what would be right.
     Line ends within it, such as of a name that a file gives, are escaped.
+
+    Attributes:
+      argument: of the library, that another value would mend it of; None if
+        none does.
     """
 
-    def __init__(self, message: object = ""):
+    def __init__(self, message: object = "", argument: Optional[str] = None):
         super().__init__("\\n".join(str(message).splitlines()))
+        self.argument = argument
+
+
+class BrokenWeightsError(UserError, FloatingPointError):
+    """Weights are NaN or infinite, so that nothing can be said of them."""
 
 
 def reason(error: BaseException) -> str:

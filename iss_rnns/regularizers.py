@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iss_rnns import arguments
 from iss_rnns import groups as groups_lib
+from iss_rnns.ops import gradients
 
 EPSILON = 1e-8  # inside each root, as in the authors' code
 
@@ -43,7 +44,7 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
     if not variables:
         return tf.constant(0.0)
 
-    @tf.custom_gradient
+    @gradients.custom_gradient
     def penalty(*tensors):
         values = {v.ref(): t for v, t in zip(variables, tensors)}
         roots = [tf.sqrt(g.squared_norms(values) + EPSILON) for g in groups]

@@ -48,10 +48,10 @@ def freeze_elements(
     Returns:
       The pairs with masked gradients.
     """
-    return [(_mask(g, tf.abs(value(v)) >= threshold), v) for g, v in gradients]
+    return [(_mask(g, tf.abs(value(v)) < threshold), v) for g, v in gradients]
 
 
-def coordinate(groups: Sequence) -> None:
+def zero_unread_units(groups: Sequence) -> None:
     """Zeroes the columns of units that nobody reads, in place.
 
     The authors' cleaning before a test: a unit whose rows (everything that
@@ -129,9 +129,7 @@ def freeze_groups(
       dead: of `dead_masks`.
     """
     return [
-        (_mask(g, tf.logical_not(dead[v.ref()])), v)
-        if v.ref() in dead
-        else (g, v)
+        (_mask(g, dead[v.ref()]), v) if v.ref() in dead else (g, v)
         for g, v in gradients
     ]
 
@@ -165,18 +163,19 @@ def _fraction(true: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(true, tf.float32))
 
 
-def _mask(gradient: Gradient, keep: tf.Tensor) -> Gradient:
+def _mask(gradient: Gradient, gone: tf.Tensor) -> Gradient:
+    """The gradient, 0 where a weight is gone."""
     if gradient is None:
         return None
     if isinstance(gradient, tf.IndexedSlices):
-        keep = tf.broadcast_to(keep, gradient.dense_shape)
+        gone = tf.broadcast_to(gone, gradient.dense_shape)
         values = tf.where(
-            tf.gather(keep, gradient.indices),
-            gradient.values,
+            tf.gather(gone, gradient.indices),
             tf.zeros_like(gradient.values),
+            gradient.values,
         )
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return tf.where(keep, gradient, tf.zeros_like(gradient))
+    return tf.where(gone, tf.zeros_like(gradient), gradient)
 
 
 def _nth_smallest(bits: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

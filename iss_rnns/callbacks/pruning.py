@@ -191,7 +191,7 @@ class GradualPruning(hooks.UpdateHook):
         scores = self.scores(index, value)
         keep = self.spread(
             index,
-            scores >= amount
+            (scores >= amount) | tf.math.is_nan(scores)
             if kind == "threshold"
             else thresholding.keep_largest(scores, amount),
         )

@@ -6,7 +6,8 @@ weights), carried hidden states and groups all move to the smaller shapes,
 and the next step of the same `fit` runs on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import logging
 from typing import Optional
 
 import numpy as np
@@ -19,21 +20,23 @@ from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
 
 TOLERANCE = 0.01  # of the held-out cost, in nats
+_LOG = logging.getLogger("iss_rnns")
+_NEEDED = ("net", "replace_net", "cost_of")  # of the model
 
 
 class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     """Cuts dead units out of a model in training.
 
-    The model is a `LanguageModel`, or another with its attributes `net` and
-    `optimizer` and its methods `replace_net` and `cost_of`.
+    The model is a `LanguageModel`, or another with its attribute `net` and its
+    methods `replace_net` and `cost_of`.
 
     A unit is dead if its whole group is exactly zero, or if its norm was at
     most `dead_below` at `checks` checks in a row: at a high learning rate
     dead groups bounce a step's length around zero (about 1e-3 with living
     ones at 1 to 30), so that they are seldom all zero at once.
 
-    Each cut's effect on the cost is measured on a held-out batch and printed;
-    a cut that changes it by more than `tolerance` is refused.
+    Each cut's effect on the cost is measured on a held-out batch and
+    reported; a cut that changes it by more than `tolerance` is refused.
 
     Args:
       groups: the ISS groups of the model's net.
@@ -52,10 +55,14 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
       start_batch: of the first epoch, where a resumed run goes on.
       keep_one: of a group whose units are all dead, the strongest stays;
         else that is an error. For nets in which others do its work.
+      report: is given a line for each cut, and each that is refused; by
+        default it goes to the log `iss_rnns` as information.
 
     Raises:
       UserError: without groups, or if a number is out of its bounds; in
-        training, if the model lacks what is needed to go on with another net.
+        training, if the model lacks what is needed to go on with another net,
+        or a layer loses all of its units.
+      BrokenWeightsError: in training, if a unit's norm is NaN or infinite.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         keep_one: bool = False,
         epoch_steps: Optional[int] = None,
         start_batch: int = 0,
+        report: Callable[[str], object] = _LOG.info,
     ):
         super().__init__()
         self.groups = groups_lib.check_groups(groups)
@@ -84,6 +92,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             "least_share", least_share, least=0, below=1
         )
         self.keep_one = keep_one
+        self.report = report
         self.epoch_steps = (
             None
             if epoch_steps is None
@@ -120,6 +129,16 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             self._streaks = [np.array(s, int) for s in state["streaks"]]
             self.cuts = list(state["cuts"])
 
+    def set_model(self, model):
+        lacking = [name for name in _NEEDED if not hasattr(model, name)]
+        if lacking:
+            raise errors.UserError(
+                f"{type(model).__name__} cannot be cut while it trains: it "
+                f"has no {', '.join(lacking)}; train it whole and cut it with "
+                "iss_rnns.shrink, or give it what a LanguageModel has"
+            )
+        super().set_model(model)
+
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
         step = int(self.model.optimizer.iterations)
@@ -136,19 +155,15 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         """Counts one check, and cuts if there is something to cut."""
         alive = []
         for i, group in enumerate(self.groups):
-            norms = np.sqrt(group.squared_norms().numpy())
+            norms = shrinking.finite_norms(group)
             below = norms <= self.dead_below
             self._streaks[i] = np.where(below, self._streaks[i] + 1, 0)
             alive.append((norms > 0) & (self._streaks[i] < self.checks))
             if self.keep_one and not alive[-1].any():
                 alive[-1][np.argmax(norms)] = True
-            if not alive[-1].any():
-                raise errors.UserError(
-                    f"all {group.size} units of layer '{group.name}' died at "
-                    f"step {int(self.model.optimizer.iterations)}; lower the "
-                    "penalty's strength (global_decay, structure_wd) or the "
-                    f"multiplier of '{group.name}'"
-                )
+        if not all(units.any() for units in alive):
+            step = int(self.model.optimizer.iterations)
+            shrinking.check_alive(self.groups, alive, f"at step {step}")
         dead = ~np.concatenate(alive)
         if dead.any() and dead.mean() >= self.least_share:
             self._cut(alive)
@@ -176,21 +191,19 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             "cost_change": change,
         }
         text = "/".join(str(n) for n in record["units"].values())
-        if abs(change) > self.tolerance:
-            print(
+        if not abs(change) <= self.tolerance:
+            self.report(
                 f"step {record['step']}: cut to {text} units refused: it "
                 f"would change the held-out cost by {change:+.2g} nats "
-                f"(tolerance {self.tolerance:g})",
-                flush=True,
+                f"(tolerance {self.tolerance:g})"
             )
             # They may be alive after all: let them prove it again.
             self._streaks = [np.zeros(g.size, int) for g in self.groups]
             return
         self.cuts.append(record)
-        print(
+        self.report(
             f"step {record['step']}: cut to {text} units; held-out cost "
-            f"{change:+.2g} nats",
-            flush=True,
+            f"{change:+.2g} nats"
         )
         trained = {v.ref() for v in model.trainable_variables}
         optimizer = shrinking.resized_optimizer(

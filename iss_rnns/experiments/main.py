@@ -19,6 +19,7 @@ from iss_rnns.experiments import help as help_lib
 from iss_rnns.experiments import program_flags
 from iss_rnns.experiments import stopping
 
+_FLAGS_OF_ARGUMENTS = {"strength": "structure_wd"}
 LARGEST = 3.4e38  # about where float32 ends, which all flags end up in
 
 
@@ -60,7 +61,7 @@ def ending(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except errors.UserError as error:
-        return _tell(f"error: {error}", 2)
+        return _tell(f"error: {error}{_flag_of(error.argument)}", 2)
     except stopping.Terminated as error:
         return _tell(str(error), stopping.CODE)
     except KeyboardInterrupt:
@@ -130,6 +131,12 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
     """One line, without a line of source that the user did not write."""
     del category, filename, lineno, line
     print(f"warning: {message}", file=file or sys.stderr, flush=True)
+
+
+def _flag_of(argument: Optional[str]) -> str:
+    """Names the flag that gives an argument of the library, if one does."""
+    flag = _FLAGS_OF_ARGUMENTS.get(argument or "")
+    return f" ({argument}: --{flag})" if flag in flags.FLAGS else ""
 
 
 def _tell(line: str, code: int) -> int:

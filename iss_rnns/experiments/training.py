@@ -301,6 +301,7 @@ def _cutter(
         followers=shrinking.followers(watching),
         epoch_steps=training.steps,
         start_batch=state["batch"],
+        report=functools.partial(print, flush=True),
     )
     cutter.restore(state.get("shrinking"))
     return cutter

@@ -99,8 +99,8 @@ class BlockGrid:
         return self._reduce(tf.abs(value), "segment_max")
 
     def alive(self, threshold: float = 0.0) -> tf.Tensor:
-        """`[R, C]` bool: blocks whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold**2
+        """`[R, C]` bool: see `Group.alive`."""
+        return group.not_within(threshold**2, self.squared_norms())
 
     def spread(
         self, per_block: tf.Tensor, companions: bool = False
@@ -198,8 +198,8 @@ class JoinedGrid:
         return total
 
     def alive(self, threshold: float = 0.0) -> tf.Tensor:
-        """`[R, C]` bool: blocks whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold**2
+        """`[R, C]` bool: see `Group.alive`."""
+        return group.not_within(threshold**2, self.squared_norms())
 
     def spread(
         self, per_block: tf.Tensor, companions: bool = False

@@ -237,8 +237,11 @@ class Group:
         return total
 
     def alive(self, threshold: float = 0.0) -> tf.Tensor:
-        """`[n]` bool: units whose norm exceeds the threshold."""
-        return self.squared_norms() > threshold**2
+        """`[n]` bool: units whose norm is not within the threshold.
+
+        A NaN is not: such a unit is broken, and not dead.
+        """
+        return not_within(threshold**2, self.squared_norms())
 
     def spread(
         self, per_unit: tf.Tensor, companions: bool = False
@@ -274,6 +277,15 @@ class Group:
         """Follows its variables into their smaller versions, in place."""
         self.slices = [_rebind_slice(s, cuts) for s in self.slices]
         self.companions = [_rebind_slice(s, cuts) for s in self.companions]
+
+
+def not_within(limit: float, numbers: tf.Tensor) -> tf.Tensor:
+    """bool: numbers above the limit, and those that are NaN.
+
+    Not `tf.logical_not(numbers <= limit)`, which in a graph TensorFlow takes
+    for `numbers > limit`.
+    """
+    return (numbers > limit) | tf.math.is_nan(numbers)
 
 
 def check_groups(groups: Iterable[Group]) -> list[Group]:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from iss_rnns.ops import gradients
+
 
 def sequence_cost(
     logits: tf.Tensor, labels: tf.Tensor, batch_size: tf.Tensor
@@ -27,7 +29,7 @@ def sequence_cost(
     scale = 1.0 / tf.cast(batch_size, logits.dtype)
     positions = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
 
-    @tf.custom_gradient
+    @gradients.custom_gradient
     def cost(logits):
         top = tf.reduce_max(logits, axis=1, keepdims=True)
         exponentials = _exponentials(logits, top)

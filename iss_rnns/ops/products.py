@@ -9,6 +9,7 @@ And how a finished model multiplies by large weights: see `fixed_weights`.
 
 from collections.abc import Iterator
 import contextlib
+import contextvars
 from typing import Callable, Optional, Union
 
 import numpy as np
@@ -18,8 +19,11 @@ import tensorflow as tf
 # 2 GB.
 _FIXED_BYTES = range(1 << 24, 1 << 28)
 
-_products: Optional[tf.DType] = None
-_fixed = False
+# Each thread that traces has its own, as replicas do.
+_products: contextvars.ContextVar[Optional[tf.DType]] = contextvars.ContextVar(
+    "products", default=None
+)
+_fixed = contextvars.ContextVar("fixed", default=False)
 
 
 @contextlib.contextmanager
@@ -36,12 +40,11 @@ def products_in(dtype: Optional[tf.DType]) -> Iterator[None]:
       ...   product(tf.ones([1, 2]), operand(tf.fill([2, 1], 1.001)))
       <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[2.]], ...
     """
-    global _products
-    before, _products = _products, dtype
+    token = _products.set(dtype)
     try:
         yield
     finally:
-        _products = before
+        _products.reset(token)
 
 
 @contextlib.contextmanager
@@ -52,19 +55,18 @@ def fixed_weights() -> Iterator[None]:
     matrix take oneDNN less time than packing the matrix before each product;
     the constant filter of a convolution it packs once.
     """
-    global _fixed
-    before, _fixed = _fixed, True
+    token = _fixed.set(True)
     try:
         yield
     finally:
-        _fixed = before
+        _fixed.reset(token)
 
 
 def loop_weights(
     read: Callable[[], list[tf.Tensor]],
 ) -> list[Union[tf.Tensor, np.ndarray]]:
     """What `read` gives; arrays within `fixed_weights`, if any is large."""
-    if _fixed:
+    if _fixed.get():
         with tf.init_scope():
             weights = [weight.numpy() for weight in read()]
         if any(weight.nbytes in _FIXED_BYTES for weight in weights):
@@ -74,12 +76,13 @@ def loop_weights(
 
 def reduced() -> bool:
     """Whether products are in another dtype than the rest."""
-    return _products is not None
+    return _products.get() is not None
 
 
 def operand(weight: tf.Tensor) -> tf.Tensor:
     """A weight as the products at hand read it."""
-    return tf.cast(weight, _products) if reduced() else weight
+    dtype = _products.get()
+    return weight if dtype is None else tf.cast(weight, dtype)
 
 
 def product(

@@ -5,6 +5,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from iss_rnns.ops import gradients
 from iss_rnns.ops import products
 
 
@@ -45,7 +46,7 @@ def scan(
 
     count = len(states)
 
-    @tf.custom_gradient
+    @gradients.custom_gradient
     def run(z, *rest):
         states, weights = rest[:count], rest[count:]
         outputs, finals, saved = forward(

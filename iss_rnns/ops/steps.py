@@ -8,6 +8,8 @@ over the sequence outside the loop, and nothing inside.
 
 import tensorflow as tf
 
+from iss_rnns.ops import gradients
+
 
 class Whole:
     """All steps count.
@@ -149,7 +151,7 @@ def _permuted(
       places: `[a, b]`, the place of each row: the gradient is taken by it, too.
     """
 
-    @tf.custom_gradient
+    @gradients.custom_gradient
     def run(x):
         return _rows_of(x, rows), lambda gradient: _rows_of(gradient, places)
 
@@ -169,7 +171,7 @@ def _read(sequence: tf.Tensor, rows: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
     """
     numbers = tf.where(there, rows, 0)
 
-    @tf.custom_gradient
+    @gradients.custom_gradient
     def run(x):
         shape = tf.shape(x)
         zero = tf.zeros([], x.dtype)

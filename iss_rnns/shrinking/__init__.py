@@ -2,6 +2,7 @@
 
 from iss_rnns.shrinking.cutting import check_alive
 from iss_rnns.shrinking.cutting import cut
+from iss_rnns.shrinking.cutting import finite_norms
 from iss_rnns.shrinking.cutting import living_units
 from iss_rnns.shrinking.cutting import take
 from iss_rnns.shrinking.equality import assert_equal_outputs

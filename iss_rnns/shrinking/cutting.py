@@ -14,24 +14,46 @@ from iss_rnns import groups as groups_lib
 def check_alive(
     groups: Sequence[groups_lib.Group],
     alive: Optional[Sequence[np.ndarray]] = None,
+    when: str = "",
 ) -> None:
     """Refuses a layer that lost every unit.
 
     Args:
       groups: the layers.
       alive: see `shrink`.
+      when: it did, e.g. "at step 3".
 
     Raises:
       UserError: naming the layer.
+      BrokenWeightsError: see `finite_norms`.
     """
     for group, units in zip(groups, living_units(groups, alive)):
         if not np.any(units):
             raise errors.UserError(
-                f"layer '{group.name}' lost all of its {group.size} units; "
-                "the penalty is too strong for it: lower its strength "
-                "(global_decay, structure_wd) or the multiplier of "
-                f"'{group.name}', or prune less, and train again"
+                f"layer '{group.name}' lost all of its {group.size} units"
+                f"{when and ' '}{when}; the penalty is too strong for it: "
+                "lower the penalty's strength or the multiplier of "
+                f"'{group.name}', or prune less, and train again",
+                argument="strength",
             )
+
+
+def finite_norms(group: groups_lib.Group) -> np.ndarray:
+    """`[n]`: the norm of each unit.
+
+    Raises:
+      BrokenWeightsError: if one is NaN or infinite: such a unit is neither
+        dead nor alive. Names the layer, and how many.
+    """
+    norms = np.sqrt(group.squared_norms().numpy())
+    broken = int(np.count_nonzero(~np.isfinite(norms)))
+    if broken:
+        raise errors.BrokenWeightsError(
+            f"{broken} of the {group.size} units of layer '{group.name}' have "
+            "weights that are NaN or infinite, since training broke; go back "
+            "to weights of before that"
+        )
+    return norms
 
 
 def living_units(
@@ -42,9 +64,11 @@ def living_units(
 
     Raises:
       UserError: if what is given does not fit the groups.
+      BrokenWeightsError: see `finite_norms`.
     """
+    norms = [finite_norms(group) for group in groups]
     if alive is None:
-        return [group.alive().numpy() for group in groups]
+        return [norm > 0 for norm in norms]
     alive = [np.asarray(units) for units in alive]
     wanted = [(group.size,) for group in groups]
     if [units.shape for units in alive] != wanted or any(
@@ -76,6 +100,7 @@ def cut(
     Raises:
       UserError: if a layer has no unit left, or the smaller net has other
         variables than what is left of the net's.
+      BrokenWeightsError: see `finite_norms`.
     """
     check_alive(groups, alive)
     if not hasattr(net, "resized"):

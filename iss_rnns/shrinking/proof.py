@@ -92,6 +92,7 @@ def shrink(
     Raises:
       UserError: without batches; if a layer has no unit left, or cannot be
         built smaller; if the outputs differ, in number, shape or value.
+      BrokenWeightsError: if weights of the layers are NaN or infinite.
 
     Example:
       >>> model = tf.keras.Sequential([

@@ -442,7 +442,7 @@ def test_coordinator(coordinator_file):
     options = golden.options()
     groups = train_lib.penalized_groups(net, options)
     dead = [int((~group.alive().numpy()).sum()) for group in groups]
-    thresholding.coordinate(groups)
+    thresholding.zero_unread_units(groups)
     for name, array in golden.under("after").items():
         np.testing.assert_array_equal(net.tf1_views()[name].read(), array, name)
     assert sum(int((~group.alive().numpy()).sum()) for group in groups) > sum(

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import logging
+import re
 
 import fitting
 import nets
@@ -13,6 +15,7 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import optimizers
+from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import training
 
 DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}
@@ -111,6 +114,7 @@ def test_slots_are_cut_with_their_variables():
 
 
 def test_units_that_bounce_below_the_norm_go_after_some_checks():
+    lines = []
     model, _, cutter = train(
         OPTIMIZERS["sgd"],
         cut=True,
@@ -118,9 +122,13 @@ def test_units_that_bounce_below_the_norm_go_after_some_checks():
         dead_below=0.05,
         checks=2,
         lasso=0.0,
+        report=lines.append,
     )
     assert model.net.sizes == (5, 4)
     assert cutter.cuts[0]["step"] == 8
+    assert len(lines) == 1 and re.fullmatch(
+        r"step 8: cut to 5/4 units; held-out cost [+-]\S+ nats", lines[0]
+    )
     assert abs(cutter.cuts[0]["cost_change"]) < 1e-3
 
 
@@ -152,7 +160,8 @@ def test_resumed_it_counts_the_checks_before():
     assert [len(s) for s in state["streaks"]] == [5, 4]
 
 
-def test_a_cut_that_changes_the_cost_is_refused(capsys):
+def test_a_cut_that_changes_the_cost_is_refused(capsys, caplog):
+    caplog.set_level(logging.INFO, "iss_rnns")
     model, _, cutter = train(
         OPTIMIZERS["sgd"],
         cut=True,
@@ -163,7 +172,46 @@ def test_a_cut_that_changes_the_cost_is_refused(capsys):
     )
     assert model.net.sizes == (8, 6)
     assert not cutter.cuts
-    assert "refused" in capsys.readouterr().out
+    lines = [r.message for r in caplog.records if r.name == "iss_rnns"]
+    assert len(lines) == 6 and all("refused: it would" in x for x in lines)
+    assert lines[0].startswith("step 4: cut to 5/4 units refused")
+    assert capsys.readouterr().out == ""
+
+
+def test_b8_a_cut_whose_cost_is_nan_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        language_model.LanguageModel, "cost_of", lambda *_: np.nan
+    )
+    lines = []
+    model, _, cutter = train(OPTIMIZERS["sgd"], cut=True, report=lines.append)
+    assert model.net.sizes == (8, 6) and not cutter.cuts
+    assert "refused: it would change the held-out cost by +nan" in lines[0]
+
+
+def test_b8_units_that_are_nan_are_not_cut():
+    model = nets.new_model(new_net(0.0), 4, OPTIMIZERS["sgd"]())
+    readers = model.net.dense.kernel
+    readers.assign(readers * np.nan)
+    cutter = callbacks.ShrinkWhileTraining(model.net.iss_groups(), (None, None))
+    cutter.set_model(model)
+    with pytest.raises(
+        FloatingPointError, match="6 of the 6 units of layer 'lstm_1' have"
+    ):
+        cutter.check()
+    assert model.net.sizes == (8, 6)
+
+
+def test_a_model_that_goes_on_with_no_other_net_is_refused():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=[2])])
+    model.compile("sgd", "mse")
+    group = groups_lib.Group("w", [groups_lib.whole(model.weights[0], 0)])
+    cutter = callbacks.ShrinkWhileTraining([group], (None, None))
+    with pytest.raises(
+        errors.UserError,
+        match="Sequential cannot be cut while it trains: it has no net, "
+        "replace_net, cost_of; train it whole and cut it with iss_rnns.shrink",
+    ):
+        model.fit(np.ones([4, 2]), np.ones([4]), callbacks=[cutter], verbose=0)
 
 
 @pytest.mark.parametrize("least, sizes", [(0.35, (5, 4)), (0.36, (8, 6))])
@@ -175,7 +223,8 @@ def test_a_few_dead_units_wait_for_more(least, sizes):
 
 def test_a_layer_without_living_units_stops_the_run():
     with pytest.raises(
-        errors.UserError, match="all 8 units of layer 'lstm_0' died at step 4"
+        errors.UserError,
+        match="layer 'lstm_0' lost all of its 8 units at step 4; .* strength",
     ):
         train(OPTIMIZERS["sgd"], cut=True, scale=1.0, dead_below=1e6, checks=1)
 

@@ -68,6 +68,17 @@ def test_alive_is_above_the_threshold():
         assert alive.numpy().tolist() == [True, False, False]
 
 
+def test_b8_a_norm_that_is_nan_is_not_dead():
+    w = tf.Variable([[0.0, np.nan, 1.0], [0.0, 0.0, np.inf]])
+    for each in (
+        groups.Group("columns", [groups.whole(w, 1)]),
+        groups.BlockGrid(w, [2], [1, 1, 1]),
+        groups.JoinedGrid("joined", [(w, [0, 0], [0, 1, 2])]),
+    ):
+        for alive in both(lambda each=each: each.alive(0.5)):
+            assert alive.numpy().ravel().tolist() == [False, True, True]
+
+
 def test_spread_lays_a_number_per_unit_over_the_variables(rng):
     a, b, bias, group = two_layer_group(rng)
     per_unit = np.float32([1, 10, 100])

@@ -110,9 +110,35 @@ def test_a_layer_without_units_is_refused():
     nets.scale_units(net, {"lstm_1": range(5)})
     with pytest.raises(
         errors.UserError,
-        match="layer 'lstm_1' lost all of its 5 units.*lower its strength",
-    ):
+        match="layer 'lstm_1' lost all of its 5 units; .* penalty's strength",
+    ) as refused:
         shrinking.shrink(net, net.iss_groups(), batches(), nets.logits)
+    assert refused.value.argument == "strength"  # whose flag a program names
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("given", [False, True])
+def test_b8_units_that_are_nan_are_broken_not_dead(count, given):
+    net = new_net()
+    kernel = net.cells[1].recurrent_kernel
+    value = kernel.numpy()
+    value[range(count), range(count)] = np.nan  # no other unit's
+    kernel.assign(value)
+    alive = [np.arange(n) > 0 for n in SIZES] if given else None
+    for call in (
+        lambda: shrinking.check_alive(net.iss_groups(), alive),
+        lambda: shrinking.shrink(
+            net, net.iss_groups(), alive=alive, unproved=True
+        ),
+    ):
+        with pytest.raises(
+            errors.BrokenWeightsError,
+            match=f"{count} of the 5 units of layer 'lstm_1' have weights that "
+            "are NaN or infinite, .*; go back to weights of before that",
+        ) as refused:
+            call()
+        assert isinstance(refused.value, errors.UserError)
+        assert isinstance(refused.value, FloatingPointError)
 
 
 def test_living_units_cannot_be_cut():

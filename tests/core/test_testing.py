@@ -1,5 +1,6 @@
 """`testing.check_cell`: right cells pass, each kind of mistake is told."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -129,6 +130,17 @@ class ForgetsAnArgument(OwnCell):
 def test_each_mistake_is_told(kind, message):
     with pytest.raises(AssertionError, match=message):
         testing.check_cell(kind(7))
+
+
+class GivesNaN(OwnCell):
+    def call(self, inputs, states):
+        h, _ = super().call(inputs, states)
+        return h * np.nan, [h]
+
+
+def test_b8_outputs_that_are_nan_are_not_equal():
+    with pytest.raises(AssertionError, match="config: .* differ .* by nan"):
+        testing.check_cell(GivesNaN(7))
 
 
 def test_few_units_cannot_be_checked():

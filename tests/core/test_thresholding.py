@@ -156,6 +156,30 @@ def test_freeze_groups_lets_living_zeros_move():
     np.testing.assert_array_equal(sparse.values, [[1], [0]])
 
 
+def test_b8_weights_that_are_nan_are_neither_small_nor_zeroed():
+    w = tf.Variable([[0.0, np.nan, 1.0]])
+
+    def freeze():
+        return thresholding.freeze_elements([(tf.ones([1, 3]), w)])[0][0]
+
+    for run in (freeze, tf.function(freeze)):  # graphs are optimized
+        np.testing.assert_array_equal(run(), [[0, 1, 1]])
+    group = groups.Group("columns", [groups.whole(w, 1)])
+
+    def dead():
+        return thresholding.dead_masks([group])[w.ref()]
+
+    for run in (dead, tf.function(dead)):
+        np.testing.assert_array_equal(run(), [[True, False, False]])
+    in_place.zero_small([w], 0.5)
+    np.testing.assert_array_equal(w, [[0, np.nan, 1]])
+    consumer = tf.Variable([[np.nan], [0.0], [1.0]])  # reads 0 and 2
+    group.slices.append(groups.whole(consumer, 0))
+    w.assign([[1.0, 1.0, 1.0]])
+    thresholding.zero_unread_units([group])
+    np.testing.assert_array_equal(w, [[1, 0, 1]])
+
+
 def test_dead_blocks_are_frozen():
     w = tf.Variable([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     grid = groups.BlockGrid.uniform(w, 2, 2)
@@ -201,4 +225,4 @@ def test_unread_units_of_filters_are_not_guessed():
     with pytest.raises(
         errors.UserError, match=r"'filters' .* \(2, 3, 4\).* in matrices only"
     ):
-        thresholding.coordinate([group])
+        thresholding.zero_unread_units([group])

@@ -50,6 +50,19 @@ def test_B31_a_warning_is_one_line():
             2,
             "error: no text in x; expected words",
         ),
+        (
+            "raise errors.UserError('layer x died', argument='strength')",
+            [],
+            2,
+            "error: layer x died$",  # This program has no such flag.
+        ),
+        (
+            "flags.DEFINE_float('structure_wd', 0., '')\n"
+            "    raise errors.UserError('layer x died', argument='strength')",
+            [],
+            2,
+            r"error: layer x died \(strength: --structure_wd\)$",
+        ),
         ("pass", ["--size=0"], 2, "error: flag --size=0: 0 is not a positive"),
         ("pass", ["--siez=1"], 2, "error: .*siez"),
         (  # B26
