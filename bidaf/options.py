@@ -63,6 +63,7 @@ class TrainingOptions:
     shrink_every_steps: Optional[int] = None
     dead_below: float = 0.0
     dead_checks: int = 3
+    least_gain: float = 0.0
     pruning: Optional[pruning_flags.PruningPlan] = None
 
     @property
@@ -95,7 +96,9 @@ class TrainingOptions:
         if self.optimizer == "adam":
             # Nothing follows from it but the end: a run may be made longer.
             del values["num_steps"]
-        # Runs of an older version have no such keys.
+        # Runs of an older version have no such keys. The gain that a cut must
+        # have is kept with the cuts.
+        del values["least_gain"]
         if self.compute_dtype == "float32":
             del values["compute_dtype"]
         if self.shrink_every_steps is None:

@@ -242,6 +242,8 @@ class _Training(training.Training):
         self.epochs = -(-options.num_steps // options.eval_period)
         self.max_steps = options.num_steps
         self.items = options.batch_size
+        part = questions.train.part
+        self.positions = self.items * len(part.tokens) // part.num_questions
         self.checkpoint_every = options.checkpoint_every
         self.keep_checkpoints = options.max_to_keep
         self.log_every = options.log_period

@@ -8,6 +8,7 @@ and the next step of the same `fit` runs on them.
 
 from collections.abc import Callable, Sequence
 import logging
+import math
 from typing import Optional
 
 import numpy as np
@@ -48,6 +49,10 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         token, of BiDAF a question).
       least_share: fraction of the units that must be dead for a cut: each cut
         has the training step traced and compiled again.
+      steps: of the whole training; None: nothing is known of what is left.
+      items: that a step reads (words, positions), for `least_gain`.
+      least_gain: with `steps`: a cut waits unless the steps left save at least
+        so many times what compiling costs, see `shrinking.worth`.
       followers: callbacks whose `groups` must follow the variables into
         their smaller shapes.
       epoch_steps: of a whole epoch: one that was stopped early has no check.
@@ -75,6 +80,9 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         tolerance: float = TOLERANCE,
         followers: Sequence = (),
         least_share: float = 0.02,
+        steps: Optional[int] = None,
+        items: int = 1,
+        least_gain: float = 0.0,
         keep_one: bool = False,
         epoch_steps: Optional[int] = None,
         start_batch: int = 0,
@@ -91,6 +99,13 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         self.least_share = arguments.number(
             "least_share", least_share, least=0, below=1
         )
+        self.steps = (
+            None
+            if steps is None
+            else arguments.integer("steps", steps, least=0)
+        )
+        self.items = arguments.integer("items", items, least=1)
+        self.least_gain = arguments.number("least_gain", least_gain, least=0)
         self.keep_one = keep_one
         self.report = report
         self.epoch_steps = (
@@ -109,6 +124,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         return {
             "streaks": [streak.tolist() for streak in self._streaks],
             "cuts": self.cuts,
+            "least_gain": self.least_gain,
         }
 
     def restore(self, state: Optional[dict]) -> None:
@@ -128,6 +144,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 )
             self._streaks = [np.array(s, int) for s in state["streaks"]]
             self.cuts = list(state["cuts"])
+            # As it began: version 1.0.0 cut whatever there was.
+            self.least_gain = state.get("least_gain", 0.0)
 
     def set_model(self, model):
         lacking = [name for name in _NEEDED if not hasattr(model, name)]
@@ -166,7 +184,20 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             shrinking.check_alive(self.groups, alive, f"at step {step}")
         dead = ~np.concatenate(alive)
         if dead.any() and dead.mean() >= self.least_share:
-            self._cut(alive)
+            gain = self._gain(alive)
+            if gain is None or gain >= self.least_gain:
+                self._cut(alive, gain)
+
+    def _gain(self, alive: list[np.ndarray]) -> Optional[float]:
+        """What a cut saves; None if nobody knows for how many steps."""
+        if self.steps is None:
+            return None
+        weights = sum(
+            math.prod(map(len, keep)) - math.prod(int(k.sum()) for k in keep)
+            for keep in groups_lib.keep_masks(self.groups, alive).values()
+        )
+        left = self.steps - int(self.model.optimizer.iterations)
+        return shrinking.worth(weights, self.items, left)
 
     def _places(self) -> list[np.ndarray]:
         """Of each group, which units of those before any cut are left."""
@@ -175,7 +206,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             np.array(kept.get(g.name, range(g.size)), int) for g in self.groups
         ]
 
-    def _cut(self, alive: list[np.ndarray]) -> None:
+    def _cut(self, alive: list[np.ndarray], gain: Optional[float]) -> None:
         model = self.model
         small, cuts = shrinking.cut(model.net, self.groups, alive)
         change = model.cost_of(small, self.held_out) - model.cost_of(
@@ -189,6 +220,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 for g, place, a in zip(self.groups, self._places(), alive)
             },
             "cost_change": change,
+            **({} if gain is None else {"gain": gain}),
         }
         text = "/".join(str(n) for n in record["units"].values())
         if not abs(change) <= self.tolerance:

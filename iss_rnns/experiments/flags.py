@@ -223,6 +223,14 @@ def define_shrinking_flags(span: str = "epoch") -> None:
             "a row found it dead.",
             lower_bound=1,
         )
+        flags.DEFINE_float(
+            "least_gain",
+            1.0,
+            "With --shrink_every_steps: cut when the steps that are left save "
+            "at least so many times what compiling the smaller step costs; "
+            "0: whenever units are dead. A resumed run keeps to its first.",
+            lower_bound=0.0,
+        )
 
 
 def define_freeze_flag() -> None:

@@ -185,6 +185,7 @@ _CUTS = _list(
             "cost_change": _number(-MOST_NUMBER),
         },
         kept=_mapping(_list(_whole(0))),
+        gain=_number(0),
     )
 )
 
@@ -212,7 +213,10 @@ _STATE = _record(
     designed_sizes=_maybe(_sizes),
     hidden_sizes=_maybe(_sizes),
     shrinking=_maybe(
-        _record({"streaks": _list(_list(_whole(0))), "cuts": _CUTS})
+        _record(
+            {"streaks": _list(_list(_whole(0))), "cuts": _CUTS},
+            least_gain=_number(0),
+        )
     ),
     best=_maybe(_record({"best": _EPOCH, "whole": _EPOCH})),
     pruning=_PRUNING,

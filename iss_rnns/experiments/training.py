@@ -34,6 +34,7 @@ class Training(Protocol):
       epochs: in all.
       max_steps: stop after so many steps in all; None means no bound.
       items: words or questions that a step reads.
+      positions: that the recurrent layers take in a step, if others.
       checkpoint_every: see `records.SaveCheckpoints`.
       keep_checkpoints: how many.
       sparsifies_weights: whether it makes single weights zero: then only
@@ -50,6 +51,7 @@ class Training(Protocol):
     epochs: int
     max_steps: Optional[int]
     items: int
+    positions: Optional[int] = None
     checkpoint_every: int
     keep_checkpoints: int = 2
     sparsifies_weights: bool = False
@@ -297,6 +299,12 @@ def _cutter(
         options.shrink_every_steps,
         options.dead_below,
         options.dead_checks,
+        steps=min(
+            training.steps * training.epochs,
+            training.max_steps or training.steps * training.epochs,
+        ),
+        items=training.positions or training.items,
+        least_gain=options.least_gain,
         keep_one=training.keep_one,
         followers=shrinking.followers(watching),
         epoch_steps=training.steps,

@@ -10,3 +10,4 @@ from iss_rnns.shrinking.equality import Difference
 from iss_rnns.shrinking.proof import shrink
 from iss_rnns.shrinking.proof import ShrinkReport
 from iss_rnns.shrinking.slots import resized_optimizer
+from iss_rnns.shrinking.worths import worth

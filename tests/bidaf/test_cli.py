@@ -328,7 +328,12 @@ def fixture_outcomes(inputs, tmp_path_factory):
     killing.kill_midway(program + ["--run_name=killed"], runs / "killed")
     killing.terminate_midway(
         program
-        + ["--run_name=cut", "--shrink_every_steps=2", "--freeze_mode=group"],
+        + [
+            "--run_name=cut",
+            "--shrink_every_steps=2",
+            "--least_gain=0",
+            "--freeze_mode=group",
+        ],
         runs / "cut",
     )
     cases = {

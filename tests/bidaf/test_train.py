@@ -315,6 +315,7 @@ def test_what_a_resumed_run_is_compared_by_is_json():
         "shrink_every_steps",
         "dead_below",
         "dead_checks",
+        "least_gain",
         "num_steps",
     }
 

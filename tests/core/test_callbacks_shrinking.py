@@ -15,6 +15,7 @@ from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import optimizers
+from iss_rnns import shrinking
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import training
 
@@ -260,3 +261,30 @@ def test_a_group_alone_is_no_list_of_groups():
     group = groups_lib.Group("w", [groups_lib.whole(tf.Variable([1.0]), 0)])
     with pytest.raises(errors.UserError, match=r"Group\('w', .* give \[it\]"):
         callbacks.ShrinkWhileTraining(group, (None, None))
+
+
+@pytest.mark.parametrize("gain, sizes", [(1.0, (8, 6)), (1e-9, (5, 4))])
+def test_a_cut_waits_until_it_pays(gain, sizes):
+    model, _, cutter = train(
+        OPTIMIZERS["sgd"], True, steps=24, items=20, least_gain=gain
+    )
+    assert tuple(g.size for g in model.net.iss_groups()) == sizes
+    for cut in cutter.cuts:
+        assert 1e-9 <= cut["gain"] < 1.0
+    assert cutter.state()["least_gain"] == gain
+    json.dumps(cutter.state())
+
+
+def test_a_run_of_version_1_0_0_goes_on_cutting_whatever_is_dead():
+    groups = new_net(0.0).iss_groups()
+    cutter = callbacks.ShrinkWhileTraining(groups, None, least_gain=3.0)
+    cutter.restore({"streaks": [[0] * 8, [0] * 6], "cuts": []})
+    assert cutter.least_gain == 0.0
+
+
+def test_what_a_cut_is_worth():
+    """Of the small LSTM model: a tenth of its units, at 400 words a step."""
+    whole, cut = 2 * 400 * 800, 2 * 360 * 720
+    assert shrinking.worth(whole - cut, 400, 5000) > 1
+    assert shrinking.worth(whole - cut, 400, 500) < 1
+    assert shrinking.worth(whole - cut, 400, -1) == 0

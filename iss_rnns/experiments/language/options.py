@@ -20,6 +20,7 @@ class LanguageOptions:
         `batch_size` B, `num_steps` T, `learning_rate` and `max_grad_norm`.
       data_path: of the texts; None: prose that comes with Python.
       shrink_every_steps: 0: each epoch; None: never.
+      least_gain: of a cut, see `callbacks.ShrinkWhileTraining`.
       pruning: how weights are pruned while training, or None.
     """
 
@@ -32,6 +33,7 @@ class LanguageOptions:
     shrink_every_steps: Optional[int] = None
     dead_below: float = 0.0
     dead_checks: int = 3
+    least_gain: float = 0.0
     export_epoch: str = "best"
     compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.PruningPlan] = None
