@@ -204,7 +204,11 @@ def test_the_report_shows_it_and_packed_weights_lie_beside(outcomes, folder):
     column = report["table"]["shrunk (reloaded)"]
     assert column["packed bytes"] > 0
     assert column["whole model packed: speedup"] > 0
-    assert 0.2 < column["sparsity"] < 0.8
+    assert 0.2 < column["zeros"] < 0.8
+    # B11: as many as were asked for, of every matrix.
+    kept = report["kept by pruning"]
+    assert kept["lstm_0/kernel"] == "1,920 of 9,600 weights"
+    assert len(kept) == 5
     assert "packed for sparse inference" in report
     packed = run / "saved_model" / "packed"
     softmax = sparse.load(str(packed / "softmax_w.npz"), batch_sizes=())

@@ -106,7 +106,7 @@ def test_the_report_has_the_sparsity_and_the_packed_products(tmp_path):
     finishing.finish(task, run, tasks.Trained(net), metrics.rows)
     report = json.loads((run.path / "report.json").read_text())
     assert report["method"] == "gradual"
-    assert report["table"]["shrunk (reloaded)"]["sparsity"] > 0.3
+    assert report["table"]["shrunk (reloaded)"]["zeros"] > 0.3
     packed = export.read_packed(run.path / "saved_model" / "packed")[0].layers
     assert set(packed) == {"rhn_0"}
     assert set(packed["rhn_0"].matrices) == {
