@@ -169,16 +169,12 @@ def _define_training_flags(model: configs.ModelConfig) -> None:
     )
     flags.DEFINE_float("learning_rate", 0.001, "Of the first step on.")
     program_flags.alias("init_lr", "learning_rate")
-    flags.DEFINE_float(
-        "input_keep_prob",
-        model.input_keep_prob,
-        "Probability that dropout keeps a number that an LSTM, or the layer "
-        "that finds the answer, reads.",
-    )
-    flags.DEFINE_float(
-        "keep_prob",
-        model.keep_prob,
-        "Probability that dropout keeps a number that stands for a character.",
+    keep = "Probability that dropout keeps a number that"
+    flags_lib.define(
+        model,
+        input_keep_prob=f"{keep} an LSTM, or the layer that finds the answer, "
+        "reads.",
+        keep_prob=f"{keep} stands for a character.",
     )
     flags.DEFINE_float(
         "var_decay",

@@ -65,7 +65,7 @@ def test_a_vector_has_no_rows():
     }
 
 
-def test_latency_takes_turns_and_reports_the_median(monkeypatch):
+def test_times_are_taken_in_turns():
     calls, clock = [], [0.0]
 
     def costing(name, seconds):
@@ -75,28 +75,27 @@ def test_latency_takes_turns_and_reports_the_median(monkeypatch):
 
         return function
 
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
-    medians = latency.measure_latency(
+    taken = latency.take_turns(
         {
-            "slow": costing("slow", [90.0, 2.0, 8.0, 4.0]),
-            "fast": costing("fast", [90.0, 1.0]),
+            "slow": costing("slow", [2.0, 8.0, 4.0]),
+            "fast": costing("fast", [1.0]),
         },
-        rounds=3,
+        range(3),
+        lambda: clock[0],
     )
-    assert calls == ["slow", "fast"] + [
-        "slow",
-        "fast",
-        "fast",
-        "slow",
-        "slow",
-        "fast",
-    ]
-    assert medians == {"slow": 4.0, "fast": 1.0}
+    assert calls == ["slow", "fast", "fast", "slow", "slow", "fast"]
+    assert taken == {"slow": [2.0, 8.0, 4.0], "fast": [1.0, 1.0, 1.0]}
+
+
+def test_what_warms_up_does_not_count():
+    calls = []
+    taken = latency.time_in_turn({"a": lambda: calls.append(1)}, 3, warmup=2)
+    assert len(calls) == 5 and len(taken["a"]) == 3
 
 
 def test_latency_needs_a_round():
     with pytest.raises(ValueError, match="rounds.*at least 1, got 0"):
-        latency.measure_latency({"a": lambda: None}, rounds=0)
+        latency.time_in_turn({"a": lambda: None}, rounds=0)
 
 
 # Tables

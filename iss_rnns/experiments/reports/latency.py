@@ -1,8 +1,7 @@
 """Times, measured in turns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import itertools
-import statistics
 import time
 from typing import Any, Callable, TypeVar
 
@@ -12,42 +11,55 @@ Key = TypeVar("Key")
 def time_in_turn(
     callables: Mapping[Key, Callable[[], Any]], rounds: int, warmup: int = 1
 ) -> dict[Key, list[float]]:
-    """Times of each callable, measured in turns.
-
-    Taking turns, forwards and backwards, lets a slow spell of the machine
-    hit all of them alike, so that their ratios hold.
+    """Times of each callable, warmed up; see `take_turns`.
 
     Args:
-        callables: functions of no arguments, by name.
-        rounds: calls of each one that count.
-        warmup: calls of each one before, which do not.
+      callables: functions of no arguments, by name.
+      rounds: calls of each one that count.
+      warmup: calls of each one before, which do not.
 
     Returns:
-        Seconds of each round by name.
+      Seconds of each round by name.
 
     Raises:
-        ValueError: if `rounds` is not positive.
+      ValueError: if `rounds` is not positive.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
     for _, function in itertools.product(range(warmup), callables.values()):
         function()
+    return take_turns(callables, range(rounds))
+
+
+def take_turns(
+    callables: Mapping[Key, Callable[[], Any]],
+    rounds: Iterable,
+    clock: Callable[[], float] = time.perf_counter,
+    rest: float = 0.0,
+) -> dict[Key, list[float]]:
+    """Times each callable once per round.
+
+    Taking turns, forwards and backwards, lets a slow spell of the machine
+    hit all of them alike, so that their ratios hold.
+
+    Args:
+      callables: functions of no arguments that return when the work is done,
+        by name.
+      rounds: as many as it has items.
+      clock: tells the time in seconds.
+      rest: seconds to sleep before each call.
+
+    Returns:
+      Seconds of each round by name.
+    """
     seconds: dict[Key, list[float]] = {name: [] for name in callables}
     order = list(callables)
-    for _ in range(rounds):
+    for _ in rounds:
         for name in order:
-            start = time.perf_counter()
+            if rest:
+                time.sleep(rest)
+            start = clock()
             callables[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
         order.reverse()
     return seconds
-
-
-def measure_latency(
-    callables: Mapping[Key, Callable[[], Any]], rounds: int, warmup: int = 1
-) -> dict[Key, float]:
-    """Median seconds of each callable by name; see `time_in_turn`."""
-    return {
-        name: statistics.median(times)
-        for name, times in time_in_turn(callables, rounds, warmup).items()
-    }
