@@ -527,6 +527,11 @@ def input_specs(model: tf.keras.Model):
     return list(args), dict(kwargs)
 
 
+def is_layer(thing: object) -> bool:
+    """Whether something is a layer or model of Keras."""
+    return isinstance(thing, tf.keras.layers.Layer)
+
+
 def is_graph(model: tf.keras.layers.Layer) -> bool:
     """Whether a layer is a model whose layers' connections Keras knows."""
     return bool(getattr(model, "_is_graph_network", False)) and bool(

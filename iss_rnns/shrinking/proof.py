@@ -6,6 +6,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import counting
 from iss_rnns import errors
@@ -128,7 +129,7 @@ def shrink(
     run = run or (lambda each, batch: each(batch, training=False))
     cut: Optional[any_model.Smaller] = None
     random = None
-    if hasattr(model, "resized"):
+    if hasattr(model, "resized") or not _keras.is_layer(model):
         small, _ = cutting.cut(model, groups, alive)
     else:
         cut = any_model.cut(model, given, alive, batches)

@@ -296,12 +296,28 @@ def test_a_smaller_model_of_other_sizes_is_refused():
         shrinking.shrink(net, net.iss_groups(), [x])
 
 
-def test_what_is_no_model_is_refused():
-    layer = tf.keras.layers.Dense(3)
-    layer.build([None, 2])
-    group = groups.Group("dense", [groups.whole(layer.kernel, 1)])
-    with pytest.raises(errors.UserError, match="Dense"):
-        shrinking.shrink(layer, [group], [np.ones([1, 2])])
+def test_what_is_no_keras_model_and_has_no_resized_is_refused():
+    net = tf.Module()
+    net.kernel = tf.Variable(tf.ones([2, 3]))
+    group = groups.Group("dense", [groups.whole(net.kernel, 1)])
+    with pytest.raises(
+        errors.UserError,
+        match=r"Module cannot be shrunk: .* resized\(sizes",
+    ):
+        shrinking.shrink(net, [group], [np.ones([1, 2])])
+
+
+def test_units_that_are_outputs_are_not_cut_though_a_group_says_so():
+    net = tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=[2])])
+    kernel = net.layers[0].kernel
+    kernel.assign(np.array([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]))
+    group = groups.Group(
+        "dense",
+        [groups.whole(kernel, 1)],
+        [groups.whole(net.layers[0].bias, 0)],
+    )
+    with pytest.raises(errors.UserError, match="is an output of the model"):
+        shrinking.shrink(net, [group], [np.ones([1, 2])])
 
 
 def test_groups_of_other_weights_are_refused():
