@@ -364,7 +364,8 @@ def fixture_outcomes(inputs, tmp_path_factory):
     )
     cases.update(
         {
-            "whole": good + ["--run_name=whole", "--display_weights"],
+            "whole": good
+            + ["--run_name=whole", "--display_weights", "--papers"],
             "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
             "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
             "other flags": [

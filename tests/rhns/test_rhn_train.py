@@ -55,7 +55,7 @@ BAD = {
     ),
     "nan": (
         ["--learning_rate=nan"],
-        "--learning_rate must be a finite number, got nan",
+        "--learning_rate must be a number >= 0, got nan",
     ),
     "negative": (["--weight_decay=-1"], "--weight_decay must be a number >= 0"),
     "no_bound": (
@@ -546,6 +546,7 @@ def test_the_whole_program(golden_dir, tmp_path):
             "--group_config=iss",
             "--structure_wd=0.02",
             "--zero_threshold=4e-4",
+            "--papers",
         ],
     )
     assert trained.returncode == 0, trained.stderr
@@ -602,7 +603,7 @@ def test_the_whole_program(golden_dir, tmp_path):
         program + sizes + ["--depth=1", f"--restore_path={run}", "--mode=eval"],
     )
     assert wrong.returncode == 2
-    assert "more than the model: it must have the sizes" in wrong.stderr
+    assert "weight arrays, the model has " in wrong.stderr
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
