@@ -1,6 +1,5 @@
 """The word language model as a task of the harness."""
 
-from iss_rnns import errors
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import experiment
 from iss_rnns.experiments.language import texts as texts_lib
@@ -68,13 +67,7 @@ def read_texts(options: options_lib.Options) -> texts_lib.Texts:
     Raises:
       UserError: if there is none, or it does not fit a batch.
     """
-    if options.data_path == "":
-        raise errors.UserError(corpora.EMPTY_PATH)
-    corpus = (
-        corpora.read_words(options.data_path)
-        if options.data_path
-        else corpora.embedded("word")
-    )
+    corpus = corpora.own_words(options) or corpora.embedded("word")
     print(f"data: {corpus.description}", flush=True)
     return texts_lib.Texts.from_corpus(
         corpus, options.config.batch_size, options.config.num_steps

@@ -34,6 +34,7 @@ def define_flags() -> None:
             "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt. "
             "Default: prose that comes with Python.",
         )
+        language_flags.define_text_flags()
     with program_flags.group("Model"):
         _define_model_flags()
     with program_flags.group("Training"):

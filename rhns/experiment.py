@@ -145,27 +145,34 @@ def read_corpus(options: options_lib.Options) -> corpora.Corpus:
     Raises:
       UserError: if flags contradict each other, or the data is not right.
     """
-    if options.data_path == "":
-        raise errors.UserError(corpora.EMPTY_PATH)
     dataset = options.dataset or (
-        "ptb" if options.data_path else "embedded_words"
+        "embedded_words"
+        if options.data_path is None and options.text is None
+        else "ptb"
     )
     if dataset in configs.EMBEDDED:
-        if options.data_path:
-            raise errors.UserError(
-                f"--dataset={dataset} comes with Python and has no "
-                f"--data_path; leave out --data_path={options.data_path}, or "
-                "give --dataset=ptb, enwik8 or text8"
-            )
+        for name in ("data_path", "text"):
+            if getattr(options, name) is not None:
+                raise errors.UserError(
+                    f"--dataset={dataset} comes with Python and has no "
+                    f"--{name}; leave out --{name}={getattr(options, name)}, "
+                    "or give --dataset=ptb, enwik8 or text8"
+                )
         corpus = corpora.embedded(configs.EMBEDDED[dataset])
-    elif not options.data_path:
-        raise errors.UserError(
-            f"--dataset={dataset} needs --data_path, the folder of its files;"
-            " without own data give --dataset=embedded_words or "
-            "embedded_characters"
-        )
     elif dataset == "ptb":
-        corpus = corpora.read_words(options.data_path)
+        found = corpora.own_words(options)
+        if found is None:
+            raise _needs_path(dataset)
+        corpus = found
+    elif options.text is not None:
+        raise errors.UserError(
+            f"--text={options.text} is read in words, --dataset={dataset} in "
+            "characters; leave one of them out"
+        )
+    elif options.data_path == "":
+        raise errors.UserError(corpora.EMPTY_PATH)
+    elif options.data_path is None:
+        raise _needs_path(dataset)
     else:
         corpus = corpora.read_characters(
             options.data_path, options.num_test_symbols, dataset
@@ -176,3 +183,11 @@ def read_corpus(options: options_lib.Options) -> corpora.Corpus:
             f"says {options.vocab_size:,}: {corpus.description}"
         )
     return corpus
+
+
+def _needs_path(dataset: str) -> errors.UserError:
+    return errors.UserError(
+        f"--dataset={dataset} needs --data_path, the folder of its files;"
+        " without own data give --dataset=embedded_words or "
+        "embedded_characters"
+    )

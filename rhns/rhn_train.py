@@ -62,6 +62,7 @@ def _define_data_flags() -> None:
         "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or with "
         "the file enwik8 or text8 (or that file).",
     )
+    language_flags.define_text_flags()
     flags.DEFINE_integer(
         "num_test_symbols",
         5_000_000,

@@ -77,8 +77,12 @@ DIFFER = {
 }  # fmt: skip
 # Defaults that the authors' program has otherwise.
 AUTHORS = {
-    "ptb": {"export_epoch": "last"},
-    "rhns": {"dataset": "ptb", "export_epoch": "best_of_all"},
+    "ptb": {"export_epoch": "last", "drop_unseen": True},
+    "rhns": {
+        "dataset": "ptb",
+        "export_epoch": "best_of_all",
+        "drop_unseen": True,
+    },
     "bidaf": {"save_path": "out", "export_epoch": "last"},
 }
 # Rows of the papers: their flag files behave as the authors' programs.

@@ -9,6 +9,7 @@ import pytest
 
 from iss_rnns import errors
 from iss_rnns.experiments.language import corpora
+from iss_rnns.experiments.language import options
 
 TRAIN = " b a c \n b <unk> N \n b d \n"
 
@@ -62,6 +63,110 @@ def test_words_unknown_to_the_training_text_are_dropped(tmp_path):
     assert words_of(corpus, "valid") == ["b", "a", "<eos>", "<eos>"]
     assert words_of(corpus, "test") == ["a", "<eos>"]
     assert "(3 not in the training text left out)" in corpus.description
+
+
+def test_unseen_words_count_as_unk_where_there_is_one(tmp_path):
+    folder = write_words(tmp_path, valid=" b new a \n new \n", test=" a ö \n")
+    corpus = corpora.read_words(folder, drop_unseen=False)
+    assert words_of(corpus, "valid") == ("b <unk> a <eos> <unk> <eos>".split())
+    assert words_of(corpus, "test") == ["a", "<unk>", "<eos>"]
+    assert "(3 not in the training text read as <unk>)" in corpus.description
+    plain = write_words(tmp_path, " b a \n", " b new \n", " a \n")
+    corpus = corpora.read_words(plain, drop_unseen=False)
+    assert words_of(corpus, "valid") == ["b", "<eos>"]
+    assert "(1 not in the training text left out)" in corpus.description
+
+
+def own_text(tmp_path):
+    """40 lines of 4 words and an end: 200 tokens, of which 180 train."""
+    lines = [f"a b {'c' if i % 2 else 'd'} w{i}" for i in range(40)]
+    path = tmp_path / "book.txt"
+    path.write_text("\n\n".join(lines) + "\n\n \n", encoding="utf-8")
+    return path, " <eos> ".join([*lines, ""]).split()
+
+
+def test_an_own_text_is_split_and_rare_words_are_unk(tmp_path):
+    path, words = own_text(tmp_path)
+    corpus = corpora.read_text(path)
+    assert (corpus.name, corpus.unit) == ("book", "word")
+    # By count, then alphabetically; each w is rare.
+    assert corpus.symbols == ("<eos>", "<unk>", "a", "b", "c", "d")
+    expected = ["<unk>" if word[0] == "w" else word for word in words]
+    assert len(words) == 200
+    assert words_of(corpus, "train") == expected[:180]
+    assert words_of(corpus, "valid") == expected[180:190]
+    assert words_of(corpus, "test") == expected[190:]
+    assert "(40 rare ones are <unk>): 180 / 10 / 10" in corpus.description
+
+
+def test_the_vocabulary_of_an_own_text_has_a_limit(tmp_path):
+    path, words = own_text(tmp_path)
+    corpus = corpora.read_text(path, vocab_limit=4)
+    assert set(corpus.symbols) == {"<eos>", "<unk>", "a", "b"}
+    whole = corpora.read_text(path, min_count=1)
+    # Those that only the valid and the test text have are unseen.
+    assert len(whole.symbols) == 6 + 36
+    assert words_of(whole, "train") == words[:180]
+    assert words_of(whole, "valid")[3] == "<unk>"
+    assert corpora.read_text(path, 4).fingerprint == corpus.fingerprint
+
+
+def test_unk_is_in_the_vocabulary_though_no_word_is_rare(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"\xef\xbb\xbf" + b"the cat sat\r\n" * 100)
+    corpus = corpora.read_text(path)
+    assert corpus.symbols == ("<eos>", "cat", "sat", "the", "<unk>")
+    assert max(corpus.train) == 3
+
+
+@pytest.mark.parametrize(
+    "text, arguments, message",
+    [
+        (b"", {}, "text file .* is empty; expected text"),
+        (b" \n \n", {}, "has 0 words; expected enough to split them 90 : 5"),
+        (b"a b c\n", {}, "has 3 words; expected enough to split them"),
+        (b"\xff" * 9, {}, "it is not UTF-8: byte 0xff"),
+        (
+            b"a b c d\n" * 50,
+            {"min_count": 999},
+            "no word stands 999 times in the training part",
+        ),
+        (
+            b"a b c d\n" * 50,
+            {"vocab_limit": 2},
+            "a vocabulary of 2 has no place",
+        ),
+    ],
+)
+def test_what_is_no_own_text(text, arguments, message, tmp_path):
+    (tmp_path / "text").write_bytes(text)
+    with pytest.raises(errors.UserError, match=message):
+        corpora.read_text(tmp_path / "text", **arguments)
+    with pytest.raises(errors.UserError, match="nowhere: No such file"):
+        corpora.read_text(tmp_path / "nowhere", **arguments)
+
+
+def test_options_name_one_text(tmp_path):
+    path, _ = own_text(tmp_path)
+    folder = write_words(tmp_path / "folder", valid=" b new \n")
+    assert corpora.own_words(options.LanguageOptions(None)) is None
+    for text, data_path, message in (
+        (str(path), str(folder), "are two texts; give one of them"),
+        (None, "", "--data_path is empty"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            corpora.own_words(
+                options.LanguageOptions(None, data_path, text=text)
+            )
+    found = corpora.own_words(
+        options.LanguageOptions(None, text=str(path), vocab_limit=4)
+    )
+    assert len(found.symbols) == 4
+    for drop, length in ((False, 3), (True, 2)):
+        found = corpora.own_words(
+            options.LanguageOptions(None, str(folder), drop_unseen=drop)
+        )
+        assert len(found.valid) == length
 
 
 def test_lines_without_blanks_around_are_not_glued(tmp_path):

@@ -109,6 +109,16 @@ def ptb_texts(folder):
     return corpus.symbols, corpus.fingerprint
 
 
+@reader(
+    lambda folder: (folder / "own.txt").write_text(
+        "the cat sat on é\n\n" * 30, encoding="utf-8"
+    )
+)
+def own_text(folder):
+    corpus = corpora.read_text(folder / "own.txt")
+    return corpus.symbols, corpus.fingerprint
+
+
 @reader(lambda folder: (folder / "text8").write_text("the cat é sat on it"))
 def characters(folder):
     corpus = corpora.read_characters(folder, 4, "text8")

@@ -6,6 +6,7 @@ them into the authors' contiguous streams.
 """
 
 import collections
+from collections.abc import Sequence
 import dataclasses
 import functools
 import hashlib
@@ -21,6 +22,7 @@ from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments.language import corpora_embedded
 
+END, UNKNOWN = "<eos>", "<unk>"
 EMPTY_PATH = (
     "--data_path is empty; give the folder of the texts, or leave "
     "the flag out for the prose that comes with Python"
@@ -62,13 +64,13 @@ class Corpus:
         return digest.hexdigest()
 
 
-def read_words(folder: PathLike) -> Corpus:
+def read_words(folder: PathLike, drop_unseen: bool = True) -> Corpus:
     """Reads `ptb.{train,valid,test}.txt` of a folder, one sentence per line.
 
     Ids go by falling count in the training text, then alphabetically. A line
     end is the word `<eos>`. Words of the valid and test text that the
-    training text lacks are dropped, as the authors' reader does; their number
-    is in the description.
+    training text lacks are dropped, as the authors' reader does, or count as
+    `<unk>`; their number is in the description.
 
     Where lines have no blanks around them the authors' reader glues `<eos>`
     to its neighbours; here it stays a word. Penn TreeBank has the blanks.
@@ -99,7 +101,89 @@ def read_words(folder: PathLike) -> Corpus:
         )
     texts = [_read_text(folder / name) for name in names]
     name, shown = files.shown(folder.resolve().name), files.shown(folder)
-    return _word_corpus(name, f"words of {shown}", texts)
+    words = [_words(text) for text in texts]
+    return _word_corpus(name, f"words of {shown}", words, drop_unseen)
+
+
+def read_text(
+    path: PathLike, vocab_limit: int = 10_000, min_count: int = 2
+) -> Corpus:
+    """Reads a text of one's own and splits it.
+
+    Words are what stands between blanks, as it is written; a line is a
+    sentence and ends with `<eos>`, empty ones do not count. The first 90 % of
+    the words are the training text, 5 % the valid text, the last 5 % the test
+    text. Words beyond the vocabulary are `<unk>` in all three.
+
+    Args:
+        path: of the file.
+        vocab_limit: most words of the vocabulary, `<unk>` and `<eos>` among
+            them: the most frequent ones of the training text.
+        min_count: how often a word must stand there to be one of them.
+
+    Returns:
+        A `Corpus` of words, ids as by `read_words`.
+
+    Raises:
+        UserError: file missing, empty, not UTF-8, or too short to split; or
+            no word is frequent enough.
+    """
+    path = pathlib.Path(path)
+    lines = [line for line in _read_text(path).split("\n") if line.strip()]
+    words = _words("\n".join([*lines, ""]))
+    places = [len(words) * n // 20 for n in (18, 19)]
+    parts = [words[: places[0]], words[slice(*places)], words[places[1] :]]
+    shown = files.shown(path)
+    if not all(set(part) - {END} for part in parts):
+        raise errors.UserError(
+            f"{_WHAT} {shown} has {len(words) - len(lines):,} words; expected "
+            "enough to split them 90 : 5 : 5, at least some hundred"
+        )
+    counts = collections.Counter(parts[0])
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    frequent = [
+        word
+        for word in ranked
+        if counts[word] >= min_count and word not in (END, UNKNOWN)
+    ]
+    known = {END, *frequent[: max(vocab_limit - 2, 0)]}
+    if len(known) == 1:
+        raise errors.UserError(
+            f"no word stands {min_count:,} times in the training part of "
+            f"{_WHAT} {shown}, or a vocabulary of {vocab_limit:,} has no place "
+            "for one; give a longer text, fewer times or a larger vocabulary"
+        )
+    rare = sum(word not in known for part in parts for word in part)
+    parts = [
+        [word if word in known else UNKNOWN for word in part] for part in parts
+    ]
+    source = f"words of {shown}"
+    if rare:
+        source += f" ({rare:,} rare ones are {UNKNOWN})"
+    return _word_corpus(files.shown(path.stem), source, parts, more=(UNKNOWN,))
+
+
+def own_words(options) -> Optional[Corpus]:
+    """The words that options name; None: they name none.
+
+    Args:
+        options: `options.LanguageOptions`, see its `data_path` and `text`.
+
+    Raises:
+        UserError: they name two texts, or it is not right.
+    """
+    if options.data_path == "":
+        raise errors.UserError(EMPTY_PATH)
+    if options.text is not None:
+        if options.data_path:
+            raise errors.UserError(
+                f"--text={options.text} and --data_path={options.data_path} "
+                "are two texts; give one of them"
+            )
+        return read_text(options.text, options.vocab_limit, options.min_count)
+    if options.data_path:
+        return read_words(options.data_path, options.drop_unseen)
+    return None
 
 
 def read_characters(
@@ -161,7 +245,8 @@ def embedded(
         f"{platform.python_version()}), {unit}s"
     )
     if unit == "word":
-        return _word_corpus("embedded", source, [texts[part] for part in PARTS])
+        words = [_words(texts[part]) for part in PARTS]
+        return _word_corpus("embedded", source, words)
     data = texts["characters"].encode()
     return _character_corpus("embedded", source, data, len(data) // 20)
 
@@ -235,28 +320,47 @@ def _read_text(path: pathlib.Path) -> str:
     return files.decode(_read_bytes(path), path, _WHAT)
 
 
-def _word_corpus(name: str, source: str, texts: list) -> Corpus:
-    """The vocabulary and the ids of three texts."""
-    words = [text.replace("\n", " <eos> ").split() for text in texts]
+def _words(text: str) -> list[str]:
+    return text.replace("\n", f" {END} ").split()
+
+
+def _word_corpus(
+    name: str,
+    source: str,
+    words: Sequence[Sequence[str]],
+    drop_unseen: bool = True,
+    more: Sequence[str] = (),
+) -> Corpus:
+    """The vocabulary and the ids of the words of three texts.
+
+    Args:
+      name: see `Corpus`.
+      source: for its description.
+      words: of the three parts.
+      drop_unseen: see `read_words`.
+      more: words that the vocabulary has though no text has them.
+    """
     counts = collections.Counter(words[0])
+    counts.update(dict.fromkeys(more, 0))
     symbols = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
     word_to_id = {word: i for i, word in enumerate(symbols)}
+    unknown = None if drop_unseen else word_to_id.get(UNKNOWN)
+    found = [[word_to_id.get(word, unknown) for word in part] for part in words]
     ids = [
-        np.fromiter(
-            (word_to_id[word] for word in part if word in word_to_id), np.int32
-        )
-        for part in words
+        np.fromiter((i for i in part if i is not None), np.int32)
+        for part in found
     ]
     for part, part_words in zip(PARTS, words):
-        if not (word_to_id.keys() - {"<eos>"}) & set(part_words):
+        if not (word_to_id.keys() - {END}) & set(part_words):
             of = "" if part == "train" else " of ptb.train.txt"
             raise errors.UserError(
                 f"ptb.{part}.txt has no word{of} ({source}); "
                 "expected sentences in words, one per line"
             )
-    dropped = sum(map(len, words)) - sum(map(len, ids))
-    if dropped:
-        source += f" ({dropped:,} not in the training text left out)"
+    unseen = sum(word not in word_to_id for part in words for word in part)
+    if unseen:
+        what = "left out" if unknown is None else f"read as {UNKNOWN}"
+        source += f" ({unseen:,} not in the training text {what})"
     return _corpus(name, "word", source, ids, symbols)
 
 

@@ -92,7 +92,7 @@ class LanguageTask(tasks.Task):
         self.mode = choices.mode
         self.texts = texts
         self.data = texts.corpus.description
-        self.reads = [options.data_path]
+        self.reads = [options.data_path, options.text]
         self.modes = {"eval": self.evaluate}
         self.vocab_size = len(texts.corpus.symbols)
         self.asked_sizes: Optional[tasks.Sizes] = None  # by flags

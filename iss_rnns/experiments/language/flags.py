@@ -38,6 +38,38 @@ def define_run_flags(
         )
 
 
+def define_text_flags() -> None:
+    """A text of one's own, see `corpora.read_text`; and what is unknown."""
+    flags.DEFINE_string(
+        "text",
+        None,
+        "Instead of --data_path: one text file, words between blanks, a "
+        "sentence a line. 90 % of it is trained on, 5 % are the valid text, "
+        "the last 5 % the test text.",
+    )
+    flags.DEFINE_integer(
+        "vocab_limit",
+        10_000,
+        "With --text: most words of the vocabulary, the most frequent ones; "
+        "the others are <unk>.",
+        lower_bound=3,
+    )
+    flags.DEFINE_integer(
+        "min_count",
+        2,
+        "With --text: words that are trained on less often are <unk>.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "drop_unseen",
+        False,
+        "With --data_path: leave words of the valid and the test text out that "
+        "the training text lacks, as where that has no <unk>; otherwise they "
+        "count as <unk>.",
+    )
+    program_flags.authors_default("drop_unseen", True)
+
+
 def define_use_flags() -> None:
     """What a trained model is used for, see `using.Use`."""
     with program_flags.group("Using what was trained"):

@@ -19,6 +19,8 @@ class LanguageOptions:
       config: hyper-parameters of the net and its training, among them
         `batch_size` B, `num_steps` T, `learning_rate` and `max_grad_norm`.
       data_path: of the texts; None: prose that comes with Python.
+      text: one file of words instead, see `corpora.read_text`.
+      drop_unseen: see `corpora.read_words`.
       shrink_every_steps: 0: each epoch; None: never.
       least_gain: of a cut, see `callbacks.ShrinkWhileTraining`.
       pruning: how weights are pruned while training, or None.
@@ -26,6 +28,10 @@ class LanguageOptions:
 
     config: Any
     data_path: Optional[str] = None
+    text: Optional[str] = None
+    vocab_limit: int = 10_000
+    min_count: int = 2
+    drop_unseen: bool = False
     epochs: int = 13
     max_train_steps: Optional[int] = None
     checkpoint_every: int = 500
