@@ -47,7 +47,7 @@ class GradualPruning(hooks.UpdateHook):
     number of steps is known then, and when it ends.
 
     Args:
-      variables: matrices to prune.
+      variables: matrices, or filters of convolutions, to prune.
       schedule: one for all, or one for each variable. Of kind `threshold`:
         prune |w| below it; of kind `sparsity`: of each matrix of n weights
         prune the round(sparsity * n) smallest, of equal ones the first.
@@ -68,6 +68,8 @@ class GradualPruning(hooks.UpdateHook):
       ...     [kernel], schedules.CubicSparsity(.5, start=0, end=10))
     """
 
+    ranks: Optional[tuple[int, ...]] = None  # of what is pruned; None: above 1
+
     def __init__(
         self,
         variables: Sequence[tf.Variable],
@@ -76,7 +78,7 @@ class GradualPruning(hooks.UpdateHook):
         require_end: Optional[bool] = None,
     ):
         super().__init__()
-        self.variables = _matrices(variables)
+        self.variables = _matrices(variables, self.ranks)
         self.schedules = _schedules(schedule, len(self.variables))
         self.revive = revive
         self.require_end = require_end
@@ -218,6 +220,8 @@ class BlockPruning(GradualPruning):
       UserError: see `GradualPruning`; also on sizes that are not positive.
     """
 
+    ranks = (2,)
+
     def __init__(
         self,
         variables: Sequence[tf.Variable],
@@ -290,15 +294,18 @@ def grids(
     return [groups_lib.BlockGrid.uniform(v, *block_size) for v in variables]
 
 
-def _matrices(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+def _matrices(
+    variables: Sequence[tf.Variable], ranks: Optional[tuple[int, ...]]
+) -> list[tf.Variable]:
     variables = checks.variables(variables)
     if not variables:
         raise errors.UserError("pruning needs at least one variable")
     for variable in variables:
-        if variable.shape.rank != 2:
+        rank = variable.shape.rank
+        if rank not in ranks if ranks else rank < 2:
             raise errors.UserError(
-                f"only matrices are pruned, got {variable.name} with "
-                f"shape {tuple(variable.shape)}"
+                f"only matrices are pruned{'' if ranks else ', and filters'}, "
+                f"got {variable.name} with shape {tuple(variable.shape)}"
             )
     if len({_keras.key(v) for v in variables}) < len(variables):
         raise errors.UserError(

@@ -44,6 +44,15 @@ MAY_IMPORT = {
     },
     "sparse": {"cells", "counting", "errors", "files"},
     "export": {"errors", "files", "paths", "sparse", "terminal"},
+    "compat": {
+        "_keras",
+        "arguments",
+        "callbacks",
+        "errors",
+        "groups",
+        "schedules",
+        "shrinking",
+    },
     "interop": {"cells", "errors", "files", "groups", "paths"},
     # The command: it may reach into the harness, and nobody imports it.
     "testing": {

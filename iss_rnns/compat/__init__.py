@@ -1,0 +1,1 @@
+"""Names of other libraries, on this one."""
