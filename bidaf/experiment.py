@@ -11,7 +11,6 @@ from bidaf import answering
 from bidaf import loading
 from bidaf import model as model_lib
 from bidaf import options as options_lib
-from bidaf import penalties
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
@@ -96,6 +95,12 @@ class BiDAFTask(tasks.Task):
         self.questions = questions
         self.data = questions.description
         self.reads = [options.shared_path, options.data_dir]
+        # Tracing a net takes seconds; that of two is kept.
+        self._function = functools.lru_cache(2)(
+            lambda net: scoring.net_function(
+                net, self.questions.vectors, self.options.wy
+            )
+        )
         self.modes = {"eval": self.answer, "forward": self.answer}
 
     @property
@@ -211,9 +216,7 @@ class BiDAFTask(tasks.Task):
     def score(self, model, **kwargs) -> scoring.Scores:
         """Of a net, or of an exported one; see `scoring.score`."""
         if isinstance(model, model_lib.BiDAF):
-            model = scoring.net_function(
-                model, self.questions.vectors, self.options.wy
-            )
+            model = self._function(model)
         return scoring.score(
             model,
             self.questions,
@@ -247,9 +250,7 @@ class BiDAFTask(tasks.Task):
                 self.questions, self.options.batch_size, num_batches=1
             )
         )
-        return penalties.held_out_cost(
-            net, batch, self.questions.vectors, self.options.wy
-        )
+        return float(self._function(net)(batch)["cost"])
 
     def judge(self, trained):
         net, kept = trained.net, None
@@ -298,9 +299,7 @@ class BiDAFTask(tasks.Task):
         if options.vis:
             written.append(
                 scoring.write_probabilities(
-                    scoring.net_function(
-                        net, self.questions.vectors, options.wy
-                    ),
+                    self._function(net),
                     self.questions,
                     options.batch_size,
                     folder / scoring.EVAL / name,
@@ -323,12 +322,8 @@ class BiDAFTask(tasks.Task):
     def proof(self):
         """See base class; batches of short and of long contexts."""
 
-        @functools.lru_cache(None)
-        def function(net):
-            return scoring.net_function(net, self.questions.vectors)
-
         def run(net, batch):
-            outputs = function(net)(batch)
+            outputs = self._function(net)(batch)
             return [outputs[n] for n in serving.OUTPUTS if n in outputs]
 
         return proof_batches(self.questions), run
