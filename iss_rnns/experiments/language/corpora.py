@@ -116,17 +116,17 @@ def read_text(
     text. Words beyond the vocabulary are `<unk>` in all three.
 
     Args:
-        path: of the file.
-        vocab_limit: most words of the vocabulary, `<unk>` and `<eos>` among
-            them: the most frequent ones of the training text.
-        min_count: how often a word must stand there to be one of them.
+      path: of the file.
+      vocab_limit: most words of the vocabulary, `<unk>` and `<eos>` among
+        them: the most frequent ones of the training text.
+      min_count: how often a word must stand there to be one of them.
 
     Returns:
-        A `Corpus` of words, ids as by `read_words`.
+      A `Corpus` of words, ids as by `read_words`.
 
     Raises:
-        UserError: file missing, empty, not UTF-8, or too short to split; or
-            no word is frequent enough.
+      UserError: file missing, empty, not UTF-8, or too short to split; or
+        no word is frequent enough.
     """
     path = pathlib.Path(path)
     lines = [line for line in _read_text(path).split("\n") if line.strip()]
@@ -167,10 +167,10 @@ def own_words(options) -> Optional[Corpus]:
     """The words that options name; None: they name none.
 
     Args:
-        options: `options.LanguageOptions`, see its `data_path` and `text`.
+      options: `options.LanguageOptions`, see its `data_path` and `text`.
 
     Raises:
-        UserError: they name two texts, or it is not right.
+      UserError: they name two texts, or it is not right.
     """
     if options.data_path == "":
         raise errors.UserError(EMPTY_PATH)

@@ -25,16 +25,16 @@ def write_report(
     The JSON always comes last: where it stands, the run is complete.
 
     Args:
-        run_dir: an existing folder.
-        data: `title` becomes the heading, `summary` the sentence below it and
-            `plots` (paths, relative to the folder) pictures; a `Table` becomes
-            a section, so does a dict; anything else one line.
+      run_dir: an existing folder.
+      data: `title` becomes the heading, `summary` the sentence below it and
+        `plots` (paths, relative to the folder) pictures; a `Table` becomes
+        a section, so does a dict; anything else one line.
 
     Returns:
-        The path of the JSON file.
+      The path of the JSON file.
 
     Raises:
-        errors.UserError: where the folder cannot be written.
+      errors.UserError: where the folder cannot be written.
     """
     run_dir = pathlib.Path(run_dir)
     rest = dict(data)
@@ -95,14 +95,14 @@ def read_report(run_dir: Union[str, os.PathLike]) -> dict[str, Any]:
     """What `write_report` wrote.
 
     Args:
-        run_dir: the folder of a finished run.
+      run_dir: the folder of a finished run.
 
     Returns:
-        Its facts and sections by name; `table` is a dict of columns, each a
-        dict of values by measure.
+      Its facts and sections by name; `table` is a dict of columns, each a
+      dict of values by measure.
 
     Raises:
-        errors.UserError: where there is no report, or a damaged one.
+      errors.UserError: where there is no report, or a damaged one.
     """
     path = pathlib.Path(run_dir) / REPORT
     try:

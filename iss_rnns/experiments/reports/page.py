@@ -83,18 +83,18 @@ def page(
     """A report as HTML.
 
     Args:
-        title: the heading.
-        summary: one sentence below it, or "".
-        facts: lines at the end.
-        sections: by heading: tables, mappings of facts, or lists of paths of
-            pictures, relative to the folder.
-        folder: of the run.
+      title: the heading.
+      summary: one sentence below it, or "".
+      facts: lines at the end.
+      sections: by heading: tables, mappings of facts, or lists of paths of
+        pictures, relative to the folder.
+      folder: of the run.
 
     Returns:
-        The page, pictures inside.
+      The page, pictures inside.
 
     Raises:
-        errors.UserError: if a picture cannot be read.
+      errors.UserError: if a picture cannot be read.
     """
     blocks = [f"<h1>{html.escape(title)}</h1>"]
     if summary:

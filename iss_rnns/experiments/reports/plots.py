@@ -83,11 +83,11 @@ class Pair(NamedTuple):
     """A matrix at two times.
 
     Attributes:
-        name: of the matrix.
-        before: `[rows, columns]`.
-        after: `[fewer rows, fewer columns]`.
-        cut: rows and columns of `before` (bool) that were cut away; None:
-            none was.
+      name: of the matrix.
+      before: `[rows, columns]`.
+      after: `[fewer rows, fewer columns]`.
+      cut: rows and columns of `before` (bool) that were cut away; None:
+        none was.
     """
 
     name: str
@@ -108,12 +108,12 @@ def pattern_image(
     a pixel of 10 % living weights is 10 % blue.
 
     Args:
-        array: `[rows, columns]`.
-        limit: largest number of pixels of a side.
-        cut: see `Pair`.
+      array: `[rows, columns]`.
+      limit: largest number of pixels of a side.
+      cut: see `Pair`.
 
     Returns:
-        `[min(rows, limit), min(columns, limit), 3]`, RGB in 0..1.
+      `[min(rows, limit), min(columns, limit), 3]`, RGB in 0..1.
     """
     sizes = np.abs(np.asarray(array, np.float32))
     nonzero = sizes != 0
@@ -160,14 +160,14 @@ def matrix_pattern(
     """Draws where the weights of one matrix are nonzero, a pixel for each.
 
     Args:
-        path: the PNG file to write.
-        array: `[rows, columns]`.
-        cut: see `Pair`.
-        limit: largest number of pixels of a side, see `pattern_image`.
+      path: the PNG file to write.
+      array: `[rows, columns]`.
+      cut: see `Pair`.
+      limit: largest number of pixels of a side, see `pattern_image`.
 
     Raises:
-        errors.UserError: without matplotlib, or where `path` cannot be
-            written.
+      errors.UserError: without matplotlib, or where `path` cannot be
+        written.
     """
     try:
         from matplotlib import image
@@ -187,13 +187,13 @@ def weight_pattern(path: PathLike, matrices: Sequence[Pair]) -> None:
     that are zero throughout are tinted: the places of dead units.
 
     Args:
-        path: the PNG file to write.
-        matrices: what to draw.
+      path: the PNG file to write.
+      matrices: what to draw.
 
     Raises:
-        ValueError: if there is no matrix or one has not two axes.
-        errors.UserError: without matplotlib, or where `path` cannot be
-            written.
+      ValueError: if there is no matrix or one has not two axes.
+      errors.UserError: without matplotlib, or where `path` cannot be
+        written.
     """
     if not matrices:
         raise ValueError("`matrices` is empty, expected at least one.")
@@ -306,23 +306,23 @@ def training_curves(
     """Draws the measures and the living units of each layer over the epochs.
 
     Args:
-        path: the PNG file to write.
-        metrics_rows: one dict an epoch, as `csv.DictReader` reads them from
-            `metrics.csv` or with numbers: `epoch`, the measures, and the
-            living units of layer NAME under `units_above_THRESHOLD/NAME`;
-            without them, those that are not all zero, under `units/NAME`.
-            Empty cells are left out.
-        measures: key of each curve of the upper panel to its label; by
-            default train and valid perplexity.
-        ylabel: label of the upper panel.
-        reference: `(label, value)` of a horizontal line, or None.
-        xlabel: what `epoch` counts.
-        title: above the picture.
+      path: the PNG file to write.
+      metrics_rows: one dict an epoch, as `csv.DictReader` reads them from
+        `metrics.csv` or with numbers: `epoch`, the measures, and the
+        living units of layer NAME under `units_above_THRESHOLD/NAME`;
+        without them, those that are not all zero, under `units/NAME`.
+        Empty cells are left out.
+      measures: key of each curve of the upper panel to its label; by
+        default train and valid perplexity.
+      ylabel: label of the upper panel.
+      reference: `(label, value)` of a horizontal line, or None.
+      xlabel: what `epoch` counts.
+      title: above the picture.
 
     Raises:
-        ValueError: if no row has an epoch and a measure.
-        errors.UserError: without matplotlib, or where `path` cannot be
-            written.
+      ValueError: if no row has an epoch and a measure.
+      errors.UserError: without matplotlib, or where `path` cannot be
+        written.
     """
     measures = measures or {
         "train_perplexity": "train",
@@ -396,19 +396,19 @@ def against_sparsity(
     """Draws a measure against sparsity, a curve for each method.
 
     Args:
-        path: the PNG file to write.
-        series: method to its points (sparsity in 0..1, value), in any order;
-            a single point is drawn as a marker.
-        ylabel: what the values are.
-        title: above the picture.
-        log: values on a logarithmic scale.
-        reference: `(label, value)` of a horizontal line, e.g. the dense
-            model, or None.
+      path: the PNG file to write.
+      series: method to its points (sparsity in 0..1, value), in any order;
+        a single point is drawn as a marker.
+      ylabel: what the values are.
+      title: above the picture.
+      log: values on a logarithmic scale.
+      reference: `(label, value)` of a horizontal line, e.g. the dense
+        model, or None.
 
     Raises:
-        ValueError: if there is no point.
-        errors.UserError: without matplotlib, or where `path` cannot be
-            written.
+      ValueError: if there is no point.
+      errors.UserError: without matplotlib, or where `path` cannot be
+        written.
     """
     drawn = {
         label: sorted(points) for label, points in series.items() if points

@@ -88,13 +88,13 @@ class Table:
     perplexity      115.91          -
 
     Args:
-        columns: the models.
-        measures: the rows in order, each with its format; without it, every
-            measure of every column, in the order of first appearance.
-        title: a heading above the table.
+      columns: the models.
+      measures: the rows in order, each with its format; without it, every
+        measure of every column, in the order of first appearance.
+      title: a heading above the table.
 
     Raises:
-        ValueError: if two columns have the same title.
+      ValueError: if two columns have the same title.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Table:
         block below, with the measures repeated.
 
         Args:
-            width: characters a line; the terminal's by default.
+          width: characters a line; the terminal's by default.
         """
         width = width or shutil.get_terminal_size().columns
         labels = list(self.measures)
