@@ -42,6 +42,7 @@ _PUBLIC = {
     "WeightPenalty": "callbacks",
     "export": None,
     "find_groups": "groups",
+    "fit": "fitting",
     "iss_group": "cells",
     "register_cell": "groups",
     "register_layer": "groups",

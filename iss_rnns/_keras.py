@@ -478,6 +478,61 @@ def intercepted_calls(handler: Callable) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def sketched(layer: tf.keras.layers.Layer) -> Iterator[None]:
+    """A stock recurrent layer's call gives zeros of the right shapes here.
+
+    Of a model that is only looked at: to write down the loop of an LSTM, once
+    for each kind of device, takes longer than everything else together.
+    """
+    layers = tf.keras.layers
+    stock = [layers.LSTM, layers.GRU, layers.SimpleRNN, layers.RNN]
+    if (
+        "call" in vars(layer)
+        or not any(
+            isinstance(layer, kind) and type(layer).call is kind.call
+            for kind in stock
+        )
+        or not all(
+            isinstance(n, int) for n in tf.nest.flatten(layer.cell.state_size)
+        )
+    ):
+        yield
+        return
+
+    @tf.autograph.experimental.do_not_convert
+    def call(inputs, *args, **kwargs):
+        del args, kwargs
+        values = tf.nest.flatten(inputs)[0]
+        cell = layer.cell
+        sizes = tf.nest.flatten(cell.state_size)
+        last = getattr(cell, "output_size", None) or sizes[0]
+        dynamic = tf.shape(values)
+        batch = values.shape[int(layer.time_major)]
+        lead = dynamic[:2]
+        batch_only = dynamic[1:2] if layer.time_major else dynamic[:1]
+        whole = layer.return_sequences
+        output = tf.zeros(
+            tf.concat([lead if whole else batch_only, [last]], 0),
+            layer.compute_dtype,
+        )
+        output.set_shape(values.shape[:2] + [last] if whole else [batch, last])
+        states = []
+        for n in sizes:
+            state = tf.zeros(
+                tf.concat([batch_only, [n]], 0), layer.compute_dtype
+            )
+            state.set_shape([batch, n])
+            states.append(state)
+        return [output, *states] if layer.return_state else output
+
+    restore = _replace(layer, "call", call)
+    try:
+        yield
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
 def zero_weights() -> Iterator[None]:
     """New weights are zeros in this block, which takes no time to draw."""
     kind = tf.keras.layers.Layer
@@ -498,6 +553,48 @@ def zero_weights() -> Iterator[None]:
 def children(layer: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
     """The layers that a layer or model holds itself, in order."""
     return list(layer._flatten_layers(recursive=False, include_self=False))
+
+
+def all_layers(
+    model: tf.keras.layers.Layer,
+) -> Iterator[tf.keras.layers.Layer]:
+    """A model, and every layer in it, each once."""
+    seen: set[int] = set()
+
+    def visit(layer):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+            for child in children(layer):
+                yield from visit(child)
+
+    yield from visit(model)
+
+
+@contextlib.contextmanager
+def noted_initial_states(
+    cells: Iterable[tf.keras.layers.Layer],
+    note: Callable[[tf.keras.layers.Layer, list], None],
+) -> Iterator[None]:
+    """Has a function told of the states that cells make to begin with."""
+    restore = []
+    for cell in cells:
+        make = getattr(cell, "get_initial_state", None)
+        if make is None:
+            continue
+
+        @functools.wraps(make)
+        def noted(*args, _cell=cell, _make=make, **kwargs):
+            states = _make(*args, **kwargs)
+            note(_cell, tf.nest.flatten(states))
+            return states
+
+        restore.append(_replace(cell, "get_initial_state", noted))
+    try:
+        yield
+    finally:
+        for undo in restore:
+            undo()
 
 
 def own_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
@@ -548,6 +645,11 @@ def is_stock(layer: tf.keras.layers.Layer) -> bool:
 def is_function(layer: tf.keras.layers.Layer) -> bool:
     """Whether a layer is a function of TensorFlow, or a `Lambda`."""
     return is_operation(layer) or type(layer) is tf.keras.layers.Lambda
+
+
+def is_lambda(layer: Any) -> bool:
+    """Whether a layer is a `Lambda`, whose numbers cannot be changed."""
+    return type(layer) is tf.keras.layers.Lambda
 
 
 def is_operation(layer: tf.keras.layers.Layer) -> bool:
@@ -745,3 +847,29 @@ def states_of(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
     if not getattr(layer, "stateful", False) or not hasattr(layer, "states"):
         return []
     return [v for v in tf.nest.flatten(layer.states) if is_variable(v)]
+
+
+def compile_like(model: tf.keras.Model, source: tf.keras.Model, optimizer):
+    """Compiles a model with what another was compiled with.
+
+    Args:
+      model: to compile.
+      source: the other; its metrics are made anew.
+      optimizer: of the model.
+    """
+    arguments = dict(source._compile_config.config)
+
+    def renewed(thing):
+        if isinstance(thing, tf.keras.metrics.Metric):
+            return type(thing).from_config(thing.get_config())
+        return thing
+
+    for name in ("metrics", "weighted_metrics"):
+        if arguments.get(name) is not None:
+            arguments[name] = tf.nest.map_structure(renewed, arguments[name])
+    model.compile(**{**arguments, "optimizer": optimizer})
+
+
+def is_compiled(model: tf.keras.Model) -> bool:
+    """Whether `compile` was called of a model."""
+    return getattr(model, "_compile_config", None) is not None

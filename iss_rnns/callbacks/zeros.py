@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from iss_rnns import _keras
 from iss_rnns import errors
+from iss_rnns import groups as groups_lib
 from iss_rnns import regularizers
 from iss_rnns import thresholding
 from iss_rnns.callbacks import checks
@@ -56,6 +57,14 @@ class ThresholdZeroing(hooks.UpdateHook):
             if self._variables is None
             else self._variables
         )
+
+    def rebind(self, cuts: dict[object, groups_lib.Cut]) -> None:
+        """Follows variables that it was given into their smaller versions."""
+        if isinstance(self._variables, list):
+            self._variables = [
+                cuts[_keras.key(v)].variable if _keras.key(v) in cuts else v
+                for v in self._variables
+            ]
 
     def during_update(self, optimizer):
         """See base class."""

@@ -82,6 +82,17 @@ class Groups(Sequence):
     def __iter__(self) -> Iterator[group_lib.Group]:
         return iter(self._groups)
 
+    def follow(self, model, batch=None) -> None:
+        """Follows the groups to a smaller model, whose weights they hold.
+
+        Args:
+          model: the smaller one.
+          batch: of inputs, if its inputs are not known.
+        """
+        known = _keras.input_specs(model) is not None
+        self.structure = find_groups(model, None if known else batch).structure
+        self.model = model
+
     def __repr__(self):
         inside = ", ".join(repr(g) for g in self)
         return f"Groups([{inside}], refused={len(self.refused)})"
@@ -191,7 +202,9 @@ def _trace(model, specs, fixed) -> trace.Trace:
     for length in trace.LENGTHS:
         inputs = fixed or trace.fixed_sizes(specs, length)
         try:
-            return trace.trace(call, inputs, through.is_leaf)
+            return trace.trace(
+                call, inputs, through.is_leaf, recurrence.cells_in(model)
+            )
         except (ValueError, TypeError, IndexError, tf.errors.OpError) as error:
             failure = failure if failure.args else error
         if fixed or not _open(specs):
@@ -294,7 +307,7 @@ def _groups(model, structure: Structure, paths) -> Groups:
     pinned = units.pinned()
     layers_of: dict[int, list[str]] = {}  # of each unit, and its place there
     first: dict[int, int] = {}
-    refused = []
+    refused: list[Refused] = []
     for path, ids in units.layers.items():
         whole = units.unit_of[ids]
         reasons: dict[str, int] = {}
@@ -308,7 +321,9 @@ def _groups(model, structure: Structure, paths) -> Groups:
             names = layers_of.setdefault(unit, [])
             if path not in names:
                 names.append(path)
-        if " (state" in path and not reasons:
+        if " (state" in path and (
+            not reasons or any(r.layer == path.split(" (")[0] for r in refused)
+        ):
             continue
         refused += [Refused(path, n, reason) for reason, n in reasons.items()]
     refused += _unknown(model, structure, paths)
@@ -376,7 +391,7 @@ def _members(
 def _unknown(model, structure: Structure, paths) -> list[Refused]:
     """Recurrent layers that no rule has met."""
     found = []
-    for layer in all_layers(model):
+    for layer in _keras.all_layers(model):
         if not hasattr(layer, "cell") or not hasattr(layer, "return_sequences"):
             continue
         names = [paths.get(id(cell), "") for cell in recurrence.cells_of(layer)]
@@ -395,17 +410,3 @@ def _unknown(model, structure: Structure, paths) -> list[Refused]:
             )
         )
     return found
-
-
-def all_layers(model) -> Iterator[Any]:
-    """A model, and every layer in it, each once."""
-    seen: set[int] = set()
-
-    def visit(layer):
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield layer
-            for child in _keras.children(layer):
-                yield from visit(child)
-
-    yield from visit(model)

@@ -538,6 +538,11 @@ def _place(axis: Axis, at: int, before: tuple, out: tuple):
 def _reshape(walk, op, inputs):
     out = shape(op.outputs[0])
     axes = reshaped(walk, inputs[0], out)
+    numbers = _constant(op.inputs[1])
+    if walk.fixed_places and numbers is not None:
+        for axis, n in zip(axes, np.reshape(numbers, -1)):
+            if n != -1:
+                walk.pin(axis, f"{walk.where} reshapes to fixed sizes")
     return [Signal(out, tuple(axes), inputs[0].weight)]
 
 
@@ -770,7 +775,15 @@ def _strided_slice(walk, op, inputs):
                 walk.pin(axis, f"{walk.where} takes some of the units")
                 axis = None
             else:
-                axis = axis.take(slice(ends[0], ends[1], strides[i]))
+                place = slice(ends[0], ends[1], strides[i])
+                some = range(len(axis))[place] != range(len(axis))
+                if some and (
+                    walk.fixed_places
+                    or (strides[i] != 1 and ends != [None, None])
+                    or strides[i] not in (1, -1)
+                ):
+                    walk.pin(axis, f"{walk.where} takes units at fixed places")
+                axis = axis.take(place)
         axes.append(axis)
     axes += signal.axes[at:]
     return [Signal(shape(op.outputs[0]), tuple(axes), signal.weight)]
@@ -789,6 +802,7 @@ def _slice(walk, op, inputs):
                 walk.pin(axis, f"{walk.where} takes some of the units")
                 axis = None
             else:
+                walk.pin(axis, f"{walk.where} takes units at fixed places")
                 axis = axis.take(slice(begin[i], begin[i] + out[i]))
         axes.append(axis)
     return [Signal(out, tuple(axes), signal.weight)]

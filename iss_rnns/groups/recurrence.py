@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns.groups import activations
 from iss_rnns.groups import layers
 from iss_rnns.groups import operations
@@ -25,6 +26,16 @@ def cells_of(layer) -> list:
     """The cells that a recurrent layer runs, one behind the other."""
     cell = layer.cell
     return list(getattr(cell, "cells", [cell]))
+
+
+def cells_in(model) -> list:
+    """Cells of a model whose states are its units."""
+    found = {}
+    for layer in _keras.all_layers(model):
+        for cell in cells_of(layer) if hasattr(layer, "cell") else [layer]:
+            if registry.cell_kind_of(cell) or hasattr(cell, "unit_slices"):
+                found[id(cell)] = cell
+    return list(found.values())
 
 
 def recurrent(
@@ -367,6 +378,22 @@ def _takes_training(layer: Any) -> bool:
     return isinstance(layer, tf.keras.Model)
 
 
+def unknown_recurrent(walk: Walk, layer, inputs: Signals, outputs: Signals):
+    """A recurrent layer whose class has a `call` of its own."""
+    reason = (
+        f"{walk.where} is a {type(layer).__name__}, which computes something "
+        "of its own: register_layer says what"
+    )
+    walk.pin(list(inputs), reason)
+    for variable in layer.weights:
+        for axis in range(len(variable.shape)):
+            walk.pin(walk.weight(variable, axis), reason)
+    cell = cells_of(layer)[0]
+    size: Any = getattr(cell, "units", None) or getattr(cell, "filters", 1)
+    walk.pin(walk.units(walk.path(layer), int(size)), reason)
+    return outputs
+
+
 def register_recurrent(cls: type) -> None:
     """Registers a layer that runs `cell`, and whose outputs are its."""
     registry.add_kind(registry.Kind(cls, recurrent))
@@ -383,7 +410,16 @@ def _register() -> None:
         )
     for name in ("RNN", "LSTM", "GRU", "SimpleRNN"):
         register_recurrent(getattr(keras, name))
-    registry.set_cell_rule(cell_layer)
+    registry.add_fallback(
+        lambda layer: (
+            registry.cell_kind_of(layer) is not None
+            or hasattr(layer, "unit_slices")
+        ),
+        cell_layer,
+    )
+    registry.add_fallback(
+        lambda layer: isinstance(layer, keras.RNN), unknown_recurrent
+    )
     registry.add_kind(registry.Kind(keras.Bidirectional, bidirectional))
     registry.add_kind(registry.Kind(keras.TimeDistributed, time_distributed))
 

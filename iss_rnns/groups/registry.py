@@ -45,7 +45,7 @@ class CellKind:
 
 _layers: dict[type, Kind] = {}
 _cells: dict[type, CellKind] = {}
-_cell_rule: list[Callable] = []
+_fallbacks: list[tuple[Callable[[Any], bool], Callable]] = []
 
 
 def register_layer(
@@ -144,18 +144,22 @@ def add_cell_kind(kind: CellKind) -> None:
     _cells[kind.cell] = kind
 
 
-def set_cell_rule(rule: Callable) -> None:
-    """The rule of cells that are called as layers."""
-    _cell_rule[:] = [rule]
+def add_fallback(applies: Callable[[Any], bool], rule: Callable) -> None:
+    """Registers a rule for layers whose class has none.
+
+    Args:
+      applies: whether it is a layer's.
+      rule: see `register_layer`.
+    """
+    _fallbacks.append((applies, rule))
 
 
 def rule_of(layer: Any) -> Optional[Callable]:
-    """The rule of a layer, or of a cell; None: it is walked through."""
+    """The rule of a layer; None: it is walked through."""
     kind = kind_of(layer)
     if kind is not None:
         return kind.rule
-    known = cell_kind_of(layer) is not None or hasattr(layer, "unit_slices")
-    return _cell_rule[0] if known else None
+    return next((rule for applies, rule in _fallbacks if applies(layer)), None)
 
 
 def kind_of(layer: Any) -> Optional[Kind]:

@@ -121,6 +121,12 @@ class _Follower:
         ]
 
     def _set(self, tensor, signal: Signal) -> None:
+        cell = self.traced.initial.get(tensor.name)
+        if cell is not None and len(signal.shape or ()) == 2:
+            units = self.walk.units(self.walk.path(cell), signal.shape[1])
+            signal = operations.alone(
+                self.walk, Signal(signal.shape, (None, units))
+            )
         self.signals[tensor.name] = dataclasses.replace(
             signal, dtype=tensor.dtype
         )
@@ -156,6 +162,7 @@ class _Follower:
         if op.outputs and op.outputs[0].name in self.signals:
             return  # an input
         walk = self.walk
+        walk.fixed_places = _keras.is_lambda(owner)
         walk.where = (
             f"the operation {op.type}"
             if owner is None

@@ -51,12 +51,15 @@ class Trace:
       inputs: the function's arguments, as it was given them.
       outputs: its results.
       calls: of layers, in the order in which they ended.
+      initial: states that cells made to begin with: the cells, by the names
+        of the tensors.
     """
 
     graph: Any
     inputs: Any
     outputs: Any
     calls: list[Call]
+    initial: dict[str, Any]
 
     def names(self) -> list[Optional[Any]]:
         """For each operation the innermost layer that is walked through."""
@@ -85,24 +88,39 @@ class _Recorder:
         self.is_leaf = is_leaf
         self.calls: list[Call] = []
         self.hidden = False
+        self.initial: dict[str, Any] = {}
+
+    def note(self, cell, states) -> None:
+        """See `_keras.noted_initial_states`."""
+        for state in states:
+            if not self.hidden and getattr(state, "graph", None) is self.graph:
+                self.initial[state.name] = cell
 
     def handle(self, call, layer, args, kwargs):
         """See `_keras.intercepted_calls`."""
         if self.hidden or tf.compat.v1.get_default_graph() is not self.graph:
             # In a graph within the graph (a loop), whose operation is unknown
             # and pins what it reads, this layer's weights among it.
-            return call(layer, *args, **kwargs)
+            if not self.hidden:
+                return call(layer, *args, **kwargs)
+            with _keras.sketched(layer):
+                return call(layer, *args, **kwargs)
         leaf = self.is_leaf(layer)
+        arguments = _named(layer, args, kwargs)
         start = self._size()
         self.hidden = leaf
         try:
-            outputs = call(layer, *args, **kwargs)
+            if leaf:
+                with _keras.sketched(layer):
+                    outputs = call(layer, *args, **kwargs)
+            else:
+                outputs = call(layer, *args, **kwargs)
         finally:
             self.hidden = False
         self.calls.append(
             Call(
                 layer,
-                _named(layer, args, kwargs),
+                arguments,
                 outputs,
                 start,
                 self._size(),
@@ -116,7 +134,10 @@ class _Recorder:
 
 
 def trace(
-    function: Callable, inputs: Any, is_leaf: Callable[[Any], bool]
+    function: Callable,
+    inputs: Any,
+    is_leaf: Callable[[Any], bool],
+    cells: Sequence = (),
 ) -> Trace:
     """Calls a function on placeholders, and writes down what it does.
 
@@ -125,14 +146,18 @@ def trace(
       inputs: (args, kwargs), with `tf.TensorSpec` of fixed shapes in the
         places of tensors.
       is_leaf: whether a layer is one.
+      cells: whose initial states are noted.
     """
     graph = tf.__internal__.FuncGraph("iss_rnns")
-    with graph.as_default(), _inlined():
+    with graph.as_default(), inlined():
         args, kwargs = tf.nest.map_structure(_placeholder, inputs)
         recorder = _Recorder(graph, is_leaf)
-        with _recording(recorder):
+        noted = _keras.noted_initial_states(cells, recorder.note)
+        with _recording(recorder), noted:
             outputs = function(*args, **kwargs)
-    return Trace(graph, (args, kwargs), outputs, recorder.calls)
+    return Trace(
+        graph, (args, kwargs), outputs, recorder.calls, recorder.initial
+    )
 
 
 @contextlib.contextmanager
@@ -151,7 +176,7 @@ def _recording(recorder: _Recorder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _inlined() -> Iterator[None]:
+def inlined() -> Iterator[None]:
     """Functions under `tf.function` are walked through as well."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)

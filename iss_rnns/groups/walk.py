@@ -191,6 +191,8 @@ class Walk:
       weights: by the variables' keys.
       where: what is being walked, for reasons: "layer 'x'".
       paths: of the layers and cells, by their ids.
+      fixed_places: whether numbers of units stand in the code that is walked
+        through, so that they cannot change.
       reads: (nodes, layer's path) of readers without a weight.
     """
 
@@ -198,6 +200,7 @@ class Walk:
         self.paths = paths
         self.weights = {_keras.key(w.variable): w for w in weights}
         self.where = "the model"
+        self.fixed_places = False
         self.reads: list[tuple[np.ndarray, str]] = []
         self._size = 0
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []

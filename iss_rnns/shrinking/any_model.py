@@ -13,6 +13,7 @@ from iss_rnns import groups as groups_lib
 from iss_rnns.groups import find
 from iss_rnns.groups import recurrence
 from iss_rnns.groups import registry
+from iss_rnns.groups import trace
 from iss_rnns.shrinking import cutting
 from iss_rnns.shrinking import rebuild
 
@@ -203,12 +204,12 @@ def _functional(model, specs):
         lambda s: tf.keras.Input(batch_shape=tuple(s.shape), dtype=s.dtype),
         args[0],
     )
-    layers = [*find.all_layers(model)]
+    layers = [*_keras.all_layers(model)]
     if find.calls(model, structure_inputs(specs), True) != find.calls(
         model, structure_inputs(specs), False
     ):
         raise errors.UserError("it runs other layers while it trains")
-    with _keras.forgotten_calls(layers):
+    with _keras.forgotten_calls(layers), trace.inlined():
         outputs = model.call(inputs)
         functional = tf.keras.Model(inputs, outputs, name=model.name)
     ours, theirs = (

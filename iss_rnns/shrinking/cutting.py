@@ -56,6 +56,23 @@ def finite_norms(group: groups_lib.Group) -> np.ndarray:
     return norms
 
 
+def check_layers(
+    groups: groups_lib.Groups, alive: Sequence[np.ndarray]
+) -> None:
+    """The same of groups of which several may be one layer's.
+
+    Raises:
+      UserError: naming the layer.
+    """
+    stay = {each.layer: each.units for each in groups.refused}
+    for paths, units in zip(groups.layers, alive):
+        for path in paths:
+            stay[path] = stay.get(path, 0) + int(np.sum(units))
+    for group, paths, units in zip(groups, groups.layers, alive):
+        if not all(stay[path] for path in paths):
+            check_alive([group], [units])
+
+
 def living_units(
     groups: Sequence[groups_lib.Group],
     alive: Optional[Sequence[np.ndarray]] = None,

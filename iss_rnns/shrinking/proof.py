@@ -107,6 +107,39 @@ def shrink(
       >>> small.layers[0].units
       5
     """
+    small, report, _ = shrink_with_cuts(
+        model,
+        groups,
+        batches,
+        run,
+        tolerance,
+        alive,
+        unproved,
+        check,
+        multiple_of,
+        sizes,
+    )
+    return small, report
+
+
+def shrink_with_cuts(
+    model,
+    groups: Sequence[groups_lib.Group],
+    batches: Iterable = (),
+    run: Optional[Callable[[Any, Any], Any]] = None,
+    tolerance: float = 1e-4,
+    alive: Optional[Sequence[np.ndarray]] = None,
+    unproved: bool = False,
+    check: bool = True,
+    multiple_of: int = 1,
+    sizes: Optional[Sequence[int]] = None,
+) -> tuple[Any, ShrinkReport, dict[object, groups_lib.Cut]]:
+    """See `shrink`.
+
+    Returns:
+      (smaller model, `ShrinkReport`, what was kept of each variable as
+      `resized_optimizer` and `Group.rebind` take it).
+    """
     given = groups
     groups = groups_lib.check_groups(groups)
     tolerance = arguments.number("tolerance", tolerance, least=0)
@@ -119,7 +152,10 @@ def shrink(
             "given: give some, or say unproved=True"
         )
     alive = cutting.living_units(groups, alive)
-    cutting.check_alive(groups, alive)
+    if isinstance(given, groups_lib.Groups):
+        cutting.check_layers(given, alive)
+    else:
+        cutting.check_alive(groups, alive)
     alive = rounding.rounded_up(
         given if isinstance(given, groups_lib.Groups) else groups,
         alive,
@@ -130,7 +166,7 @@ def shrink(
     cut: Optional[any_model.Smaller] = None
     random = None
     if hasattr(model, "resized") or not _keras.is_layer(model):
-        small, _ = cutting.cut(model, groups, alive)
+        small, cuts = cutting.cut(model, groups, alive)
     else:
         cut = any_model.cut(model, given, alive, batches)
         if check:
@@ -138,7 +174,7 @@ def shrink(
                 model, cut, groups, alive, batches, run, tolerance
             )
         cut.assign()
-        small = cut.model
+        small, cuts = cut.model, cut.cuts()
     proof = None
     if not unproved:
         with structure.fresh_states(cut):
@@ -149,7 +185,7 @@ def shrink(
                 tolerance,
                 "the shrunk model's outputs",
             )
-    return small, ShrinkReport(
+    report = ShrinkReport(
         before={g.name: g.size for g in groups},
         after={g.name: int(np.sum(a)) for g, a in zip(groups, alive)},
         weights_before=counting.count_weights(model),
@@ -160,6 +196,7 @@ def shrink(
         mult_adds_after=counting.mult_adds(small) if cut else None,
         max_random_difference=random,
     )
+    return small, report, cuts
 
 
 def _checked_batches(batches: Iterable) -> list:

@@ -171,7 +171,7 @@ class Rebuild:
     @contextlib.contextmanager
     def _scope(self) -> Iterator[None]:
         with tf.keras.utils.custom_object_scope(self._classes):
-            with _keras.zero_weights():
+            with _keras.zero_weights(), _keras.intercepted_calls(_sketch):
                 yield
 
     def _keep(self, old, new):
@@ -686,6 +686,12 @@ def _base_config(layer) -> dict[str, Any]:
 
 def _without(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in names}
+
+
+def _sketch(call, layer, args, kwargs):
+    """Calls while a model is built: only shapes are asked for."""
+    with _keras.sketched(layer):
+        return call(layer, *args, **kwargs)
 
 
 def _is_input(layer) -> bool:

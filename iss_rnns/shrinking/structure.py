@@ -96,7 +96,7 @@ def fresh_states(small: Optional[any_model.Smaller]) -> Iterator[None]:
 
 
 def _reset(model) -> None:
-    for layer in find.all_layers(model):
+    for layer in _keras.all_layers(model):
         for state in _keras.states_of(layer):
             state.assign(tf.zeros_like(state))
 
@@ -115,7 +115,7 @@ def random_batch(structure: find.Structure, model, seed: int = 0) -> Any:
     random = np.random.default_rng(seed)
     symbols = [
         layer.input_dim
-        for layer in find.all_layers(model)
+        for layer in _keras.all_layers(model)
         if isinstance(layer, tf.keras.layers.Embedding)
     ]
     high = min(symbols, default=2)

@@ -42,6 +42,14 @@ MAY_IMPORT = {
         "shrinking",
         "thresholding",
     },
+    "fitting": {
+        "_keras",
+        "arguments",
+        "callbacks",
+        "errors",
+        "groups",
+        "shrinking",
+    },
     "sparse": {"cells", "counting", "errors", "files"},
     "export": {"errors", "files", "paths", "sparse", "terminal"},
     "compat": {
