@@ -1,4 +1,4 @@
-"""Answers against right answers: the official SQuAD v1.1 metric; best spans.
+"""Answers against right answers: the official SQuAD v1.1 metric, and spans.
 
     python -m bidaf.evaluate dev-v1.1.json answers.json
 
@@ -6,7 +6,7 @@ prints what the official script prints: exact match and F1 in percent.
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import re
 import reprlib
@@ -167,6 +167,40 @@ def best_span_wy(words: np.ndarray, threshold: float) -> tuple[Span, float]:
             mean = sum(map(float, row[start:stop])) / (stop - start)
             runs.append((((sentence, start), (sentence, stop)), mean))
     return max(runs, key=lambda run: run[1])
+
+
+def word_f1(true: tuple[int, int], predicted: tuple[int, int]) -> float:
+    """F1 of the positions of two word spans start:stop.
+
+    >>> word_f1((2, 5), (3, 4))
+    0.5
+    """
+    common = min(true[1], predicted[1]) - max(true[0], predicted[0])
+    if common <= 0:
+        return 0.0
+    precision = common / (predicted[1] - predicted[0])
+    recall = common / (true[1] - true[0])
+    return 2 * precision * recall / (precision + recall)
+
+
+def span_f1(truths: Iterable[Span], span: Span) -> float:
+    """Highest `word_f1` with a right answer that begins in its sentence."""
+    (sentence, start), (_, stop) = span
+    return max(
+        (
+            word_f1((first[1], last[1]), (start, stop))
+            for first, last in truths
+            if first[0] == sentence
+        ),
+        default=0.0,
+    )
+
+
+def is_exact(truths: Iterable[Span], span: Span) -> bool:
+    """Whether a span is one of the right answers."""
+    return tuple(map(tuple, span)) in [
+        tuple(map(tuple, truth)) for truth in truths
+    ]
 
 
 def load_answers(path: squad.PathLike) -> Mapping[str, Any]:

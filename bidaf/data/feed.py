@@ -34,6 +34,7 @@ class Sizes:
     max_sent_size: int  # JX
     max_ques_size: int  # JQ
     max_word_size: int  # W
+    max_para_size: int
     char_vocab_size: int
     word_emb_size: int
     word_vocab_size: int
@@ -64,6 +65,7 @@ def sizes(data_sets: Sequence[DataSet], training: bool = True) -> Sizes:
         sent_size,
         ques_size,
         min(word_size, config.word_size_th),
+        para_size,
         len(vocabulary.char2idx),
         data_sets[0].new_emb_mat.shape[1],
         len(vocabulary.word2idx),

@@ -138,11 +138,12 @@ def _part(
         total=num_paragraphs, desc=name, unit=" paragraphs", disable=None
     )
     with progress:
-        for article in source.articles:
+        for number, article in enumerate(source.articles):
             for paragraph in article.paragraphs:
                 _add_paragraph(
                     paragraph, tokenizer, split, word_ids, seen, columns, sizes
                 )
+                columns["paragraph_articles"].append(number)
                 progress.update()
     return store.Part(
         titles=[article.title for article in source.articles],
@@ -150,11 +151,13 @@ def _part(
         ids=columns["ids"],
         answer_texts=columns["answer_texts"],
         answer_spans=_ints(columns["answer_spans"]).reshape(-1, 2, 2),
+        answer_characters=_ints(columns["answer_characters"]).reshape(-1, 2),
         **{
             key: _ints(columns[key])
             for key in (
                 "tokens",
                 "token_starts",
+                "paragraph_articles",
                 "question_tokens",
                 "question_paragraphs",
             )
@@ -198,12 +201,13 @@ def _add_paragraph(
         sizes["question"].append(len(question_ids))
         sizes["answer"].append(len(question.answers))
         for number, answer in enumerate(question.answers, 1):
-            span = places.find(
+            span, characters = places.find(
                 answer.start,
                 answer.start + len(answer.text),
                 f"{question.where}, answer {number}",
             )
             columns["answer_spans"].append(span)
+            columns["answer_characters"].append(characters)
             columns["answer_texts"].append(answer.text)
     columns["contexts"].append(context)
     columns["tokens"] += ids
@@ -239,17 +243,24 @@ class _Places:
         self.ends = self.starts + [len(word) for word in words]
         self.offsets = np.cumsum([0] + [len(words) for words in sentences])
 
-    def find(self, start: int, stop: int, where: str) -> list[list[int]]:
-        """The word span of characters start:stop."""
+    def find(
+        self, start: int, stop: int, where: str
+    ) -> tuple[list[list[int]], list[int]]:
+        """Word span and place within the words of characters start:stop."""
         under = np.flatnonzero((self.starts < stop) & (self.ends > start))
         if not len(under):  # Such as the second half of ''.
             raise errors.UserError(
                 f"{where}: no word of the context lies at characters "
                 f"{start} to {stop}; an answer has to cover one"
             )
-        sentence, word = self._in_sentence(under[0])
-        last_sentence, last_word = self._in_sentence(under[-1])
-        return [[sentence, word], [last_sentence, last_word + 1]]
+        first, last = under[0], under[-1]
+        (sentence, word), (last_sentence, last_word) = map(
+            self._in_sentence, (first, last)
+        )
+        return (
+            [[sentence, word], [last_sentence, last_word + 1]],
+            [start - self.starts[first], stop - self.starts[last] - 1],
+        )
 
     def _in_sentence(self, place: int) -> list[int]:
         sentence = np.searchsorted(self.offsets, place, "right") - 1

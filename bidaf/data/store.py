@@ -22,11 +22,11 @@ from iss_rnns import errors
 from iss_rnns import files
 
 FILE = "store.npz"
-FORMAT = 1  # To be raised where older files cannot be read any more.
+FORMAT = 1  # To be raised with any change of the arrays.
 PathLike = Union[str, os.PathLike]
 
 _WHAT = "preprocessed data"
-_AXES = {"answer_spans": (2, 2)}  # beyond the first
+_AXES = {"answer_spans": (2, 2), "answer_characters": (2,)}  # beyond the first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +43,7 @@ class Part:
         paragraph's context.
       sentence_offsets: `[S + 1]` int32, in tokens.
       paragraph_offsets: `[P + 1]` int32, in sentences.
+      paragraph_articles: `[P]` int32.
       titles: one text per article.
       contexts: P texts; two-sign quotes replaced, lengths unchanged.
       question_tokens: `[U]` int32, word ids of the questions.
@@ -52,6 +53,8 @@ class Part:
       answer_offsets: `[Q + 1]` int32; a question may have no answer.
       answer_spans: `[A, 2, 2]` int32, (sentence, word in the sentence) of
         the first word and of the one after the last.
+      answer_characters: `[A, 2]` int32, where the answer begins in its
+        first word and where its last character is in its last word.
       answer_texts: A texts.
       counted_words: `[K]` int32, ids of the part's words, in the order of
         their first occurrence.
@@ -62,6 +65,7 @@ class Part:
     token_starts: np.ndarray
     sentence_offsets: np.ndarray
     paragraph_offsets: np.ndarray
+    paragraph_articles: np.ndarray
     titles: list[str]
     contexts: list[str]
     question_tokens: np.ndarray
@@ -70,6 +74,7 @@ class Part:
     ids: list[str]
     answer_offsets: np.ndarray
     answer_spans: np.ndarray
+    answer_characters: np.ndarray
     answer_texts: list[str]
     counted_words: np.ndarray
     word_counts: np.ndarray
@@ -285,8 +290,10 @@ def _no_ids(part: Part, words: Sequence[str]) -> Optional[str]:
         ("tokens", len(part.token_starts), len(words)),
         ("question_tokens", len(part.question_tokens), len(words)),
         ("counted_words", len(part.word_counts), len(words)),
+        ("paragraph_articles", len(part.contexts), len(part.titles)),
         ("question_paragraphs", part.num_questions, len(part.contexts)),
         ("answer_spans", len(part.answer_texts), None),
+        ("answer_characters", len(part.answer_texts), None),
     ):
         ids = getattr(part, name).astype(np.int64)
         if len(ids) != length:

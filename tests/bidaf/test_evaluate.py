@@ -162,6 +162,26 @@ def test_best_run_of_words(words, threshold, span, mean):
     assert found == span and score == pytest.approx(mean)
 
 
+def test_f1_of_positions():
+    for true, predicted in itertools.product(
+        itertools.combinations(range(6), 2), repeat=2
+    ):
+        common = set(range(*true)) & set(range(*predicted))
+        sizes = (true[1] - true[0]) + (predicted[1] - predicted[0])
+        assert evaluate.word_f1(true, predicted) == (
+            pytest.approx(2 * len(common) / sizes)
+        )
+
+
+def test_f1_and_match_of_spans():
+    truths = [((0, 1), (0, 3)), ((1, 0), (1, 1))]
+    assert evaluate.span_f1(truths, ((0, 2), (0, 3))) == pytest.approx(2 / 3)
+    assert evaluate.span_f1(truths, ((1, 1), (1, 3))) == 0
+    assert evaluate.span_f1(truths, ((2, 0), (2, 1))) == 0
+    assert evaluate.is_exact(truths, np.array([[1, 0], [1, 1]]).tolist())
+    assert not evaluate.is_exact(truths, ((0, 1), (0, 2)))
+
+
 DEV = {
     "version": "1.1",
     "data": [

@@ -185,6 +185,7 @@ def test_sizes(store):
         max_sent_size=6,
         max_ques_size=11,
         max_word_size=4,
+        max_para_size=16,
         char_vocab_size=len(plain.vocabulary.char2idx),
         word_emb_size=2,
         word_vocab_size=len(plain.vocabulary.word2idx),
@@ -198,11 +199,17 @@ def test_sizes(store):
     assert (squashed.max_num_sents, squashed.max_sent_size) == (1, 16)
     cut = [read(store, num_sents_th=2, sent_size_th=5, para_size_th=9)]
     sizes = feed.sizes(cut)
-    assert (sizes.max_num_sents, sizes.max_sent_size) == (2, 5)
+    assert (sizes.max_num_sents, sizes.max_sent_size, sizes.max_para_size) == (
+        2,
+        5,
+        9,
+    )
     sizes = feed.sizes(cut, training=False)
-    assert (sizes.max_num_sents, sizes.max_sent_size) == (3, 6)
-    cut = [read(store, squash=True, para_size_th=9)]
-    assert feed.sizes(cut).max_sent_size == 9
+    assert (sizes.max_num_sents, sizes.max_sent_size, sizes.max_para_size) == (
+        3,
+        6,
+        16,
+    )
 
 
 def test_sizes_count_only_questions_that_are_used(store):

@@ -96,6 +96,7 @@ def test_contexts_and_questions(files, capsys):
         'Anna built the " Old Mill"  in 1853-54. The  mill\'s wheel broke.'
     )
     assert part.contexts[1:] == CONTEXTS[1:]
+    assert part.paragraph_articles.tolist() == [0, 1, 1]
     assert part.paragraph_offsets.tolist() == [0, 1, 2, 3]
     for p, context in enumerate(part.contexts):
         tokens = slice(*part.sentence_offsets[p : p + 2])
@@ -130,9 +131,9 @@ def naive_span(sentences, context, start, stop):
             begin = context.index(word, position)
             position = begin + len(word)
             if begin < stop and position > start:
-                under.append((s, w))
-    (s, w), (s2, w2) = under[0], under[-1]
-    return [[s, w], [s2, w2 + 1]]
+                under.append((s, w, begin))
+    (s, w, begin), (s2, w2, begin2) = under[0], under[-1]
+    return [[s, w], [s2, w2 + 1]], [start - begin, stop - begin2 - 1]
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -177,8 +178,11 @@ def test_answers_are_the_words_under_them(tmp_path, files, split):
         sentences = [tokenizer.words(each) for each in parts]
         for answer in texts:
             start = text.index(answer)
-            span = naive_span(sentences, context, start, start + len(answer))
+            span, characters = naive_span(
+                sentences, context, start, start + len(answer)
+            )
             assert part.answer_spans[number].tolist() == span
+            assert part.answer_characters[number].tolist() == characters
             number += 1
     assert number == len(part.answer_spans) == 160
 

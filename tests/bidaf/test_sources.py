@@ -146,6 +146,7 @@ class TestQuestionsWithoutAnAnswer:
                 second.part(name),
                 answer_offsets=np.zeros_like(second.part(name).answer_offsets),
                 answer_spans=np.zeros((0, 2, 2), np.int32),
+                answer_characters=np.zeros((0, 2), np.int32),
                 answer_texts=[],
             )
             for name in second.parts

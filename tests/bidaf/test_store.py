@@ -21,6 +21,7 @@ FIELDS = {
     "token_starts": [0, 1, 2, 7, 0],
     "sentence_offsets": [0, 2, 4, 5],
     "paragraph_offsets": [0, 2, 3],
+    "paragraph_articles": [0, 0],
     "titles": ["x"],
     "contexts": ["a über a", "日本"],
     "question_tokens": [1, 2, 3, 1],
@@ -33,6 +34,7 @@ FIELDS = {
         [[0, 1], [1, 1]],
         [[0, 0], [0, 1]],
     ],
+    "answer_characters": [[0, 0], [0, 3], [0, 1]],
     "answer_texts": ["a", "über", "日本"],
     "counted_words": [1, 0, 2, 3],
     "word_counts": [3, 2, 1, 1],
@@ -59,6 +61,7 @@ def no_questions():
         ids=[],
         answer_offsets=[0],
         answer_spans=np.zeros((0, 2, 2)),
+        answer_characters=np.zeros((0, 2)),
         answer_texts=[],
     )
 
@@ -237,6 +240,7 @@ def test_texts_that_are_not_utf8(tmp_path):
         {"sentence_offsets": []},
         {"paragraph_offsets": [0, 3]},
         {"paragraph_offsets": [0, 0, 3]},
+        {"paragraph_articles": [0, 1]},
         {"contexts": ["a über a", "日"]},
         {"contexts": ["a über a"]},
         {"question_tokens": [1, 2, 3]},
@@ -245,6 +249,7 @@ def test_texts_that_are_not_utf8(tmp_path):
         {"ids": ["1"]},
         {"answer_offsets": [0, 2, 3, 4]},
         {"answer_texts": ["a"]},
+        {"answer_characters": [[0, 0]]},
         {"answer_spans": [[0, 0]]},
         {
             "answer_spans": [

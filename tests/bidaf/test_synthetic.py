@@ -282,11 +282,12 @@ def test_files_go_through_preprocessing(tmp_path):
     assert len(unknown) < 0.15 * len(words)
     part = store.part("dev")
     assert part.num_questions == 20
-    for text, context in zip(
+    for text, (start, _), context in zip(
         part.answer_texts,
+        part.answer_characters,
         np.repeat(part.question_paragraphs, np.diff(part.answer_offsets)),
     ):
-        assert text in part.contexts[context]
+        assert start == 0 and text in part.contexts[context]
 
 
 @pytest.mark.parametrize(

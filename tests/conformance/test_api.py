@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import iss_rnns
 from iss_rnns import export
@@ -29,7 +30,10 @@ OF_1_0_0 = """
     Served ShrinkWhileTraining SimpleRNNCell Slice SparsityLogger
     ThresholdZeroing UserError WeightPenalty iss_group save_compressed
 """.split()
-SINCE = "RNN export schedules shrink sparse testing whole __version__".split()
+SINCE = """
+RNN Groups export find_groups fit register_cell register_layer schedules shrink
+sparse testing whole __version__
+""".split()
 
 RUNS = ROOT / "tests" / "data" / "v1.0.0" / "runs"
 SHOWN = sorted(
@@ -132,6 +136,7 @@ def with_examples():
 def test_examples_in_docstrings(name):
     result = doctest.testmod(
         importlib.import_module(name),
+        extraglobs={"iss_rnns": iss_rnns, "np": np, "tf": tf},
         optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
     )
     assert result.attempted and not result.failed

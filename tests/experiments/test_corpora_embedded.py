@@ -212,7 +212,8 @@ def test_default_cache_follows_xdg(tmp_path, monkeypatch, extract_once):
 
 def test_unknown_unit():
     with pytest.raises(
-        errors.UserError, match="unit 'byte' .* 'word' or 'char"
+        errors.UserError,
+        match="unit must be one of word, character, got 'byte'",
     ):
         corpora.embedded("byte")
 

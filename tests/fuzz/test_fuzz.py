@@ -14,7 +14,17 @@ from iss_rnns import files
 
 COUNT = 120
 NAMES = sorted(readers.READERS)
-BINARY = ("packed", "run_checkpoint", "tf1_checkpoint", "store", "npz", "bidaf")
+BINARY = (
+    "bidaf",
+    "compressed",
+    "npz",
+    "packed",
+    "run_checkpoint",
+    "saved_model",
+    "store",
+    "tf1_checkpoint",
+    "tflite",
+)
 TEXTS = [name for name in NAMES if not name.startswith(BINARY)]
 
 
