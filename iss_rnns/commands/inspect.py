@@ -243,7 +243,7 @@ def weights_tables(arrays: Mapping[str, np.ndarray], mult_adds=None) -> list:
                 for share in map(zeros.get, ("element", "row", "column"))
             ),
         )
-    titles = ("shape", "bytes", "zeros %", "rows of zeros %", "columns %")
+    titles = ("shape", "bytes", "zeros %", "rows %", "columns %")
     count = sum(array.size for array in arrays.values())
     zeros = count - sum(map(np.count_nonzero, arrays.values()))
     total = (
@@ -253,7 +253,8 @@ def weights_tables(arrays: Mapping[str, np.ndarray], mult_adds=None) -> list:
     )
     if mult_adds is not None:
         total += f"; {mult_adds:,} mult-adds a step"
-    return [_table("weights", titles, rows), total]
+    title = "weights; of them, of rows and of columns: how many are zero"
+    return [_table(title, titles, rows), total]
 
 
 def write(

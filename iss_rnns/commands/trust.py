@@ -56,10 +56,12 @@ def check(source: sources.Source) -> None:
     Raises:
       UserError: naming it.
     """
+    config = source.config
+    if isinstance(config, dict):
+        # Losses and metrics are not loaded; those of models within are.
+        config = {k: v for k, v in config.items() if k != "compile_config"}
     found = (
-        _in_bytes(source.config)
-        if isinstance(source.config, bytes)
-        else _in_config(source.config)
+        _in_bytes(config) if isinstance(config, bytes) else _in_config(config)
     )
     for what in found:
         raise errors.UserError(

@@ -97,6 +97,15 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_files_of_version_1_0_0_pass():
+    paths = list((ROOT / "tests/data/v1.0.0/keras").glob("*.keras"))
+    assert len(paths) == 2
+    for path in paths:
+        source = sources.read_of_keras(path)
+        assert source.keras.startswith("2.")
+        trust.check(source)
+
+
 LAYER = {"module": "keras.layers", "class_name": "LSTM", "config": {"units": 2}}
 
 
@@ -117,6 +126,10 @@ LAYER = {"module": "keras.layers", "class_name": "LSTM", "config": {"units": 2}}
             "config": "gelu",
         },
         {"class_name": "TFOpLambda", "config": {"function": "math.reduce_sum"}},
+        {
+            **LAYER,
+            "compile_config": {"loss": {"module": "mine", "class_name": "L"}},
+        },
     ],
 )
 def test_what_keras_writes_of_its_own_passes(config):
