@@ -3,7 +3,12 @@
 import importlib
 import sys
 
-COMMANDS = {"compare": "iss_rnns.experiments.reports.compare"}
+COMMANDS = {
+    "inspect": "iss_rnns.commands.inspect",
+    "shrink": "iss_rnns.commands.shrink",
+    "bench": "iss_rnns.commands.bench",
+    "compare": "iss_rnns.experiments.reports.compare",
+}
 
 
 def main() -> None:
