@@ -71,6 +71,7 @@ def fit(
         cannot go on with a smaller model.
 
     Example:
+      >>> from iss_rnns import thresholding
       >>> model = tf.keras.Sequential([
       ...     tf.keras.layers.GRU(8, input_shape=[None, 3]),
       ...     tf.keras.layers.Dense(1)])
@@ -79,7 +80,7 @@ def fit(
       >>> thresholding.zero_units(groups[0], tf.range(8) < 3)
       >>> small, history = iss_rnns.fit(
       ...     model, np.ones([4, 5, 3]), np.ones([4, 1]), groups=groups,
-      ...     callbacks=[callbacks.FreezeZeros("group", groups)],
+      ...     callbacks=[iss_rnns.FreezeZeros("group", groups)],
       ...     epochs=2, verbose=0)
       >>> small.layers[0].units, len(history.history["loss"])
       (5, 2)

@@ -96,8 +96,9 @@ def shrink(
       BrokenWeightsError: if weights of the layers are NaN or infinite.
 
     Example:
+      >>> from iss_rnns import thresholding
       >>> model = tf.keras.Sequential([
-      ...     tf.keras.layers.GRU(8, input_shape=[None, 3]),
+      ...     tf.keras.layers.GRU(8, input_shape=[None, 3], name="gru"),
       ...     tf.keras.layers.Dense(1)])
       >>> groups = iss_rnns.find_groups(model)
       >>> thresholding.zero_units(groups[0], tf.range(8) < 3)
