@@ -2,11 +2,18 @@
 
 SHELL = /bin/bash
 
-# True of a Python that TensorFlow 2.15 supports and that can make a venv.
-FITS = -c 'import sys, venv, ensurepip; \
-	sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null
-PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
-	$$python $(FITS) && { echo $$python; break; }; done)
+# $(call fits,NEWEST): true of a Python from 3.9 to 3.NEWEST that can make a venv.
+fits = -c 'import sys, venv, ensurepip; \
+	sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, $(1)))' 2>/dev/null
+# Up to 3.11, requirements.txt has TensorFlow 2.15; from 3.12 on, 2.21.
+PYTHON ?= $(shell \
+	for python in python3.11 python3.10 python3.9 python3; do \
+	$$python $(call fits,11) && { echo $$python; exit; }; done; \
+	for python in python3.13 python3.12 python3; do \
+	$$python $(call fits,13) && { echo $$python; exit; }; done)
+NONE_FITS = { echo "error: no Python 3.9 to 3.13 with its venv module found\
+	 (tried '$(PYTHON)'); install python3.11, or name one:\
+	 make PYTHON=/path/to/python3.11" >&2; exit 2; }
 
 # For flags of your own: make demo ARGS="--seed=1"
 ARGS ?=
@@ -32,9 +39,7 @@ help:
 
 # $(call install,ENVIRONMENT,REQUIREMENTS)
 define install
-	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
-	 its venv module found (tried '$(PYTHON)'); install python3.11, or name\
-	 one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" $(call fits,13) || $(NONE_FITS)
 	@echo "installing into $(1) with $(PYTHON); takes some minutes once"
 	@"$(PYTHON)" -m venv $(1)
 	@$(1)/bin/python -m pip install --quiet $(addprefix -r ,$(2))
@@ -47,8 +52,7 @@ endef
 
 # Without TensorFlow and without the package: ready in seconds.
 .venv-check/.stamp: requirements-dev.txt
-	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
-	 its venv module found (tried '$(PYTHON)')" >&2; exit 2; }
+	@"$(PYTHON)" $(call fits,13) || $(NONE_FITS)
 	@"$(PYTHON)" -m venv .venv-check
 	@.venv-check/bin/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@

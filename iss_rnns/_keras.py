@@ -16,6 +16,12 @@ from typing import Any, Callable, Optional, Protocol
 
 import tensorflow as tf
 
+# Of what is called `tf.keras` in this process: TensorFlow's own or tf_keras
+# (2), or Keras 3.
+VERSION = (
+    3 if tf.keras.layers.Layer.__module__.startswith("keras.src.layers") else 2
+)
+
 _ATTACHED = "_iss_attached"
 _HOOKS = "_iss_hooks"
 

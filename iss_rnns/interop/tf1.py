@@ -81,7 +81,9 @@ class View:
                 f"has shape {tuple(array.shape)}, the model needs {self.shape}"
             )
         for p in self.pieces:
-            value = np.array(p.variable)  # a scalar, too, becomes an array
+            value = np.array(
+                p.variable.numpy()
+            )  # a scalar becomes an array, too
             value[p.ours] = array[p.theirs]
             p.variable.assign(value)
 
