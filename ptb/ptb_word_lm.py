@@ -208,6 +208,11 @@ def main(argv):
         program.run(new_task(), choices, program_flags.text())
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """The whole program."""
     define_flags()
     main_lib.run_main(main)
+
+
+if __name__ == "__main__":
+    start()
