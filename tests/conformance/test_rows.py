@@ -19,6 +19,8 @@ from iss_rnns import recurrent
 from iss_rnns import schedules
 from iss_rnns.callbacks import pruning
 
+pytestmark = pytest.mark.keras3
+
 STEPS = 20
 
 

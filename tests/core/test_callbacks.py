@@ -9,6 +9,8 @@ from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import regularizers
 
+pytestmark = pytest.mark.keras3
+
 BATCH, TIME, INPUTS, UNITS = 8, 4, 3, 5
 
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import groups
 
+pytestmark = pytest.mark.keras3
+
 
 @pytest.fixture(name="rng")
 def fixture_rng():

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from iss_rnns import optimizers
 
+pytestmark = pytest.mark.keras3
+
 START = np.arange(12, dtype=np.float32).reshape(4, 3)
 DENSE = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
 ROWS = np.array([2, 0, 2])  # a repeated row adds up

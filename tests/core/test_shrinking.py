@@ -10,6 +10,8 @@ from iss_rnns import groups
 from iss_rnns import shrinking
 from iss_rnns import thresholding
 
+pytestmark = pytest.mark.keras3
+
 VOCABULARY, EMBEDDING, SIZES = 13, 4, (6, 5, 3)
 
 
