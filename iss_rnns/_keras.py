@@ -66,6 +66,20 @@ if VERSION == 3:
     check_backend(tf.keras.config.backend())
 
 
+def require_2(what: str) -> None:
+    """Refuses Keras 3 for what knows Keras 2 only.
+
+    Raises:
+      UserError: saying so.
+    """
+    if VERSION == 3:
+        raise errors.UserError(
+            f"{what} on Keras 2 only, and this process has Keras 3: set "
+            "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, or say the "
+            "groups with iss_group"
+        )
+
+
 def inner(variable) -> tf.Variable:
     """TensorFlow's variable in one of Keras 3; any other as it is."""
     found = getattr(variable, "_value", None)

@@ -132,6 +132,7 @@ def shrink(
     if hasattr(model, "resized") or not _keras.is_layer(model):
         small, _ = cutting.cut(model, groups, alive)
     else:
+        _keras.require_2("shrink cuts models without `resized`")
         cut = any_model.cut(model, given, alive, batches)
         if check:
             random = structure.check_structure(

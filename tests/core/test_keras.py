@@ -112,7 +112,9 @@ def test_a_model_that_is_saved_in_training_is_saved_without_penalties(
     model = dense_model(tf.keras.optimizers.SGD(0.0))
     x, y = np.ones([2, 3]), np.ones([2, 2])
     plain = model.evaluate(x, y, verbose=0)
-    paths = [str(tmp_path / name) for name in ("folder", "model.keras")]
+    # Keras 3 saves no folders in training.
+    names = ["model.keras", "folder"][: 4 - _keras.VERSION]
+    paths = [str(tmp_path / name) for name in names]
     losses = model.fit(
         x,
         y,
@@ -175,9 +177,12 @@ def test_slots_know_their_variables_whatever_the_names(optimizer, owned):
     assert len(owners) == len(slots)
     for variable in variables:
         shapes = [s.shape for s, o in zip(slots, owners) if o is variable]
-        # Keras' SGD has a slot for a momentum of 0, too.
-        assert shapes == [variable.shape] * max(owned, 1)
-    assert [s.dtype for s, o in zip(slots, owners) if o is None] == [tf.int64]
+        # That of Keras 2 has a slot for a momentum of 0, too.
+        least = 1 if _keras.VERSION == 2 else 0
+        assert shapes == [variable.shape] * max(owned, least)
+    others = [s for s, o in zip(slots, owners) if o is None]
+    assert others[0].dtype == tf.int64  # the step's number
+    assert all(other.shape.rank == 0 for other in others)
 
 
 def test_names_of_one_kind_are_told_apart():
