@@ -2,11 +2,19 @@
 
 SHELL = /bin/bash
 
-# True of a Python that TensorFlow 2.15 supports and that can make a venv.
-FITS = -c 'import sys, venv, ensurepip; \
-	sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null
-PYTHON ?= $(shell for python in python3.11 python3 python3.10 python3.9; do \
-	$$python $(FITS) && { echo $$python; break; }; done)
+# README's rows of what fits together: up to Python 3.11, TensorFlow 2.15 (A); from
+# 3.12 on, 2.21 with Keras 2 (B) or with Keras 3 (C, the library only).
+# $(call fits,FIRST,LAST): true of a Python 3.FIRST to 3.LAST that can make a venv.
+fits = -c 'import sys, venv, ensurepip; \
+	sys.exit(not (3, $(1)) <= sys.version_info[:2] <= (3, $(2)))' 2>/dev/null
+first = $(shell for python in $(3) python3; do \
+	$$python $(call fits,$(1),$(2)) && { echo $$python; break; }; done)
+PYTHON_A := $(call first,9,11,python3.11 python3.10 python3.9)
+PYTHON_B := $(call first,12,13,python3.13 python3.12)
+PYTHON ?= $(or $(PYTHON_A),$(PYTHON_B))
+NONE_FITS = { echo "error: no Python 3.9 to 3.13 with its venv module found\
+	 (tried '$(PYTHON)'); install python3.11, or name one:\
+	 make PYTHON=/path/to/python3.11" >&2; exit 2; }
 
 # For flags of your own: make demo ARGS="--seed=1"
 ARGS ?=
@@ -17,7 +25,8 @@ TESTS ?=
 # Another folder of recorded numbers: make test GOLDEN=/path/to/golden/open
 GOLDEN ?=
 
-.PHONY: help demo demo-rhn demo-bidaf test check docs bench clean
+.PHONY: help demo demo-rhn demo-bidaf test test-row-b test-row-c test-all rows \
+	check docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,36 +34,40 @@ help:
 	@echo "make demo-rhn    the same for Recurrent Highway Networks"
 	@echo "make demo-bidaf  the same for question answering"
 	@echo "make test        install and run all tests"
+	@echo "make test-all    all tests on every row of README's table"
 	@echo "make check       lint, types and documentation, in .venv-check"
 	@echo "make docs        the documentation site, into build/site"
 	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
 	@echo "make clean       remove the environments and caches; runs/ stays"
 
-# $(call install,ENVIRONMENT,REQUIREMENTS)
+# $(call install,PYTHON,ENVIRONMENT,REQUIREMENTS)
 define install
-	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
-	 its venv module found (tried '$(PYTHON)'); install python3.11, or name\
-	 one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "installing into $(1) with $(PYTHON); takes some minutes once"
-	@"$(PYTHON)" -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet $(addprefix -r ,$(2))
-	@$(1)/bin/python -m pip install --quiet --no-deps --editable .
-	@touch $(1)/.stamp
+	@"$(1)" $(call fits,9,13) || $(NONE_FITS)
+	@echo "installing into $(2) with $(1); takes some minutes once"
+	@"$(1)" -m venv $(2)
+	@$(2)/bin/python -m pip install --quiet $(addprefix -r ,$(3))
+	@$(2)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $(2)/.stamp
 endef
 
 .venv/.stamp: requirements.txt setup.py pyproject.toml
-	$(call install,.venv,requirements.txt)
+	$(call install,$(PYTHON),.venv,requirements.txt)
+
+.venv-row-b/.stamp: requirements.txt setup.py pyproject.toml
+	$(call install,$(PYTHON_B),.venv-row-b,requirements.txt)
+
+.venv-row-c/.stamp: requirements-keras3.txt setup.py pyproject.toml
+	$(call install,$(PYTHON_B),.venv-row-c,requirements-keras3.txt)
 
 # Without TensorFlow and without the package: ready in seconds.
 .venv-check/.stamp: requirements-dev.txt
-	@"$(PYTHON)" $(FITS) || { echo "error: no Python 3.9, 3.10 or 3.11 with\
-	 its venv module found (tried '$(PYTHON)')" >&2; exit 2; }
+	@"$(PYTHON)" $(call fits,9,13) || $(NONE_FITS)
 	@"$(PYTHON)" -m venv .venv-check
 	@.venv-check/bin/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 
 .venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py pyproject.toml
-	$(call install,.venv-bench,requirements.txt benchmarks/requirements.txt)
+	$(call install,$(PYTHON),.venv-bench,requirements.txt benchmarks/requirements.txt)
 
 demo: .venv/.stamp
 	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo_dense.flags $(ARGS)
@@ -68,9 +81,28 @@ demo-bidaf: .venv/.stamp
 	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo_dense.flags $(ARGS)
 	.venv/bin/python -m bidaf.cli --flagfile=bidaf/flags/demo.flags $(ARGS)
 
-test: .venv/.stamp
-	.venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS) \
+# $(call pytest,ENVIRONMENT)
+pytest = $(1)/bin/python -m pytest -n $(JOBS) --dist loadscope $(TESTS) \
 	$(if $(GOLDEN),--golden_dir=$(GOLDEN))
+
+test: .venv/.stamp
+	$(call pytest,.venv)
+
+# All but the slowest; MARK= for all.
+test-row-b: MARK = not slow
+test-row-b: .venv-row-b/.stamp
+	$(call pytest,.venv-row-b) $(if $(MARK),-m "$(MARK)")
+
+test-row-c: .venv-row-c/.stamp
+	$(call pytest,.venv-row-c) -m keras3
+
+test-all:
+	$(if $(PYTHON_A),$(MAKE) test PYTHON=$(PYTHON_A))
+	$(if $(PYTHON_B),$(MAKE) test-row-b test-row-c MARK=)
+
+# Which rows there is a Python for.
+rows:
+	@echo $(if $(PYTHON_A),A) $(if $(PYTHON_B),B C)
 
 check: .venv-check/.stamp docs
 	.venv-check/bin/ruff format --check .
@@ -85,5 +117,5 @@ bench: .venv-bench/.stamp
 	.venv-bench/bin/python -m benchmarks.$$name $(ARGS); done
 
 clean:
-	rm -rf .venv .venv-bench .venv-check build dist *.egg-info .*_cache
+	rm -rf .venv .venv-row-b .venv-row-c .venv-bench .venv-check build dist *.egg-info .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,6 +17,7 @@ from absl import flags
 from bidaf import configs
 from bidaf import model_flags
 from bidaf.data import read_data
+from iss_rnns.experiments import environment
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
@@ -319,6 +320,7 @@ def main(argv):
     """Runs one mode."""
     flags_lib.check_arguments(argv)
     # Now that the flags are right: TensorFlow takes seconds.
+    environment.import_tensorflow()
     from bidaf import experiment
     from bidaf import options as options_lib
     from bidaf import using
@@ -338,6 +340,11 @@ def main(argv):
         program.run(new_task(), choices, program_flags.text())
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """The whole program."""
     define_flags()
     main_lib.run_main(main)
+
+
+if __name__ == "__main__":
+    start()

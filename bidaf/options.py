@@ -15,6 +15,7 @@ from iss_rnns import files
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import program
 from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import shipped
 from iss_rnns.interop import group_json
 
 ISS, AUTHORS = "iss", "authors"  # groups of the net itself
@@ -165,7 +166,7 @@ class Options(TrainingOptions):
         _check(values)
         groups = values["group_config"]
         if groups not in (None, ISS, AUTHORS):
-            groups = group_json.load(groups)
+            groups = group_json.load(shipped.find(groups, "bidaf", "", ".json"))
         if values["structure_wd"] and groups is None:
             raise errors.UserError(
                 "--structure_wd needs --group_config: 'iss', 'authors', or a "

@@ -86,6 +86,11 @@ def main(argv: list[str]) -> None:
     )
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """The whole program."""
     _define_flags()
     main_lib.run_main(main)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,7 +1,13 @@
 """The one module that knows which Keras is there, and its insides.
 
 Everything else asks these functions and touches no private name of Keras.
-Behind them is Keras 2 today: `tf.keras` of TensorFlow 2.15, or tf_keras.
+Behind them is Keras 2 (`tf.keras` of TensorFlow 2.15, or tf_keras) or Keras 3
+on TensorFlow.
+
+Keras 3 wraps TensorFlow's variables in its own. The library computes with
+TensorFlow's: whatever lets variables in (groups, callbacks, shrinking) takes
+what is in them by `inner`, once, and remembers the path that they have in
+Keras as their name.
 
 What callbacks put on a model in training (penalties that join its loss, hooks
 on its optimizer's updates) is noted on the model: `fit` says when it ends, but
@@ -16,8 +22,19 @@ from typing import Any, Callable, Optional, Protocol
 
 import tensorflow as tf
 
+from iss_rnns import errors
+
+# Of what is called `tf.keras` in this process: TensorFlow's own or tf_keras
+# (2), or Keras 3.
+VERSION = (
+    3 if tf.keras.layers.Layer.__module__.startswith("keras.src.layers") else 2
+)
+
+_PATH = "_iss_path"
 _ATTACHED = "_iss_attached"
 _HOOKS = "_iss_hooks"
+# What `add_variable_from_reference` calls the variable that a slot is of.
+_OWNER = "model_variable" if VERSION == 2 else "reference_variable"
 
 
 class Hook(Protocol):
@@ -32,14 +49,76 @@ class Hook(Protocol):
     def zeros(self) -> Iterable[tuple[tf.Variable, tf.Tensor]]: ...
 
 
+def check_backend(name: str) -> None:
+    """Refuses what Keras 3 computes with, if it is not TensorFlow.
+
+    Raises:
+      UserError: naming the setting.
+    """
+    if name != "tensorflow":
+        raise errors.UserError(
+            "iss-rnns needs Keras on TensorFlow, and this process has Keras "
+            f"on {name}: set KERAS_BACKEND=tensorflow before Keras is imported"
+        )
+
+
+if VERSION == 3:
+    check_backend(tf.keras.config.backend())
+
+
+def require_2(what: str) -> None:
+    """Refuses Keras 3 for what knows Keras 2 only.
+
+    Raises:
+      UserError: saying so.
+    """
+    if VERSION == 3:
+        raise errors.UserError(
+            f"{what} on Keras 2 only, and this process has Keras 3: set "
+            "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, or say the "
+            "groups with iss_group"
+        )
+
+
+def inner(variable) -> tf.Variable:
+    """TensorFlow's variable in one of Keras 3; any other as it is."""
+    found = getattr(variable, "_value", None)
+    if not (hasattr(variable, "path") and isinstance(found, tf.Variable)):
+        return variable
+    object.__setattr__(found, _PATH, variable.path)
+    return found
+
+
+def name(variable) -> str:
+    """A variable's full name: in Keras 3 its path, else without its number."""
+    path = getattr(variable, "path", None) or getattr(variable, _PATH, None)
+    return path or variable.name.partition(":")[0]
+
+
+def trainable(model) -> list[tf.Variable]:
+    """What gradients change of a model, layer or cell."""
+    return [inner(each) for each in model.trainable_variables]
+
+
+def variables(model) -> list[tf.Variable]:
+    """All weights of a model, layer or cell, trained or not.
+
+    Keras 3 has metrics and seeds among its `variables`.
+    """
+    return [
+        inner(each)
+        for each in (model.variables if VERSION == 2 else model.weights)
+    ]
+
+
 def key(variable: tf.Variable) -> Hashable:
     """What a dict knows a variable by."""
-    return variable.ref()
+    return inner(variable).ref()
 
 
 def is_variable(thing: object) -> bool:
-    """Whether something is a variable."""
-    return isinstance(thing, tf.Variable)
+    """Whether something is a variable, Keras' or TensorFlow's."""
+    return isinstance(inner(thing), tf.Variable)
 
 
 def array(variable: tf.Variable):
@@ -49,7 +128,7 @@ def array(variable: tf.Variable):
 
 def handle(variable: tf.Variable) -> tf.Tensor:
     """What TensorFlow's raw operations know a variable by."""
-    return variable.handle
+    return inner(variable).handle
 
 
 def unique_names(variables: Iterable[tf.Variable]) -> list[str]:
@@ -57,9 +136,9 @@ def unique_names(variables: Iterable[tf.Variable]) -> list[str]:
     names: dict[str, int] = {}
     result = []
     for variable in variables:
-        name = variable.name.split(":")[0]
-        names[name] = names.get(name, 0) + 1
-        result.append(name if names[name] == 1 else f"{name}_{names[name]}")
+        full = name(variable)
+        names[full] = names.get(full, 0) + 1
+        result.append(full if names[full] == 1 else f"{full}_{names[full]}")
     return result
 
 
@@ -99,9 +178,13 @@ def add_penalty(
     """
     if attached(model, owner):
         return
-    model.add_loss(penalty)
-    losses = model._callable_losses
-    joined = losses[-1]
+    # Keras 2 takes functions, and wraps them; Keras 3 does not, see `_note`.
+    losses: list[Callable] = []
+    joined = penalty
+    if VERSION == 2:
+        model.add_loss(penalty)
+        losses = model._callable_losses
+        joined = losses[-1]
 
     def leave():
         known.penalties.remove(joined)
@@ -155,11 +238,17 @@ def _note(model, owner, undo) -> _Attached:
     if known is None:
         known = _Attached()
         _replace(model, _ATTACHED, known)
-        for name, changed in (
-            ("fit", _cleaning(model, model.fit)),
-            ("_trackable_children", _saving(model, model._trackable_children)),
-        ):
-            known.restore.append(_replace(model, name, changed))
+        changes = {
+            "fit": _cleaning,
+            **(
+                {"_trackable_children": _saving}
+                if VERSION == 2
+                else {"_get_own_losses": _penalized}
+            ),
+        }
+        for method, change in changes.items():
+            changed = change(model, getattr(model, method))
+            known.restore.append(_replace(model, method, changed))
     known.undo[owner] = undo
     return known
 
@@ -175,6 +264,18 @@ def _cleaning(model, fit):
         return fit(*args, **kwargs)
 
     return clean_fit
+
+
+def _penalized(model, own_losses):
+    """What a model of Keras 3 itself adds to the loss, with the penalties."""
+
+    @functools.wraps(own_losses)
+    def with_penalties():
+        known = _attached_to(model)
+        penalties = known.penalties if known else []
+        return [*own_losses(), *(penalty() for penalty in penalties)]
+
+    return with_penalties
 
 
 def _saving(model, children):
@@ -291,7 +392,9 @@ def replace_optimizer(model: tf.keras.Model, optimizer) -> None:
 def _hooked_update(optimizer, apply_gradients, hooks):
     @functools.wraps(apply_gradients)
     def apply(grads_and_vars, *args, **kwargs):
-        gradients = list(grads_and_vars)
+        pairs = list(grads_and_vars)
+        keras = {key(variable): variable for _, variable in pairs}
+        gradients = [(g, inner(variable)) for g, variable in pairs]
         for hook in hooks:
             gradients = hook.before_update(gradients)
         after = list(hooks)
@@ -300,7 +403,11 @@ def _hooked_update(optimizer, apply_gradients, hooks):
         if fused is not None:
             kwargs.update(fused)
             del after[0]
-        result = apply_gradients(gradients, *args, **kwargs)
+        result = apply_gradients(
+            [(g, keras[key(variable)]) for g, variable in gradients],
+            *args,
+            **kwargs,
+        )
         for hook in after:
             hook.after_update()
         return result
@@ -334,12 +441,15 @@ def averages_weights(optimizer) -> bool:
 
 def _average_of(optimizer, variable: tf.Variable) -> Optional[tf.Variable]:
     optimizer = _inner(optimizer)
-    place = getattr(optimizer, "_index_dict", {}).get(
-        optimizer._var_key(variable)
+    places = getattr(
+        optimizer,
+        "_index_dict" if VERSION == 2 else "_trainable_variables_indices",
+        {},
     )
+    place = places.get(optimizer._var_key(variable))
     if place is None:
         return None
-    return optimizer._model_variables_moving_average[place]
+    return inner(optimizer._model_variables_moving_average[place])
 
 
 def _inner(optimizer):
@@ -349,7 +459,10 @@ def _inner(optimizer):
 
 def mark_built(optimizer) -> None:
     """Notes that an optimizer has made its variables."""
-    optimizer._built = True
+    if VERSION == 2:
+        optimizer._built = True
+    else:
+        optimizer.built = True
 
 
 def build_slots(
@@ -376,9 +489,10 @@ def _recorded_slots(optimizer, owners) -> Iterator[None]:
     add = optimizer.add_variable_from_reference
 
     @functools.wraps(add)
-    def recorded(model_variable, *args, **kwargs):
-        slot = add(model_variable, *args, **kwargs)
-        owners[key(slot)] = model_variable
+    def recorded(*args, **kwargs):
+        owner = args[0] if args else kwargs[_OWNER]
+        slot = add(*args, **kwargs)
+        owners[key(slot)] = inner(owner)
         return slot
 
     restore = _replace(optimizer, "add_variable_from_reference", recorded)
@@ -449,7 +563,39 @@ def rnn_inputs(layer: tf.keras.layers.RNN, inputs, initial_state, constants):
       (inputs, initial states, constants): those given, those that a stateful
       layer carries, or zeros.
     """
-    return layer._process_inputs(inputs, initial_state, constants)
+    if VERSION == 2:
+        return layer._process_inputs(inputs, initial_state, constants)
+    if initial_state is None:
+        initial_state = (
+            layer.states
+            if layer.stateful
+            else layer.get_initial_state(batch_size=tf.shape(inputs)[0])
+        )
+    return inputs, tf.nest.flatten(initial_state), constants
+
+
+def compile_on_request(layer: tf.keras.layers.Layer) -> None:
+    """Has a model with this layer run without XLA, unless it is asked for.
+
+    Keras 3 asks for it by default, but not with a stock LSTM either.
+    """
+    if VERSION == 3:
+        layer.supports_jit = False
+
+
+def replace_layer(model: tf.keras.Model, name: str, layer) -> None:
+    """Gives a model another layer in an attribute's place.
+
+    Keras 3 would go on to count the weights of the one that was there.
+    """
+    if VERSION == 2:
+        setattr(model, name, layer)
+        return
+    tracker = model._tracker
+    tracker.untrack(getattr(model, name))
+    locked, tracker.locked = tracker.locked, False  # once a model is built
+    setattr(model, name, layer)
+    tracker.locked = locked
 
 
 # What models are made of.

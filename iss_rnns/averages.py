@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 
 
@@ -82,7 +83,7 @@ class MovingAverages(tf.Module):
     def __init__(self, variables: Iterable[tf.Variable], decay: float):
         super().__init__(name="averages")
         self.decay = arguments.number("decay", decay, least=0, most=1)
-        variables = list(variables)
+        variables = [_keras.inner(v) for v in variables]
         self.shadows: list[tf.Variable] = [
             tf.Variable(
                 v, trainable=False, name=v.name.split(":")[0] + "/average"
@@ -118,4 +119,4 @@ class MovingAverages(tf.Module):
 
     def average_of(self, variable: tf.Variable) -> tf.Variable:
         """The average of a variable."""
-        return self.shadows[self._places[variable.ref()]]
+        return self.shadows[self._places[_keras.key(variable)]]

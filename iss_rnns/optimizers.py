@@ -73,7 +73,8 @@ class GradientDescent(tf.keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate=None):
         """See base class."""
-        rate = self.learning_rate
+        variable = _keras.inner(variable)
+        rate = tf.convert_to_tensor(self.learning_rate)
         rate = tf.cast(rate * tf.cast(self._scale, rate.dtype), variable.dtype)
         threshold = (
             self.zero_below if self._zero_below is None else self._zero_below
@@ -94,5 +95,5 @@ class GradientDescent(tf.keras.optimizers.SGD):
     def get_config(self):
         config = super().get_config()
         for fixed in ("momentum", "nesterov"):
-            config.pop(fixed)
+            config.pop(fixed, None)
         return config

@@ -45,7 +45,7 @@ class RNN(tf.keras.layers.RNN):
         `reset_states`.
       unroll: write each step into the graph instead of a loop.
       time_major: inputs, mask and outputs are `[time, batch, ...]` instead of
-        `[batch, time, ...]`.
+        `[batch, time, ...]`; of Keras 2 only.
       zero_output_for_mask: masked steps give 0; if False, the output of the
         step before, 0 where there is none.
       **kwargs: of a Keras layer.
@@ -88,6 +88,7 @@ class RNN(tf.keras.layers.RNN):
         ):
             input_shape = tuple(input_shape)
         super().build(input_shape)
+        _keras.compile_on_request(self)
 
     def call(
         self,
@@ -108,8 +109,10 @@ class RNN(tf.keras.layers.RNN):
                 mask=mask,
                 training=training,
                 initial_state=initial_state,
-                constants=constants,
+                # Keras 3 knows none.
+                **({} if constants is None else {"constants": constants}),
             )
+        time_major = getattr(self, "time_major", False)  # not of Keras 3
         inputs, initial_state, constants = _keras.rnn_inputs(
             self, inputs, initial_state, constants
         )
@@ -119,9 +122,9 @@ class RNN(tf.keras.layers.RNN):
             initial_state,
             constants or (),
             # Of a list of inputs, the states have no mask.
-            _loop_mask(_flat(mask)[0], inputs, self.time_major),
+            _loop_mask(_flat(mask)[0], inputs, time_major),
             go_backwards=self.go_backwards,
-            time_major=self.time_major,
+            time_major=time_major,
             training=training,
             finals=self.return_state or self.stateful,
         )
@@ -130,9 +133,7 @@ class RNN(tf.keras.layers.RNN):
                 kept.assign(tf.cast(final, kept.dtype))
         zero = self.zero_output_for_mask
         if self.return_sequences:
-            output = order.leave(
-                outputs, self.time_major, as_run=True, zero=zero
-            )
+            output = order.leave(outputs, time_major, as_run=True, zero=zero)
             output.set_shape(inputs.shape[:2] + outputs.shape[2:])
         else:
             output = order.last(outputs, zero=zero)
@@ -224,6 +225,7 @@ class Recurrent(tf.keras.layers.Layer):
             with tf.name_scope(self.cell.name):
                 self.cell.build(tf.TensorShape(input_shape))
         super().build(input_shape)
+        _keras.compile_on_request(self)
 
     def call(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import groups
@@ -106,13 +107,16 @@ def _round_trip(cell, inputs: tf.Tensor, random: np.random.Generator):
     one, other = (_copy(cell, {}) for _ in range(2))
     for each in (one, other):
         _run(each, inputs)
-    shapes = [[tuple(v.shape) for v in each.variables] for each in (one, other)]
+    shapes = [
+        [tuple(v.shape) for v in _keras.variables(each)]
+        for each in (one, other)
+    ]
     _require(
         bool(shapes[0]) and shapes[0] == shapes[1],
         f"config: two cells of one config have weights {shapes[0]} and "
         f"{shapes[1]}",
     )
-    for variable, copied in zip(one.variables, other.variables):
+    for variable, copied in zip(_keras.variables(one), _keras.variables(other)):
         value = 0.5 * random.standard_normal(variable.shape)
         variable.assign(value.astype(variable.dtype.as_numpy_dtype))
         copied.assign(variable)
@@ -150,7 +154,7 @@ def _check_each_unit_dies_alone(group: groups.Group) -> None:
 
 
 def _check_fast_path(cell, inputs: tf.Tensor) -> None:
-    variables = cell.trainable_variables
+    variables = _keras.trainable(cell)
     results = []
     for run in (
         lambda: _run(cell, inputs),
@@ -233,12 +237,12 @@ def _check_smaller_equals(cell, group, consumer, dead, inputs) -> None:
     _run(small, inputs)
     masks = groups.keep_masks([group], [~dead])
     kept = []
-    for old, new in zip(cell.variables, small.variables):
+    for old, new in zip(_keras.variables(cell), _keras.variables(small)):
         keep = masks.get(old.ref()) or [np.ones(n, bool) for n in old.shape]
         value = old.numpy()[np.ix_(*keep)]
         _require(
             value.shape == tuple(new.shape),
-            f"gates: of {old.name} {list(value.shape)} would be kept, but a "
+            f"gates: of {_keras.name(old)} {list(value.shape)} would be kept, but a "
             f"cell of {small.units} units has {list(new.shape)}; "
             "`unit_slices` and `unit_companions` must name every gate's "
             "entries",

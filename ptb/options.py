@@ -9,6 +9,7 @@ from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import thresholding
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import shipped
 from iss_rnns.experiments.language import options as language_options
 from iss_rnns.interop import ptb_settings
 from ptb import configs
@@ -144,14 +145,16 @@ class Options(language_options.LanguageOptions):
 def _place(config_file: Optional[str]) -> Optional[str]:
     """Where a settings file lies.
 
-    Up to version 1.0.0 those of this folder lay beside the code, and flags of
-    its runs name them there.
+    Those that come with the program are found from any folder. Up to version
+    1.0.0 they lay beside the code, and flags of its runs name them there.
     """
-    if config_file and not pathlib.Path(config_file).exists():
-        path = pathlib.Path(config_file)
-        moved = path.with_name("settings") / path.name
-        if moved.exists():
-            return str(moved)
+    if not config_file or pathlib.Path(config_file).exists():
+        return config_file
+    path = pathlib.Path(config_file)
+    for each in (path, path.with_name("settings") / path.name):
+        found = shipped.find(str(each), "ptb", "settings", ".json")
+        if pathlib.Path(found).exists():
+            return found
     return config_file
 
 

@@ -12,6 +12,7 @@ rhns/README.md says more, rhns/flags/ has flag files.
 
 from absl import flags
 
+from iss_rnns.experiments import environment
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
@@ -192,6 +193,7 @@ def main(argv):
     """Runs one mode."""
     flags_lib.check_arguments(argv)
     # Now that the flags are right: TensorFlow takes seconds.
+    environment.import_tensorflow()
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
     from iss_rnns.experiments.language import using
@@ -211,6 +213,11 @@ def main(argv):
         program.run(new_task(), choices, program_flags.text())
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """The whole program."""
     define_flags()
     main_lib.run_main(main)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,5 +1,6 @@
 """Options and fixtures that every test file shares."""
 
+import importlib.metadata
 import pathlib
 
 from absl import flags
@@ -23,6 +24,32 @@ def pytest_addoption(parser):
         action="store_true",
         help="All models of any kind, and 500 random ones, not some of each.",
     )
+
+
+def pytest_configure(config):
+    """Which warnings are errors, by TensorFlow.
+
+    Those of 2.15 and of what goes with it are known one by one, see
+    pyproject.toml; of what others say today, only we are answerable for ours.
+    """
+    if not importlib.metadata.version("tensorflow").startswith("2.15."):
+        for line in (
+            "default",
+            r"error:::(iss_rnns|ptb|rhns|bidaf|benchmarks)(\..*)?",
+        ):
+            config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_modifyitems(items):
+    """Skips what Keras 3 does not have, where it is Keras 3."""
+    of_keras_2 = [item for item in items if item.get_closest_marker("keras2")]
+    if not of_keras_2:
+        return
+    from iss_rnns import _keras  # here: TensorFlow takes seconds
+
+    if _keras.VERSION == 3:
+        for item in of_keras_2:
+            item.add_marker(pytest.mark.skip(reason="of Keras 2"))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -21,6 +21,8 @@ from benchmarks import sparse_infer
 from iss_rnns import errors
 from ptb import model as model_lib
 
+pytestmark = pytest.mark.slow
+
 README = pathlib.Path(ptb_train.__file__).parent / "README.md"
 QUICK = harness.Settings(threads=1, quick=True)
 TINY = {

@@ -43,9 +43,9 @@ def variables(given: Any) -> list[tf.Variable]:
     """
     if _keras.is_variable(given):
         raise errors.UserError(
-            f"variables must be a list, got {given.name} alone; give [it]"
+            f"variables must be a list, got {_keras.name(given)} alone; give [it]"
         )
-    found = list(given)
+    found = [_keras.inner(each) for each in given]
     for each in found:
         if not _keras.is_variable(each):
             raise errors.UserError(

@@ -35,7 +35,7 @@ class SparsityLogger(tf.keras.callbacks.Callback):
             }
         )
         short = {"element": "elt", "row": "row", "column": "col"}
-        variables = self.model.trainable_variables
+        variables = _keras.trainable(self.model)
         for name, variable in zip(_keras.unique_names(variables), variables):
             fractions = thresholding.zero_fractions(variable)
             logs.update(

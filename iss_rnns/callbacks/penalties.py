@@ -112,6 +112,6 @@ class WeightPenalty(Penalty):
         """The model's variables that the penalty covers."""
         return [
             v
-            for v in self.model.trainable_variables
-            if not v.name.split(":")[0].endswith(self.exclude)
+            for v in _keras.trainable(self.model)
+            if not _keras.name(v).endswith(self.exclude)
         ]

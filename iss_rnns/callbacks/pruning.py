@@ -305,12 +305,12 @@ def _matrices(
         if rank not in ranks if ranks else rank < 2:
             raise errors.UserError(
                 f"only matrices are pruned{'' if ranks else ', and filters'}, "
-                f"got {variable.name} with shape {tuple(variable.shape)}"
+                f"got {_keras.name(variable)} with shape {tuple(variable.shape)}"
             )
     if len({_keras.key(v) for v in variables}) < len(variables):
         raise errors.UserError(
             "each variable is pruned once, got one more often: "
-            f"{[v.name for v in variables]}"
+            f"{[_keras.name(v) for v in variables]}"
         )
     return variables
 

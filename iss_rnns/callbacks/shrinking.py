@@ -237,7 +237,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             f"step {record['step']}: cut to {text} units; held-out cost "
             f"{change:+.2g} nats"
         )
-        trained = {v.ref() for v in model.trainable_variables}
+        trained = {v.ref() for v in _keras.trainable(model)}
         optimizer = shrinking.resized_optimizer(
             model.optimizer, {r: c for r, c in cuts.items() if r in trained}
         )

@@ -51,12 +51,10 @@ class ThresholdZeroing(hooks.UpdateHook):
     def variables(self) -> list[tf.Variable]:
         """What is zeroed now."""
         if callable(self._variables):
-            return list(self._variables(self.model))
-        return list(
-            self.model.trainable_variables
-            if self._variables is None
-            else self._variables
-        )
+            return [_keras.inner(v) for v in self._variables(self.model)]
+        if self._variables is None:
+            return _keras.trainable(self.model)
+        return list(self._variables)
 
     def rebind(self, cuts: dict[object, groups_lib.Cut]) -> None:
         """Follows variables that it was given into their smaller versions."""
@@ -147,7 +145,7 @@ class FreezeZeros(hooks.UpdateHook):
         if self.mode == "element":
             return [
                 (v, tf.equal(v, tf.zeros([], v.dtype)))
-                for v in self.model.trainable_variables
+                for v in _keras.trainable(self.model)
             ]
         return self._pairs(thresholding.dead_masks(self.groups))
 

@@ -203,6 +203,7 @@ def zero_states(cell, inputs, batch_size, dtype) -> Tensors:
     """Zeros `[batch, n]` for each of a cell's states."""
     if inputs is not None:
         batch_size, dtype = tf.shape(inputs)[0], inputs.dtype
+    dtype = dtype or cell.compute_dtype  # Keras 3 gives none
     return [tf.zeros([batch_size, n], dtype) for n in cell.state_size]
 
 

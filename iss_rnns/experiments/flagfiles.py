@@ -11,10 +11,22 @@ from typing import Optional
 
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns.experiments import shipped
 
 OF_RUN = "flags.txt"  # in a run's folder
 # What says where that is, in names of older versions, too.
 _PLACE = ("--save_path=", "--run_name=", "--out_base_dir=", "--run_id=")
+
+
+def find(path: str, package: Optional[str]) -> str:
+    """Where a flag file is: see `shipped.find`.
+
+    Args:
+      path: as the user names it.
+      package: the program's.
+    """
+    path = shipped.find(path, package, "flags", ".flags")
+    return os.path.expanduser(path)
 
 
 def read(path: str) -> list[str]:
@@ -25,7 +37,6 @@ def read(path: str) -> list[str]:
     Raises:
       UserError: it cannot be read.
     """
-    path = os.path.expanduser(path)
     text = files.read_text(path, "flags")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return _of_place(

@@ -70,7 +70,8 @@ def text(description: str) -> str:
                 _filled(
                     "Read flags from a file, one a line; what begins with # "
                     "is a comment. Of a flag that is given twice, the last "
-                    "one counts."
+                    "one counts. Those that come with a program are found from "
+                    "any folder: ptb/flags/demo.flags, or demo."
                 ),
                 "  --help",
                 _filled(

@@ -37,7 +37,9 @@ def run_main(main: Callable[[list[str]], Optional[int]]) -> None:
         app.run(
             lambda argv: ending(main, argv),
             flags_parser=lambda argv: parse_flags(
-                argv, sys.modules[main.__module__].__doc__ or ""
+                argv,
+                sys.modules[main.__module__].__doc__ or "",
+                sys.modules[main.__module__].__package__,
             ),
         )
 
@@ -84,12 +86,15 @@ def ending(
         )
 
 
-def parse_flags(argv: list[str], about: str = "") -> list[str]:
+def parse_flags(
+    argv: list[str], about: str = "", package: Optional[str] = None
+) -> list[str]:
     """Arguments that are left when the flags are parsed and looked at.
 
     Args:
       argv: of the process.
       about: the program, for its `--help`.
+      package: that it is in, see `program_flags.parse`.
 
     Raises:
       SystemExit: 2, after one line on stderr, if one of them is wrong.
@@ -97,7 +102,7 @@ def parse_flags(argv: list[str], about: str = "") -> list[str]:
     try:
         # Now, for absl has defined its own.
         help_lib.define_flags(about)
-        rest = program_flags.parse(argv)
+        rest = program_flags.parse(argv, package)
         for name, value in flags.FLAGS.flag_values_dict().items():
             # A shell expands it in front of an argument only.
             if isinstance(value, str):

@@ -196,12 +196,13 @@ def text() -> str:
     return "\n".join(blocks)
 
 
-def parse(argv: Sequence[str]) -> list[str]:
+def parse(argv: Sequence[str], package: Optional[str] = None) -> list[str]:
     """Gives all flags the values that a command line says.
 
     Args:
       argv: the program, then its arguments; flag files among them may hold
         names, and flags of libraries, of older versions.
+      package: of the program, whose flag files a bare name finds.
 
     Returns:
       The program, and arguments that are no flags.
@@ -211,7 +212,8 @@ def parse(argv: Sequence[str]) -> list[str]:
       UserError: if a flag has no value, two names of one flag are given
         different ones, or a flag file cannot be read.
     """
-    rest = FLAGS([*argv[:1], *_translated(argv[1:], _formers(), {})])
+    args = _translated(argv[1:], _formers(), {}, package)
+    rest = FLAGS([*argv[:1], *args])
     if AS_AUTHORS in FLAGS and FLAGS[AS_AUTHORS].value:
         for members in groups().values():
             for flag in members:
@@ -235,6 +237,7 @@ def _translated(
     args: Sequence[str],
     formers: Mapping[str, Former],
     given: dict[Former, dict[str, str]],
+    package: Optional[str],
     above: Sequence[str] = (),
 ) -> list[str]:
     """Arguments in names of today, flag files in their place.
@@ -243,13 +246,14 @@ def _translated(
       args: of the command line, or the lines of a flag file.
       formers: by old name.
       given: values of the old names that came before; more are put in.
+      package: see `parse`.
       above: the flag file that they are from, behind those that led to it.
     """
     result: list[Any] = []  # of lists of arguments, and of `Former`
     said: dict[str, str] = {}  # by names of today
     for name, value, part in _split(args, formers):
         if name == "flagfile":
-            result.append(_of_file(value, formers, given, above))
+            result.append(_of_file(value, formers, given, package, above))
         elif name in formers:
             each = formers[name]
             given.setdefault(each, {})[name] = value
@@ -342,18 +346,20 @@ def _of_file(
     path: str,
     formers: Mapping[str, Former],
     given: dict[Former, dict[str, str]],
+    package: Optional[str],
     above: Sequence[str],
 ) -> list[str]:
     """What a flag file says, in names of today."""
-    path = path.strip()
-    if not path:
+    if not path.strip():
         return []
+    path = flagfiles.find(path.strip(), package)
     if path in above:
         raise errors.UserError(
             f"flags {files.shown(path)} include themselves; take the "
             "--flagfile out that leads back to them"
         )
-    return _translated(flagfiles.read(path), formers, given, [*above, path])
+    lines = flagfiles.read(path)
+    return _translated(lines, formers, given, package, [*above, path])
 
 
 def _was_written_by_1_0_0(argument: str) -> bool:

@@ -1,6 +1,7 @@
 """What is on record of each epoch: metrics, best weights, checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import importlib
 import pathlib
 from typing import Any, Callable, Optional
 
@@ -40,12 +41,14 @@ class TensorBoard:
             return
         try:
             if self._writer is None:
+                # What `tf.summary` is made of; not all TensorFlows bring it.
+                importlib.import_module("tensorboard.summary.v2")
                 self._writer = tf.summary.create_file_writer(str(self.folder))
             with self._writer.as_default(step=step), np.errstate(over="ignore"):
                 for name, value in scalars.items():
                     tf.summary.scalar(name, np.float32(value))
             self._writer.flush()
-        except (OSError, tf.errors.OpError) as error:
+        except (ImportError, OSError, tf.errors.OpError) as error:
             self._failed = True
             print(
                 f"note: cannot write {self.folder}: {errors.reason(error)}; "

@@ -141,6 +141,7 @@ def find_groups(model: tf.keras.Model, inputs: Any = None) -> Groups:
       >>> find_groups(model)
       Groups([Group('lstm', units=8)], refused=0)
     """
+    _keras.require_2("find_groups finds groups")
     if not isinstance(model, tf.keras.layers.Layer):
         raise errors.UserError(
             f"find_groups takes a Keras model, got {type(model).__name__}"

@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns.groups import group
@@ -36,15 +37,15 @@ class BlockGrid:
         multiplier: float = 1.0,
     ):
         shape = _matrix_shape(variable)
+        self.name = variable.name
+        self.variable = _keras.inner(variable)
         for axis, sizes in enumerate((row_sizes, column_sizes)):
             if min(sizes, default=0) < 1 or sum(sizes) != shape[axis]:
                 raise errors.UserError(
-                    f"block sizes along axis {axis} of {variable.name} must "
+                    f"block sizes along axis {axis} of {self.name} must "
                     f"be positive and add up to {shape[axis]}, got a sum of "
                     f"{sum(sizes)}"
                 )
-        self.name = variable.name
-        self.variable = variable
         self.row_sizes = np.asarray(row_sizes, np.int32)
         self.column_sizes = np.asarray(column_sizes, np.int32)
         self.multiplier = arguments.number(
@@ -157,7 +158,7 @@ class JoinedGrid:
         self.name = name
         self.parts = [
             (
-                variable,
+                _keras.inner(variable),
                 np.asarray(rows, np.int32),
                 np.asarray(columns, np.int32),
             )

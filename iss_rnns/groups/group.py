@@ -11,6 +11,7 @@ from typing import Optional, Union
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import errors
 
@@ -49,10 +50,11 @@ class Slice:
     indices: Optional[tuple[int, ...]] = None
 
     def __post_init__(self):
+        object.__setattr__(self, "variable", _keras.inner(self.variable))
         length = _length(self.variable, self.axis)
         for name in ("start", "stop"):
             bound = arguments.integer(
-                f"{name} of a slice of {self.variable.name}",
+                f"{name} of a slice of {_keras.name(self.variable)}",
                 getattr(self, name),
                 least=0,
             )
@@ -60,11 +62,11 @@ class Slice:
         if not self.start < self.stop <= length:
             raise errors.UserError(
                 f"slice {self.start}:{self.stop} does not fit axis "
-                f"{self.axis} of {self.variable.name}, which has {length} "
+                f"{self.axis} of {_keras.name(self.variable)}, which has {length} "
                 "entries"
             )
         arguments.number(
-            f"multiplier of a slice of {self.variable.name}",
+            f"multiplier of a slice of {_keras.name(self.variable)}",
             self.multiplier,
             least=0,
         )
@@ -126,7 +128,7 @@ def blocks(variable: tf.Variable, axis: int, count: int) -> list[Slice]:
     size, rest = divmod(length, arguments.integer("count", count, least=1))
     if rest:
         raise errors.UserError(
-            f"axis {axis} of {variable.name} has {length} entries, which do "
+            f"axis {axis} of {_keras.name(variable)} has {length} entries, which do "
             f"not divide into {count} equal blocks"
         )
     return [
@@ -321,7 +323,7 @@ def _length(variable: tf.Variable, axis: int) -> int:
     shape = tuple(variable.shape)
     if not (arguments.is_integer(axis) and 0 <= axis < len(shape)):
         raise errors.UserError(
-            f"slice of {variable.name} with shape {shape} has no axis {axis!r}"
+            f"slice of {_keras.name(variable)} with shape {shape} has no axis {axis!r}"
         )
     return int(shape[axis])
 

@@ -13,6 +13,7 @@ from typing import Union
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns import groups
@@ -38,6 +39,9 @@ class Piece:
     variable: tf.Variable
     ours: tuple[slice, ...]
     theirs: tuple[slice, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "variable", _keras.inner(self.variable))
 
 
 class View:
@@ -81,7 +85,8 @@ class View:
                 f"has shape {tuple(array.shape)}, the model needs {self.shape}"
             )
         for p in self.pieces:
-            value = np.array(p.variable)  # a scalar, too, becomes an array
+            # A scalar becomes an array, too.
+            value = np.array(p.variable.numpy())
             value[p.ours] = array[p.theirs]
             p.variable.assign(value)
 
@@ -187,7 +192,7 @@ def row_groups(
     """
     return [
         groups.Group(
-            f"rows of {name} ({v.name.split(':')[0]})",
+            f"rows of {name} ({_keras.name(v)})",
             [groups.whole(v, 0)],
             multiplier=multiplier,
         )

@@ -7,6 +7,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 
@@ -127,24 +128,24 @@ def cut(
             "the named groups"
         )
     masks = groups_lib.keep_masks(groups, alive)
-    known = {v.ref() for v in net.variables}
+    known = {v.ref() for v in _keras.variables(net)}
     variables = [s.variable for g in groups for s in g.slices + g.companions]
     for variable in variables:
         if variable.ref() not in known:
             raise errors.UserError(
-                f"{variable.name}, which the groups cut, is no "
+                f"{_keras.name(variable)}, which the groups cut, is no "
                 "variable of the model: give the groups of its present weights"
             )
     small = net.resized({g.name: int(np.sum(a)) for g, a in zip(groups, alive)})
     cuts = {}
-    for old, new in _pairs(net.variables, small.variables):
+    for old, new in _pairs(_keras.variables(net), _keras.variables(small)):
         keep = masks.get(old.ref(), [np.ones(n, bool) for n in old.shape])
         value = take(old.numpy(), keep)
         if value.shape != tuple(new.shape) or old.dtype != new.dtype:
             raise errors.UserError(
-                f"the smaller model's {new.name} is {new.dtype.name} of shape "
+                f"the smaller model's {_keras.name(new)} is {new.dtype.name} of shape "
                 f"{tuple(new.shape)}, but {old.dtype.name} of shape "
-                f"{value.shape} is left of {old.name}"
+                f"{value.shape} is left of {_keras.name(old)}"
             )
         new.assign(value)
         cuts[old.ref()] = groups_lib.Cut(new, tuple(keep))
@@ -166,8 +167,8 @@ def _pairs(
     """
     variables, others = list(variables), list(others)
     for spell in (
-        lambda v: v.name,
-        lambda v: re.sub(r"_\d+(?=[/:])", "", v.name),
+        _keras.name,
+        lambda v: re.sub(r"_\d+(?=/|$)", "", _keras.name(v)),
     ):
         places: dict[str, list[tf.Variable]] = {}
         for other in others:
@@ -180,8 +181,8 @@ def _pairs(
         if len(pairs) == len(variables) == len(others):
             return pairs
     paired = {v.ref() for v, _ in pairs}
-    alone = [v.name for v in variables if v.ref() not in paired]
-    alone += [v.name for left in places.values() for v in left]
+    alone = [_keras.name(v) for v in variables if v.ref() not in paired]
+    alone += [_keras.name(v) for left in places.values() for v in left]
     raise errors.UserError(
         f"the smaller model has {len(others)} variables, the model "
         f"{len(variables)}; without a counterpart: {', '.join(alone[:3])}"

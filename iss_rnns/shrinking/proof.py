@@ -169,6 +169,7 @@ def shrink_with_cuts(
     if hasattr(model, "resized") or not _keras.is_layer(model):
         small, cuts = cutting.cut(model, groups, alive)
     else:
+        _keras.require_2("shrink cuts models without `resized`")
         cut = any_model.cut(model, given, alive, batches)
         if check:
             random = structure.check_structure(

@@ -1,7 +1,5 @@
 """An optimizer that goes on with smaller variables."""
 
-import tensorflow as tf
-
 from iss_rnns import _keras
 from iss_rnns import groups as groups_lib
 from iss_rnns.shrinking import cutting
@@ -19,7 +17,7 @@ def resized_optimizer(optimizer, cuts: dict[object, groups_lib.Cut]):
     """
     small = type(optimizer).from_config(optimizer.get_config())
     owners = _keras.build_slots(small, [c.variable for c in cuts.values()])
-    if isinstance(small.learning_rate, tf.Variable):  # not a schedule
+    if _keras.is_variable(small.learning_rate):  # not a schedule
         small.learning_rate.assign(optimizer.learning_rate)
     keeps = {_keras.key(c.variable): c.keep for c in cuts.values()}
     for old, new, owner in zip(optimizer.variables, small.variables, owners):

@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import cells
 from iss_rnns import counting
 from iss_rnns import sparse
@@ -60,7 +61,7 @@ def matrices(packable: Packable) -> dict[str, np.ndarray]:
     """Every matrix by name."""
     found = {}
     for name, part in packable.items():
-        if isinstance(part, tf.Variable):
+        if _keras.is_variable(part):
             found[name] = part.numpy()
         else:
             found.update(
@@ -165,7 +166,7 @@ def pack(
     differences: list[float] = []
     with one_blas_thread():
         for name, part in packable.items():
-            if isinstance(part, tf.Variable):
+            if _keras.is_variable(part):
                 packed = sparse.pack(part.numpy(), batch_sizes=batch_sizes)
                 products[name] = packed
             else:

@@ -34,6 +34,8 @@ from iss_rnns.experiments import checkpoints
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = [
     "--hidden_size=4",

@@ -21,6 +21,8 @@ import tensorflow as tf
 import iss_rnns
 from iss_rnns import sparse
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "v1.0.0"
 # On the machine that wrote them, all weights come out equal to the last bit;

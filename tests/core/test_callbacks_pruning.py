@@ -13,6 +13,8 @@ from iss_rnns import schedules
 from iss_rnns import thresholding
 from iss_rnns.callbacks import pruning
 
+pytestmark = pytest.mark.keras3
+
 SHAPES = (6, 7), (9, 5)
 SIZES = [r * c for r, c in SHAPES]
 STEPS, RATE = 40, 1.0

@@ -19,6 +19,8 @@ from iss_rnns import shrinking
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.experiments.language import training
 
+pytestmark = pytest.mark.keras3
+
 DEAD = {"lstm_0": [1, 3, 6], "lstm_1": [0, 5]}
 
 

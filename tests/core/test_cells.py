@@ -10,6 +10,8 @@ from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import groups
 
+pytestmark = pytest.mark.keras3
+
 UNITS, INPUTS, BATCH = 3, 5, 4
 
 

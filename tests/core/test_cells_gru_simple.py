@@ -10,6 +10,8 @@ from iss_rnns import groups
 from iss_rnns import recurrent
 from iss_rnns import shrinking
 
+pytestmark = pytest.mark.keras3
+
 UNITS, INPUTS, BATCH, TIME = 3, 5, 4, 6
 
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import groups
 
+pytestmark = pytest.mark.keras3
+
 
 @pytest.fixture(name="rng")
 def fixture_rng():
@@ -118,13 +120,13 @@ def test_unique_variables_keep_their_order(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((2, 0, 1), r"w:0 with shape \(3, 4\) has no axis 2"),
+        ((2, 0, 1), r"w with shape \(3, 4\) has no axis 2"),
         ((0.0, 0, 1), "has no axis 0.0"),
-        ((0, 0, 4), r"slice 0:4 does not fit axis 0 of w:0, which has 3"),
+        ((0, 0, 4), r"slice 0:4 does not fit axis 0 of w, which has 3"),
         ((1, 2, 2), "slice 2:2 does not fit axis 1"),
-        ((1, -1, 2), "start of a slice of w:0 must be .* at least 0, got -1"),
-        ((1, 0, 1.5), "stop of a slice of w:0 must be .* got 1.5"),
-        ((1, 0, 1, -1.0), "multiplier of a slice of w:0 must be .* got -1.0"),
+        ((1, -1, 2), "start of a slice of w must be .* at least 0, got -1"),
+        ((1, 0, 1.5), "stop of a slice of w must be .* got 1.5"),
+        ((1, 0, 1, -1.0), "multiplier of a slice of w must be .* got -1.0"),
     ],
 )
 def test_slice_is_checked(arguments, message):

@@ -1,11 +1,19 @@
 """What `_keras.py` puts on models and optimizers, and takes away again."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from iss_rnns import _keras
 from iss_rnns import callbacks
+from iss_rnns import errors
+
+pytestmark = pytest.mark.keras3
 
 
 def dense_model(optimizer="sgd"):
@@ -104,7 +112,9 @@ def test_a_model_that_is_saved_in_training_is_saved_without_penalties(
     model = dense_model(tf.keras.optimizers.SGD(0.0))
     x, y = np.ones([2, 3]), np.ones([2, 2])
     plain = model.evaluate(x, y, verbose=0)
-    paths = [str(tmp_path / name) for name in ("folder", "model.keras")]
+    # Keras 3 saves no folders in training.
+    names = ["model.keras", "folder"][: 4 - _keras.VERSION]
+    paths = [str(tmp_path / name) for name in names]
     losses = model.fit(
         x,
         y,
@@ -167,9 +177,12 @@ def test_slots_know_their_variables_whatever_the_names(optimizer, owned):
     assert len(owners) == len(slots)
     for variable in variables:
         shapes = [s.shape for s, o in zip(slots, owners) if o is variable]
-        # Keras' SGD has a slot for a momentum of 0, too.
-        assert shapes == [variable.shape] * max(owned, 1)
-    assert [s.dtype for s, o in zip(slots, owners) if o is None] == [tf.int64]
+        # That of Keras 2 has a slot for a momentum of 0, too.
+        least = 1 if _keras.VERSION == 2 else 0
+        assert shapes == [variable.shape] * max(owned, least)
+    others = [s for s, o in zip(slots, owners) if o is None]
+    assert others[0].dtype == tf.int64  # the step's number
+    assert all(other.shape.rank == 0 for other in others)
 
 
 def test_names_of_one_kind_are_told_apart():
@@ -197,3 +210,80 @@ def test_kept_in_checkpoints_and_nowhere_else(tmp_path):
     _keras.keep_in_checkpoints(again, "state", new)
     status.assert_existing_objects_matched()
     assert [bool(v.numpy()) for v in again.state] == [True, False]
+
+
+def test_a_variable_is_known_by_what_is_in_it():
+    """Keras 3 wraps TensorFlow's variables; Keras 2 hands them out."""
+    layer = tf.keras.layers.Dense(2, name="read_out")
+    layer.build([None, 3])
+    inner = _keras.plain(layer.kernel)
+    assert isinstance(inner, tf.Variable)
+    assert _keras.plain(inner) is inner
+    assert _keras.key(layer.kernel) == _keras.key(inner) == inner.ref()
+    assert _keras.is_variable(layer.kernel) and _keras.is_variable(inner)
+    assert not _keras.is_variable(tf.zeros([2])) and not _keras.is_variable(3)
+    assert _keras.name(layer.kernel) == _keras.name(inner)
+    assert _keras.name(inner).endswith("kernel")
+    assert [v.ref() for v in _keras.trainable(layer)] == [
+        _keras.key(layer.kernel),
+        _keras.key(layer.bias),
+    ]
+
+
+def test_variables_of_one_name_are_told_apart_by_their_layers():
+    layers = [tf.keras.layers.Dense(2, name=n) for n in ("one", "other")]
+    model = tf.keras.Sequential([tf.keras.Input([3]), *layers])
+    names = _keras.unique_names(_keras.trainable(model))
+    assert [name.split("/")[-2:] for name in names] == [
+        [layer, weight]
+        for layer in ("one", "other")
+        for weight in ("kernel", "bias")
+    ]
+
+
+def test_another_backend_is_refused():
+    _keras.check_backend("tensorflow")
+    with pytest.raises(
+        errors.UserError, match="Keras on torch: set KERAS_BACKEND=tensorflow"
+    ):
+        _keras.check_backend("torch")
+
+
+def test_another_backend_is_refused_before_anything_is_computed():
+    if _keras.VERSION == 2:
+        pytest.skip("Keras 2 has one backend")
+    done = subprocess.run(
+        [sys.executable, "-c", "import iss_rnns; iss_rnns.LSTMCell(2)"],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "iss_rnns.errors.UserError: iss-rnns needs Keras on TensorFlow, and "
+        "this process has Keras on numpy"
+    )
+
+
+def test_a_replaced_layer_counts_no_more():
+    class Holder(tf.keras.Model):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def call(self, x):
+            return self.net(x)
+
+    first, second = tf.keras.layers.Dense(2), tf.keras.layers.Dense(4)
+    for layer in (first, second):
+        layer.build([None, 3])
+    model = Holder(first)
+    model(tf.zeros([1, 3]))
+    _keras.replace_layer(model, "net", second)
+    assert [_keras.key(v) for v in model.trainable_variables] == [
+        _keras.key(second.kernel),
+        _keras.key(second.bias),
+    ]
+    assert model(tf.zeros([1, 3])).shape == [1, 4]

@@ -7,6 +7,8 @@ import tensorflow as tf
 from iss_rnns import cells
 from iss_rnns import recurrent
 
+pytestmark = pytest.mark.keras3
+
 BATCH, TIME, INPUTS, UNITS = 4, 6, 3, 5
 
 

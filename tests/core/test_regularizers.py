@@ -8,6 +8,8 @@ from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import regularizers
 
+pytestmark = pytest.mark.keras3
+
 
 def matrix(*shape, seed=0):
     rng = np.random.default_rng(seed)

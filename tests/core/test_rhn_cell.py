@@ -8,6 +8,8 @@ from iss_rnns import cells
 from iss_rnns import errors
 from iss_rnns import recurrent
 
+pytestmark = pytest.mark.keras3
+
 BATCH, TIME, INPUTS, UNITS = 3, 4, 5, 6
 
 

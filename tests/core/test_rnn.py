@@ -8,6 +8,8 @@ import iss_rnns
 from iss_rnns import cells
 from iss_rnns.ops import scan
 
+pytestmark = pytest.mark.keras3
+
 BATCH, TIME, INPUTS, UNITS = 4, 5, 3, 4
 MASKS = {
     "none": None,

@@ -7,6 +7,8 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import schedules
 
+pytestmark = pytest.mark.keras3
+
 
 def narang_by_hand(q, start, ramp, end, freq, multiple, elements, steps):
     """Algorithm 1 of Narang et al. 2017: carries epsilon from step to step."""

@@ -7,6 +7,8 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import shrinking
 
+pytestmark = pytest.mark.keras3
+
 
 def compare(expected, found, **kwargs):
     """Of outputs that are given, one by batch."""

@@ -8,6 +8,8 @@ from iss_rnns import cells
 from iss_rnns import groups
 from iss_rnns import testing
 
+pytestmark = pytest.mark.keras3
+
 
 @pytest.mark.parametrize(
     "cell",

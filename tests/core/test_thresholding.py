@@ -9,6 +9,8 @@ from iss_rnns import groups
 from iss_rnns import thresholding
 from iss_rnns.ops import in_place
 
+pytestmark = pytest.mark.keras3
+
 
 def test_zero_small_is_strictly_below_the_threshold():
     for graph in (False, True):

@@ -463,6 +463,19 @@ class TestEpochEvaluation:
         assert printed.startswith(f"note: cannot write {tmp_path}/file/tensor")
         assert printed.count("\n") == 1
 
+    def test_a_run_without_tensorboard_goes_on(
+        self, tmp_path, capsys, monkeypatch
+    ):
+        monkeypatch.setitem(sys.modules, "tensorboard.summary.v2", None)
+        board = records.TensorBoard(tmp_path / "tensorboard")
+        for step in (1, 2):
+            board.write(step, {"cost": 1.0})
+        assert re.fullmatch(
+            "note: cannot write .*tensorboard: .*tensorboard.*; training goes "
+            "on without TensorBoard's curves\n",
+            capsys.readouterr().out,
+        )
+
     @pytest.mark.parametrize(
         "value", [1e39, float("inf"), float("nan"), 10**50, np.float64(1e300)]
     )

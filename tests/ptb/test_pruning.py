@@ -14,6 +14,8 @@ from iss_rnns import export
 from iss_rnns import schedules
 from iss_rnns import sparse
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "--model=small",
     "--hidden_sizes=12,8",

@@ -14,6 +14,8 @@ import programs
 import ptb_program
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PTB = pathlib.Path(__file__).parents[2] / "ptb"
 CELL = "Model/RNN/multi_rnn_cell/cell_{}/basic_lstm_cell/weights"
 

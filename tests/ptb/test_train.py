@@ -113,6 +113,7 @@ def test_b14_the_best_epoch_is_used_and_not_the_last(whole):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kill",
     [

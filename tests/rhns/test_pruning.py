@@ -20,6 +20,8 @@ from rhns import experiment
 from rhns import model as model_lib
 from rhns import train as train_lib
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("pruning", "shrink_every_steps", *pruning_flags._FLAGS)
 SPARSITY, START, END = 0.75, 4, 70
 

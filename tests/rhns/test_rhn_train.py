@@ -606,6 +606,7 @@ def test_the_whole_program(golden_dir, tmp_path):
     assert "weight arrays, the model has " in wrong.stderr
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
     """`kill -9` in the middle of the second epoch, with noise and ISS."""
     ptb_program.write_corpus(tmp_path / "data")

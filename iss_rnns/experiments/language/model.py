@@ -6,6 +6,7 @@ from typing import Any, Optional, Union
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns.experiments import tasks
 from iss_rnns.ops import losses
 from iss_rnns.ops import products
@@ -187,7 +188,7 @@ class LanguageModel(tf.keras.Model):
             state.numpy()[:, kept[name]]
             for state, name in zip(self.carried, self.net.state_groups)
         ]
-        self.net = net
+        _keras.replace_layer(self, "net", net)
         self.carried = self._new_states()
         for variable, value in zip(self.carried, values):
             variable.assign(value)
