@@ -13,7 +13,6 @@ from iss_rnns import files
 from iss_rnns.commands import sources
 from iss_rnns.commands import trust as trust_lib
 from iss_rnns.export import graphs
-from iss_rnns.groups import find
 
 
 def load(source: sources.Source, trust: bool = False) -> tf.keras.Model:
@@ -97,7 +96,7 @@ class Inputs:
         self._structure = args[0]
         self._symbols = [
             layer.input_dim
-            for layer in find.all_layers(model)
+            for layer in _keras.all_layers(model)
             if isinstance(layer, tf.keras.layers.Embedding)
         ]
         self.specs = tf.nest.flatten(self._structure)
