@@ -20,7 +20,8 @@ class Penalty(tf.keras.callbacks.Callback):
     """Adds a penalty to the model's loss while `fit` runs.
 
     As with Keras' own regularizers the loss of a validation in `fit` counts
-    it, too; that of `evaluate` after it does not.
+    it, too; that of `evaluate` after it does not. If `fit` ended by an
+    exception, `evaluate` counts it until the next `fit`.
 
     Args:
       penalty: function of no arguments, evaluated in every step's graph,

@@ -19,6 +19,7 @@ from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
+from iss_rnns.ops import memory
 
 TOLERANCE = 0.01  # of the held-out cost, in nats
 _LOG = logging.getLogger("iss_rnns")
@@ -187,6 +188,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             gain = self._gain(alive)
             if gain is None or gain >= self.least_gain:
                 self._cut(alive, gain)
+                memory.free_former_steps()
 
     def _gain(self, alive: list[np.ndarray]) -> Optional[float]:
         """What a cut saves; None if nobody knows for how many steps."""
