@@ -220,13 +220,21 @@ def _outputs(model, batches) -> list[list[np.ndarray]]:
     """Of each batch; stateful layers begin and end with zeros."""
     import tensorflow as tf
 
-    model.reset_states()
+    _reset(model)
     found = [
         [np.asarray(t) for t in tf.nest.flatten(model(batch, training=False))]
         for batch in batches
     ]
-    model.reset_states()
+    _reset(model)
     return found
+
+
+def _reset(model) -> None:
+    from iss_rnns import _keras
+
+    for layer in _keras.all_layers(model):
+        for state in _keras.states_of(layer):
+            state.assign(np.zeros(state.shape))
 
 
 def compared(model, small, report) -> list[tables.Table]:
