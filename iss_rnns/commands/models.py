@@ -100,6 +100,10 @@ class Inputs:
             if isinstance(layer, tf.keras.layers.Embedding)
         ]
         self.specs = tf.nest.flatten(self._structure)
+        # Keras' specs leave it open.
+        self._batch = next(
+            (t.shape[0] for t in getattr(model, "inputs", None) or []), None
+        )
         names = getattr(model, "input_names", None) or []
         self.names = (
             list(names)
@@ -126,7 +130,12 @@ class Inputs:
         high = min(self._symbols, default=2)
         return self._packed(
             [
-                drawn(random, spec, sizes(spec, batch, steps), high)
+                drawn(
+                    random,
+                    spec,
+                    sizes(spec, self._batch or batch, steps),
+                    high,
+                )
                 for spec in self.specs
             ]
         )
@@ -158,8 +167,8 @@ class Inputs:
                 f"inputs {', '.join(self.names)}: "
                 f"{', '.join(str(len(a)) for a in chosen)}"
             )
-        fixed = next((s.shape[0] for s in self.specs if s.shape[0]), None)
-        (length,), size = lengths, fixed or size
+        (length,), fixed = lengths, self._batch
+        size = fixed or size
         # A batch of a fixed size must be full.
         end = length - length % size if fixed else length
         if end < 1:

@@ -195,9 +195,9 @@ def zero_below(model, groups, threshold: float, batches) -> Any:
 
     if not threshold:
         return None
-    before = [_outputs(model, batch) for batch in batches]
+    before = _outputs(model, batches)
     for variable in groups_lib.unique_variables(groups):
-        value = variable.numpy()
+        value = np.array(variable)
         for group in groups:
             for s in group.slices:
                 if s.variable is variable:
@@ -205,7 +205,7 @@ def zero_below(model, groups, threshold: float, batches) -> Any:
                     part = value[index]
                     value[index] = np.where(abs(part) < threshold, 0, part)
         variable.assign(value)
-    after = [_outputs(model, batch) for batch in batches]
+    after = _outputs(model, batches)
     return max(
         (
             float(np.max(np.abs(a - b), initial=0.0))
@@ -216,13 +216,25 @@ def zero_below(model, groups, threshold: float, batches) -> Any:
     )
 
 
-def _outputs(model, batch) -> list[np.ndarray]:
+def _outputs(model, batches) -> list[list[np.ndarray]]:
+    """Of each batch; stateful layers begin and end with zeros."""
     import tensorflow as tf
 
-    return [
-        np.asarray(each)
-        for each in tf.nest.flatten(model(batch, training=False))
+    _reset(model)
+    found = [
+        [np.asarray(t) for t in tf.nest.flatten(model(batch, training=False))]
+        for batch in batches
     ]
+    _reset(model)
+    return found
+
+
+def _reset(model) -> None:
+    from iss_rnns import _keras
+
+    for layer in _keras.all_layers(model):
+        for state in _keras.states_of(layer):
+            state.assign(np.zeros(state.shape))
 
 
 def compared(model, small, report) -> list[tables.Table]:

@@ -89,7 +89,7 @@ def test_inspect_writes_tables_and_pictures(files, run, tmp_path):
     run("inspect", files["keras"], f"--out={tmp_path}")
     assert "## weights" in (tmp_path / "inspect.md").read_text()
     pictures = list(tmp_path.glob("*.png"))
-    assert len(pictures) == 5  # of the matrices, no biases but the GRU's two
+    assert len(pictures) == 6  # of the matrices, and of the GRU's two biases
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
