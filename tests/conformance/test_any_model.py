@@ -4,6 +4,7 @@
 `pytest tests/conformance/test_any_model.py --long` all of them.
 """
 
+import dataclasses
 import re
 
 import any_cases
@@ -61,6 +62,16 @@ SHORT_REFUSED = (
     "normalization_inside_a_cell",
     "subclass_of_a_stock_layer",
 )
+TRAINED = (
+    "residual-simple",
+    "bidirectional-lstm",
+    "masked-gru",
+    "encoder_decoder-own_gru",
+    "backwards_and_normalized-simple",
+    "tied_embeddings",
+    "two_outputs",
+    "multi_head_attention",
+)
 SAVED = ("two_outputs", "stacked-lstm", "bidirectional-gru", "residual-simple")
 assert any_models and any_odd_models
 
@@ -76,6 +87,10 @@ def pytest_generate_tests(metafunc):
             any_refused.REFUSED,
         ),
         "test_a_smaller_model_is_a_saved_model": (SAVED[:1], SAVED),
+        "test_a_training_that_shrinks_has_the_losses_of_frozen_zeros": (
+            TRAINED[:1],
+            TRAINED,
+        ),
     }.get(metafunc.function.__name__)
     if names:
         metafunc.parametrize("name", names[long])
@@ -121,6 +136,45 @@ def test_a_smaller_model_is_a_saved_model(name, tmp_path):
     groups = iss_rnns.find_groups(model)
     small, _ = iss_rnns.shrink(model, groups, [any_cases.batch(case, model)])
     any_checks.check_file(case, small, tmp_path, suffix="")
+
+
+def test_a_training_that_shrinks_has_the_losses_of_frozen_zeros(name):
+    case = CASES[name]
+
+    def trained(fit, groups_of):
+        tf.keras.backend.clear_session()
+        model, _ = any_cases.made(case)
+        groups = iss_rnns.find_groups(model)
+        model.compile("adam", "mse", run_eagerly=True)
+        x = any_cases.batch(case, model, size=4)
+        y = tf.nest.map_structure(tf.ones_like, model(x))
+        history, smaller = fit(
+            model,
+            x,
+            y,
+            epochs=3,
+            batch_size=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=[iss_rnns.FreezeZeros("group", groups)],
+            **groups_of(groups),
+        )
+        return history.history["loss"], smaller, x
+
+    def whole(model, *args, **kwargs):
+        return model.fit(*args, **kwargs), model
+
+    def shrinking(model, *args, **kwargs):
+        return iss_rnns.fit(model, *args, shrink_every=1, **kwargs)[::-1]
+
+    losses, model, x = trained(whole, lambda groups: {})
+    found, small, _ = trained(shrinking, lambda groups: {"groups": groups})
+    assert len(found) == 3 and losses[0] > losses[2]
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+    assert small.count_params() < model.count_params()
+    any_checks.compare(
+        dataclasses.replace(case, tolerance=1e-4), model, small, x
+    )
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "simple", "own_highway"])

@@ -10,7 +10,7 @@ import hypothesis
 from hypothesis import strategies
 import tensorflow as tf
 
-FEW, MANY = 6, 500
+FEW, MANY = 4, 500
 
 
 def settings(examples):
