@@ -782,6 +782,11 @@ def is_graph(model: tf.keras.layers.Layer) -> bool:
     )
 
 
+def has_declared_inputs(model: tf.keras.Sequential) -> bool:
+    """Whether a sequential model was told its inputs, before any came."""
+    return bool(getattr(model, "_has_explicit_input_shape", True))
+
+
 def is_stock(layer: tf.keras.layers.Layer) -> bool:
     """Whether a layer's class is one of Keras'."""
     root = tf.keras.layers.Layer.__module__.split(".")[0]
@@ -904,7 +909,11 @@ def bare_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
 
 def own_attributes(layer: tf.keras.layers.Layer) -> dict[str, object]:
     """Attributes that a user's class gave a layer, but for Keras' own."""
-    known = set(vars(_blank(isinstance(layer, tf.keras.Model))))
+    known = set(vars(_blank("layer")))
+    if isinstance(layer, tf.keras.Model):
+        known |= set(vars(_blank("model")))
+    if is_graph(layer):
+        known |= set(vars(_blank("functional")))
     return {
         name: value
         for name, value in vars(layer).items()
@@ -913,9 +922,9 @@ def own_attributes(layer: tf.keras.layers.Layer) -> dict[str, object]:
 
 
 @functools.cache
-def _blank(model: bool):
+def _blank(kind: str):
     """A layer, or a compiled model, that has Keras' attributes only."""
-    if not model:
+    if kind == "layer":
 
         class Blank(tf.keras.layers.Layer):
             pass
@@ -923,6 +932,11 @@ def _blank(model: bool):
         layer = Blank()
         layer(tf.zeros([1, 1]))
         return layer
+    if kind == "functional":
+        inputs = tf.keras.Input([1])
+        functional = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(inputs))
+        functional.compile("sgd", "mse")
+        return functional
 
     class BlankModel(tf.keras.Model):
         def call(self, inputs):

@@ -19,15 +19,6 @@ Refused = walk_lib.Refused
 
 
 @dataclasses.dataclass(frozen=True)
-class Called:
-    """A call of a layer: what is known of what it took and gave."""
-
-    layer: Any
-    inputs: list[walk_lib.Signal]
-    outputs: list[walk_lib.Signal]
-
-
-@dataclasses.dataclass(frozen=True)
 class Structure:
     """What is known of a model's units.
 
@@ -39,7 +30,7 @@ class Structure:
     """
 
     units: walk_lib.Units
-    calls: list[Called]
+    calls: list[walk_lib.Called]
     inputs: Any
     specs: Any
 
@@ -150,20 +141,13 @@ def find_groups(model: tf.keras.Model, inputs: Any = None) -> Groups:
     paths = _paths(model)
     walk = walk_lib.Walk(_weights(model, paths), paths)
     traced = _trace(model, specs, fixed)
-    calls: list[Called] = []
-    outputs = through.follow(
-        walk,
-        traced,
-        record=lambda call, ins, outs: calls.append(
-            Called(call.layer, ins, outs)
-        ),
-    )
+    outputs = through.follow(walk, traced)
     walk.pin(
         outputs,
         "it is an output of the model: put a Dense layer behind it, or take "
         "it out of the outputs",
     )
-    structure = Structure(walk.result(), calls, traced.inputs, specs)
+    structure = Structure(walk.result(), walk.calls, traced.inputs, specs)
     return _groups(model, structure, paths)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import _keras
@@ -19,6 +20,7 @@ from iss_rnns.groups.walk import Walk
 Signals = Sequence[Signal]
 keras = tf.keras.layers
 
+_BATCH = 2  # of what cells are walked with
 _STATE = "its states' activation is not 0 at 0"
 
 
@@ -219,18 +221,6 @@ def _walked(walk: Walk, cell, axis, signal, initial):
         for i, size in enumerate(_sizes(cell))
     ]
     width = int(signal.shape[-1]) if axis is None else len(axis)
-    dtype = signal.dtype or tf.float32
-    given = [
-        Signal((trace_batch(), width), (None, axis), dtype=dtype),
-        *[
-            Signal(
-                (trace_batch(), len(a)),
-                (None, a if len(a) > 1 else None),
-                dtype=dtype,
-            )
-            for a in own
-        ],
-    ]
 
     def run(inputs, *states):
         nested = tf.nest.is_nested(cell.state_size)
@@ -243,32 +233,55 @@ def _walked(walk: Walk, cell, axis, signal, initial):
         return [output, *tf.nest.flatten(new)]
 
     where = walk.where
-    output, *new = through.through(walk, run, given)
-    walk.where = where
+    result: list[Any] = []
+    for _ in range(2):  # what moves a state is known after the first step
+        states = result[1:] or own
+        given = [Signal((_BATCH, width), (None, axis), dtype=signal.dtype)]
+        for one, state in zip(own, states):
+            units = state if len(one) > 1 else None
+            given.append(
+                Signal((_BATCH, len(one)), (None, units), dtype=signal.dtype)
+            )
+        output, *new = through.through(walk, run, given)
+        walk.where = where
+        result = _after(walk, own, output, new, initial)
+    return result[0], result[1:]
+
+
+def _after(walk: Walk, own, output: Signal, new: Signals, initial):
+    """The output and the states behind a step, which may be those before it.
+
+    A state is zero in the next step, if all that it is made of is; what moves
+    one of them moves whatever reads it.
+    """
     for one, state, first in zip(own, new, initial):
         if len(one) > 1:
             walk.tie(one, state.axes[-1])
         if first is not None:
             _begin(walk, one, first)
-    # Zero in the next step, if it is zero in this one: so is what is made of
-    # it. What moves one state moves whatever it is part of.
-    after = [s.axes[-1] for s in (output, *new)]
-    after += [s.axes[-1] for s in initial if s is not None]
-    found = [a for a in after if a is not None]
-    if len({len(a) for a in found}) == 1 and len(found) == len(after):
-        joined = walk_lib.sum_of(found)
-        result = [Axis(a.ids, joined.loud, joined.needs) for a in after]
-    else:
-        result = [
-            walk.louden(a, f"the states of {walk.where} have several sizes")
-            for a in after
+    parts = [s.axes[-1] for s in (output, *new)]
+    known = [
+        a
+        for a in (*parts, *[s.axes[-1] for s in initial if s is not None])
+        if a is not None
+    ]
+    ids = [parts[0].ids if parts[0] is not None else None]
+    ids += [one.ids for one in own]
+    if known and len({len(a) for a in (*known, *own)}) == 1:
+        joined = walk_lib.sum_of(known)
+        return [
+            None if i is None else Axis(i, joined.loud, joined.needs)
+            for i in ids
         ]
-    return result[0], result[1 : 1 + len(own)]
-
-
-def trace_batch() -> int:
-    """Of what cells are walked with."""
-    return 2
+    return [
+        None
+        if i is None
+        else walk.louden(
+            Axis(i, np.full(len(i), walk_lib.NONE), np.zeros([0, len(i)], int)),
+            f"the states of {walk.where} have several sizes",
+        )
+        for i in ids
+    ]
 
 
 def cell_layer(

@@ -77,6 +77,8 @@ def register_layer(
     Example:
       A layer that keeps its units apart, and gives 0 for 0:
 
+      >>> import numpy as np
+      >>> import tensorflow as tf
       >>> class Limited(tf.keras.layers.Layer):
       ...   def call(self, inputs):
       ...     return tf.numpy_function(np.tanh, [inputs], tf.float32)
@@ -160,6 +162,12 @@ def rule_of(layer: Any) -> Optional[Callable]:
     if kind is not None:
         return kind.rule
     return next((rule for applies, rule in _fallbacks if applies(layer)), None)
+
+
+def forget(cls: type) -> None:
+    """Takes back what was registered of a class."""
+    _layers.pop(cls, None)
+    _cells.pop(cls, None)
 
 
 def kind_of(layer: Any) -> Optional[Kind]:

@@ -14,8 +14,6 @@ from iss_rnns.groups import trace as trace_lib
 from iss_rnns.groups.walk import Signal
 from iss_rnns.groups.walk import Walk
 
-Record = Callable[[Any, list[Signal], list[Signal]], None]
-
 
 def through(walk: Walk, function: Callable, inputs: Sequence[Signal]):
     """Walks through a function of tensors.
@@ -45,7 +43,6 @@ def follow(
     walk: Walk,
     traced: trace_lib.Trace,
     inputs: Optional[Sequence[Signal]] = None,
-    record: Optional[Record] = None,
 ) -> list[Signal]:
     """Walks through what has been traced, in its order.
 
@@ -53,17 +50,15 @@ def follow(
       walk: what is being written.
       traced: what is walked through.
       inputs: of the placeholders; without them they have no units.
-      record: told of every call of a layer, and of what is known of its
-        inputs and outputs.
 
     Returns:
       A list of what is known of its results.
     """
-    return _Follower(walk, traced, inputs, record).run()
+    return _Follower(walk, traced, inputs).run()
 
 
 class _Follower:
-    def __init__(self, walk, traced, inputs, record):
+    def __init__(self, walk, traced, inputs):
         self.walk = walk
         self.traced = traced
         self.operations = traced.graph.get_operations()
@@ -73,7 +68,6 @@ class _Follower:
                 self.starts[call.start] = max(
                     call.stop, self.starts.get(call.start, 0)
                 )
-        self.record = record
         self.signals: dict[str, Signal] = {}
         self.hidden: dict[str, trace_lib.Call] = {}
         tensors = [t for t in tf.nest.flatten(traced.inputs) if tf.is_tensor(t)]
@@ -232,8 +226,7 @@ class _Follower:
             found = list(apply_rule(walk, call.layer, inputs, blank, rest))
             for tensor, signal in zip(outputs, found):
                 self._set(tensor, operations.alone(walk, signal))
-        if self.record:
-            self.record(call, inputs, [self._get(t) for t in outputs])
+        walk.record(call.layer, inputs, [self._get(t) for t in outputs])
 
     def _argument(self, thing):
         return self._get(thing) if tf.is_tensor(thing) else thing

@@ -164,6 +164,15 @@ class Weight:
 
 
 @dataclasses.dataclass(frozen=True)
+class Called:
+    """A call of a layer: what is known of what it took and gave."""
+
+    layer: Any
+    inputs: list[Signal]
+    outputs: list[Signal]
+
+
+@dataclasses.dataclass(frozen=True)
 class Refused:
     """Units that cannot be cut.
 
@@ -194,6 +203,7 @@ class Walk:
       fixed_places: whether numbers of units stand in the code that is walked
         through, so that they cannot change.
       reads: (nodes, layer's path) of readers without a weight.
+      calls: of layers, in the order in which they ended.
     """
 
     def __init__(self, weights: Iterable[Weight], paths: dict[int, str]):
@@ -202,6 +212,7 @@ class Walk:
         self.where = "the model"
         self.fixed_places = False
         self.reads: list[tuple[np.ndarray, str]] = []
+        self.calls: list[Called] = []
         self._size = 0
         self._ties: list[tuple[np.ndarray, np.ndarray]] = []
         self._pins: list[tuple[np.ndarray, np.ndarray]] = []
@@ -209,6 +220,10 @@ class Walk:
         self._reasons: list[str] = []
         self._units: dict[str, np.ndarray] = {}
         self._free = np.zeros(0, int)
+
+    def record(self, layer, inputs, outputs) -> None:
+        """Notes a call of a layer."""
+        self.calls.append(Called(layer, inputs, outputs))
 
     def path(self, layer) -> str:
         """Names of the layers that lead to a layer, e.g. `encoder/lstm`."""

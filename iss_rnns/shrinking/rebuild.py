@@ -18,8 +18,10 @@ from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns.groups import find
 from iss_rnns.groups import registry
+from iss_rnns.groups import walk
 
 _CALLABLES = ("activation", "recurrent_activation")
+_SIZES = ("units", "state_size", "output_size", "hidden_size", "num_units")
 _PARTS = ("initializer", "regularizer", "constraint")
 
 Masks = Mapping[Any, Sequence[np.ndarray]]
@@ -104,7 +106,7 @@ class Kept:
             for n, axis in zip(shape, signal.axes)
         )
 
-    def call(self, layer) -> Optional[find.Called]:
+    def call(self, layer) -> Optional[walk.Called]:
         """A layer's first call."""
         for call in self.structure.calls:
             if call.layer is layer:
@@ -130,6 +132,7 @@ class Rebuild:
         self.new: dict[int, Any] = {}
         self._olds: list[Any] = []  # so that no id is given twice
         self._classes: dict[str, type] = {}
+        self._copying_cells = False
 
     # Whole models.
 
@@ -193,8 +196,8 @@ class Rebuild:
                 shape = self.kept.shape(call.inputs[i], shape)
             tensors[id(tensor)] = _keras.new_input(tensor, shape)
         new_inputs = tf.nest.map_structure(lambda t: tensors[id(t)], inputs)
-        if type(old) is tf.keras.Sequential:
-            return self._keep(old, self._sequence(old, new_inputs))
+        if isinstance(old, tf.keras.Sequential):
+            return self._keep(old, self._sequence(old, flat[0], new_inputs))
         for step in _keras.steps(old):
             args, kwargs = tf.nest.map_structure(
                 lambda t: (
@@ -213,16 +216,35 @@ class Rebuild:
         else:
             new = _keras.bare_model(old, new_inputs, new_outputs)
             self._copy_attributes(old, new)
-        new.trainable = old.trainable
         return self._keep(old, new)
 
-    def _sequence(self, old, inputs):
-        new = tf.keras.Sequential(name=old.name)
-        new.add(inputs[0] if isinstance(inputs, list) else inputs)
-        for layer in old.layers:
-            if not isinstance(layer, tf.keras.layers.InputLayer):
-                self._call(layer, (new,), {}, added=True)
-        return new
+    def _sequence(self, old, before, inputs):
+        """The same for a `Sequential`, whose class is not kept.
+
+        One that took its inputs' shape from the first batch takes others, too.
+        """
+        (given,) = tf.nest.flatten(inputs)
+        starts = [given]
+        if not _keras.has_declared_inputs(old):
+            shape = [None, *given.shape[1:]]
+            if len(shape) > 2 or (len(shape) == 2 and given.dtype.is_integer):
+                shape[1] = None
+            starts.insert(0, _keras.new_input(before, shape))
+        failure: Optional[errors.UserError] = None
+        for start in starts:
+            kept = dict(self.pairs), dict(self.new)
+            new = tf.keras.Sequential(name=old.name)
+            new.add(start)
+            try:
+                for layer in old.layers:
+                    if not _is_input(layer):
+                        self._call(layer, (new,), {}, added=True)
+                return new
+            except errors.UserError as error:
+                failure = error
+                self.pairs, self.new = kept
+        assert failure is not None
+        raise failure
 
     # Single layers.
 
@@ -282,7 +304,10 @@ class Rebuild:
         if _keras.is_graph(old):
             return [lambda: self._graph(old)]
         if _keras.is_stock(old) or (kind is not None):
-            return [lambda: self._smaller(old)]
+            makers: list[Callable] = [lambda: self._smaller(old)]
+            if hasattr(old, "cell"):
+                makers.append(lambda: self._with_copied_cells(old))
+            return makers
         makers = []
         if not isinstance(old, tf.keras.Model):
             makers += [
@@ -297,11 +322,7 @@ class Rebuild:
         except (NotImplementedError, TypeError, ValueError):
             return []
         found = [config]
-        changes: dict[int, int] = {}
-        for variable in _keras.own_weights(old):
-            for n, keep in zip(variable.shape, self.kept.masks(variable) or ()):
-                if int(keep.sum()) != n:
-                    changes[int(n)] = int(keep.sum())
+        changes = self._changes(old)
         if changes:
             found.append(
                 {
@@ -314,6 +335,23 @@ class Rebuild:
                 }
             )
         return found
+
+    def _changes(self, old) -> dict[int, int]:
+        """Sizes of a layer's own weights, and what they become."""
+        changes: dict[int, int] = {}
+        for variable in _keras.own_weights(old):
+            for n, keep in zip(variable.shape, self.kept.masks(variable) or ()):
+                if int(keep.sum()) != n:
+                    changes[int(n)] = int(keep.sum())
+        return changes
+
+    def _with_copied_cells(self, old):
+        """The same, with cells that are not made from their configs."""
+        self._copying_cells = True
+        try:
+            return self._smaller(old)
+        finally:
+            self._copying_cells = False
 
     def _smaller(self, old):
         """A layer of Keras, of this library or a registered one, not built."""
@@ -360,7 +398,7 @@ class Rebuild:
             sizes["units"] = int(masks[s.axis][s.index].sum())
         else:
             changed = self._configs(old)
-            if not changed:
+            if not changed or self._copying_cells:
                 return self._keep(old, self._copy(old))
             return self._keep(old, type(old).from_config(changed[-1]))
         return self._keep(old, self._from_config(old, sizes))
@@ -549,8 +587,14 @@ class Rebuild:
         return new
 
     def _copy_attributes(self, old, new) -> None:
+        changes = self._changes(old)
         for name, value in _keras.own_attributes(old).items():
             swapped = self._swapped(_keras.plain(value))
+            if name in _SIZES and changes:
+                swapped = tf.nest.map_structure(
+                    lambda n: changes.get(n, n) if type(n) is int else n,
+                    swapped,
+                )
             try:
                 setattr(new, name, swapped)
             except AttributeError:  # a property of the class
@@ -657,6 +701,8 @@ class Rebuild:
             self._pair(one, other)
 
     def _pair_up(self, old, new) -> None:
+        if new.trainable != old.trainable:
+            new.trainable = old.trainable
         self._pair(old, new)
         variables = [
             v
