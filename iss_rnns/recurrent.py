@@ -90,6 +90,11 @@ class RNN(tf.keras.layers.RNN):
         super().build(input_shape)
         _keras.compile_on_request(self)
 
+    def compute_output_shape(self, input_shape):
+        """See base class."""
+        # Keras 3 gives more than one shape by the names of `call`'s arguments.
+        return super().compute_output_shape(input_shape)
+
     def call(
         self,
         inputs,

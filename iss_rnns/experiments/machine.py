@@ -87,17 +87,25 @@ def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
             "--compute_dtype=float32 is faster on it",
             flush=True,
         )
-    _keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(
         1 if threads == 1 else 0
     )
     _compile_quietly()
+    _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
     # glibc hands buffers of over 32 MB back to the system and has them zeroed
     # anew: a tenth of a step of two LSTMs of 1500.
+    # TensorFlow 2.21 lowers the second of these at its first dataset of a
+    # generator, once in a process: that one comes before.
+    if not tf.__version__.startswith("2.15."):
+        list(
+            tf.data.Dataset.from_generator(
+                lambda: iter(()), output_signature=tf.TensorSpec([])
+            )
+        )
     try:
         libc = ctypes.CDLL("libc.so.6")
         for option, value in (
