@@ -250,7 +250,8 @@ def test_B31_models_of_1_0_0_load_with_a_warning(path, symbols):
     assert len(said) == 1 and "\n" not in str(said[0].message)
     assert said[0].filename == __file__
     assert model.manifest is None
-    known = np.load(OLD / path.partition("/")[0] / "outputs.npz")
+    with np.load(OLD / path.partition("/")[0] / "outputs.npz") as file:
+        known = dict(file)
     states = [
         known[f"in/{name}"] if symbols else np.zeros((len(known["tokens"]), n))
         for name, n in zip(model.state_names, model.state_sizes)
