@@ -127,7 +127,7 @@ def find_groups(model: tf.keras.Model, inputs: Any = None) -> Groups:
 
     Example:
       >>> model = tf.keras.Sequential([
-      ...     tf.keras.layers.LSTM(8, input_shape=[None, 3]),
+      ...     tf.keras.layers.LSTM(8, input_shape=[None, 3], name="lstm"),
       ...     tf.keras.layers.Dense(1)])
       >>> find_groups(model)
       Groups([Group('lstm', units=8)], refused=0)

@@ -62,7 +62,7 @@ def callbacks(groups):
     "optimizer",
     [
         lambda: "adam",
-        lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+        lambda: keras.optimizers.SGD(0.01, momentum=0.9),
     ],
     ids=["adam", "momentum"],
 )

@@ -63,7 +63,8 @@ Training:
 Of every program:
   --flagfile=FILE
       Read flags from a file, one a line; what begins with # is a comment. Of a
-      flag that is given twice, the last one counts.
+      flag that is given twice, the last one counts. Those that come with a
+      program are found from any folder: ptb/flags/demo.flags, or demo.
   --help
       Show this text. --helpshort: only names; --helpfull: flags of libraries,
       too.
