@@ -529,20 +529,29 @@ def test_a_whole_run(outcomes):
     ]
 
 
+def chosen(run):
+    """The row of the evaluation whose weights are exported, and its step."""
+    _, state = checkpoints.find(run / "checkpoints")
+    step = state["best"]["best"]["step"]
+    (row,) = (r for r in killing.metrics(run) if int(float(r["step"])) == step)
+    return row, step
+
+
 def test_answers_score_what_the_run_says(outcomes):
     """The file, by the official metric; and --mode=eval of the same."""
     (dev,) = outcomes["runs"].glob("synthetic_60_16_2/dev*.json")
-    last = killing.metrics(outcomes["runs"] / "whole")[-1]
+    run = outcomes["runs"] / "whole"
+    best, _ = chosen(run)
     programs.ended(outcomes["tested"])
     truths = squad.right_answers(dev).questions
-    for path in (
-        outcomes["runs"] / "whole/answers/dev-000016.json",
-        outcomes["runs"] / "answers.json",
+    for path, row in (
+        (run / "answers/dev-000016.json", killing.metrics(run)[-1]),
+        (outcomes["runs"] / "answers.json", best),
     ):
         scores = evaluate.score(evaluate.load_answers(path), truths)
         for key in ("f1", "exact_match"):
-            assert scores[key] == pytest.approx(float(last[f"dev_{key}"])), path
-    cost = float(last["dev_cost"])
+            assert scores[key] == pytest.approx(float(row[f"dev_{key}"])), path
+    cost = float(best["dev_cost"])
     assert (
         f", cost {cost:.4f} (16 questions)" in (outcomes["tested"]["printed"])
     )
@@ -556,7 +565,10 @@ def test_both_columns_of_a_report_are_for_the_same_questions(outcomes):
 
 def test_forward_answers_without_scores(outcomes):
     printed = programs.ended(outcomes["forward"])
-    (path,) = re.findall("wrote (.*/answers/forward-dev-000016.json)", printed)
+    _, step = chosen(outcomes["runs"] / "whole")
+    (path,) = re.findall(
+        f"wrote (.*/answers/forward-dev-{step:06}.json)", printed
+    )
     answers = json.loads(pathlib.Path(path).read_text())
     assert 0 < len(answers) <= 16 and "F1" not in printed
 
