@@ -453,6 +453,12 @@ class Rebuild:
             for key, (weight, axis) in kind.sizes.items()
         }
         call = self.kept.call(old)
+        noise = old.get_config().get("noise_shape")
+        if call is not None and isinstance(noise, (list, tuple)):
+            config["noise_shape"] = tuple(
+                self.kept.length(a) if a is not None and n == len(a) else n
+                for n, a in zip(noise, call.outputs[0].axes)
+            )
         if isinstance(old, tf.keras.layers.MultiHeadAttention):
             last = {c.name: c for c in _keras.children(old)}["attention_output"]
             if len(last.kernel.shape) == 3:
@@ -659,6 +665,10 @@ class Rebuild:
             wanted = self._shape(one)
             known = self.pairs.get(_keras.key(one))
             if known is not None and known[1] is not other:
+                names = [n for n, v in vars(old).items() if v is one]
+                if names:  # assigned to the layer: weights tied by hand
+                    setattr(new, names[0], known[1])
+                    continue
                 raise errors.UserError(
                     f"{one.name} is shared with another layer, but not in the "
                     "smaller one"
