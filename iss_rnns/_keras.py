@@ -889,7 +889,10 @@ def bare_model(model: tf.keras.Model, *args, **kwargs) -> tf.keras.Model:
     """
     cls: Any = type(model)
     new: Any = cls.__new__(cls, *args, **kwargs)
-    tf.keras.Model.__init__(new, *args, name=model.name, **kwargs)
+    bases = [tf.keras.Model]
+    if args:  # Keras made the class one of functional models
+        bases = [c for c in cls.__mro__ if c.__name__ == "Functional"] + bases
+    bases[0].__init__(new, *args, name=model.name, **kwargs)
     return new
 
 

@@ -45,6 +45,8 @@ class CellKind:
 
 _layers: dict[type, Kind] = {}
 _cells: dict[type, CellKind] = {}
+# Methods of a subclass that change nothing of what it computes.
+_HARMLESS = ("get_config", "from_config")
 _fallbacks: list[tuple[Callable[[Any], bool], Callable]] = []
 
 
@@ -55,7 +57,8 @@ def register_layer(
 
     Needed of layers that compute something which cannot be seen, such as by
     `tf.py_function` or in a loop. Layers made of ordinary operations and Keras
-    layers need none. The rule counts for subclasses that have the same `call`.
+    layers need none. The rule counts for subclasses that override nothing but
+    `__init__` and `get_config`.
 
     Args:
       cls: the class.
@@ -171,12 +174,12 @@ def forget(cls: type) -> None:
 
 
 def kind_of(layer: Any) -> Optional[Kind]:
-    """What is registered of a layer; nothing if it has a `call` of its own."""
+    """What is registered of a layer; nothing if it computes otherwise."""
     return _kind(_layers, layer)
 
 
 def cell_kind_of(cell: Any) -> Optional[CellKind]:
-    """What is registered of a cell; nothing if it has a `call` of its own."""
+    """What is registered of a cell; nothing if it computes otherwise."""
     return _kind(_cells, cell)
 
 
@@ -184,9 +187,20 @@ def _kind(known: dict, thing: Any):
     kinds: tuple[Any, ...] = type(thing).__mro__
     for cls in kinds:
         if cls in known:
-            same = type(thing).call is cls.call and "call" not in vars(thing)
-            return known[cls] if same else None
+            return None if _changes(thing, cls) else known[cls]
     return None
+
+
+def _changes(thing: Any, cls: Any) -> bool:
+    """Whether something computes otherwise than its base class does."""
+    kinds: tuple[Any, ...] = type(thing).__mro__
+    for kind in (thing, *kinds[: kinds.index(cls)]):
+        for name, value in vars(kind).items():
+            harmless = name.startswith("__") or name in _HARMLESS
+            if not harmless and callable(value) and hasattr(cls, name):
+                if kind is not thing or name == "call":
+                    return True
+    return False
 
 
 def _check_class(what: str, cls: Any) -> None:

@@ -169,11 +169,29 @@ class _Follower:
             for t in op.inputs:  # pins the weights that it is given
                 if t.name in self.variables:
                     self._set(t, walk.read(self.variables[t.name]))
+        if op.type in ("Const", "Fill") and self._alike(op):
+            return
         inputs = [self._get(t) for t in op.inputs]
         for tensor, signal in zip(
             op.outputs, operations.apply(walk, op, inputs)
         ):
             self._set(tensor, signal)
+
+    def _alike(self, op) -> bool:
+        """Zeros or ones of the shape of something, which is fixed here."""
+        name = op.name.rpartition("/")[2]
+        out = operations.shape(op.outputs[0])
+        if not name.startswith(("zeros_like", "ones_like")) or not out:
+            return False
+        if None in out or out[-1] < 2:
+            return False
+        reason = "" if name.startswith("zeros") else f"{self.walk.where} is 1"
+        units = self.walk.free(out[-1], reason)
+        self._set(
+            op.outputs[0],
+            Signal(out, (None,) * (len(out) - 1) + (units,)),
+        )
+        return True
 
     def _variable_operation(self, op) -> bool:
         walk = self.walk

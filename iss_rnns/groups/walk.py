@@ -282,13 +282,18 @@ class Walk:
         ids = self._units[name]
         return Axis(ids, np.full(count, NONE), np.zeros([0, count], int))
 
-    def free(self, count: int, reason: str) -> Axis:
-        """New entries of equal values, whose number may change."""
+    def free(self, count: int, reason: str = "") -> Axis:
+        """New entries of equal values, whose number may change.
+
+        Args:
+          count: how many.
+          reason: why they are not zero; none if they are.
+        """
         ids = self.nodes(count)
         self._free = np.concatenate([self._free, ids])
         return Axis(
             ids,
-            np.full(count, self._number(reason)),
+            np.full(count, self._number(reason) if reason else NONE),
             np.zeros([0, count], int),
         )
 

@@ -212,6 +212,13 @@ def _functional(model, specs):
     with _keras.forgotten_calls(layers), trace.inlined():
         outputs = model.call(inputs)
         functional = tf.keras.Model(inputs, outputs, name=model.name)
+    if any(
+        not _keras.is_symbolic(value)
+        and (_keras.is_variable(value) or tf.is_tensor(value))
+        for step in _keras.steps(functional)
+        for value in tf.nest.flatten(step.arguments)
+    ):  # which would stay what they are now
+        raise errors.UserError("it computes with weights outside its layers")
     ours, theirs = (
         {id(v) for v in each.weights} for each in (model, functional)
     )

@@ -200,11 +200,7 @@ class Rebuild:
             return self._keep(old, self._sequence(old, flat[0], new_inputs))
         for step in _keras.steps(old):
             args, kwargs = tf.nest.map_structure(
-                lambda t: (
-                    tensors[id(t)]
-                    if _keras.is_symbolic(t) and id(t) in tensors
-                    else t
-                ),
+                lambda t: self._argument(t, tensors),
                 step.arguments,
             )
             result = self._call(step.layer, args, kwargs)
@@ -217,6 +213,14 @@ class Rebuild:
             new = _keras.bare_model(old, new_inputs, new_outputs)
             self._copy_attributes(old, new)
         return self._keep(old, new)
+
+    def _argument(self, value, tensors: Mapping[int, Any]):
+        """What a layer is called with, in the smaller model."""
+        if _keras.is_symbolic(value):
+            return tensors.get(id(value), value)
+        if _keras.is_variable(value):
+            return self.pairs.get(_keras.key(value), (value, value))[1]
+        return value
 
     def _sequence(self, old, before, inputs):
         """The same for a `Sequential`, whose class is not kept.
@@ -407,6 +411,8 @@ class Rebuild:
         changes: dict[str, Any] = {} if name is None else {"name": name}
         config = old.get_config()
         if "cell" not in config:  # Keras' LSTM, GRU, SimpleRNN
+            if registry.cell_kind_of(old.cell) is None:
+                return self._from_config(old, changes)
             changes["units"] = self._length(old.cell.recurrent_kernel, 0)
             return self._from_config(old, changes)
         cell = self._cell(old.cell)

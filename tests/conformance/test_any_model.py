@@ -103,8 +103,6 @@ def fresh_names():
 
 
 def test_dead_units_are_found_and_cut(name, tmp_path):
-    if name == "tied_embeddings":
-        pytest.xfail("open: the proof on random weights refuses a right cut")
     any_checks.check(CASES[name], tmp_path)
 
 
