@@ -1035,3 +1035,43 @@ def a_subclass_of_a_stock_cell():
         }
 
     return build, places, {"keras_file": False}
+
+
+class OwnStep(Model):
+    """A functional model whose class trains in its own way."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self(x, training=True) - y))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return {"loss": loss}
+
+
+@model(a=4)
+def a_train_step_of_ones_own():
+    def build(a):
+        x = Input([None, FEATURES])
+        return OwnStep(x, head(L.SimpleRNN(a, name="a")(x)))
+
+    def places(m, a):
+        return {"a": simple(m.a.cell, a) + rows(m.out.kernel, a)}
+
+    return build, places, {"keras_file": False}
+
+
+@model(a=4)
+def behind_a_convolutional_recurrence():
+    """A layer that is refused stays as it is, and another is cut."""
+
+    def build(a):
+        x = Input([3, 5, 5, 1])
+        y = L.ConvLSTM2D(2, 3, return_sequences=True)(x)
+        y = L.TimeDistributed(L.Flatten())(y)
+        return Model(x, head(L.SimpleRNN(a, name="a")(y)))
+
+    def places(m, a):
+        return {"a": simple(m.a.cell, a) + rows(m.out.kernel, a)}
+
+    return build, places
