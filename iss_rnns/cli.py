@@ -4,9 +4,9 @@ import importlib
 import sys
 
 COMMANDS = {
-    "inspect": "iss_rnns.commands.inspect",
-    "shrink": "iss_rnns.commands.shrink",
-    "bench": "iss_rnns.commands.bench",
+    "inspect": "iss_rnns.experiments.commands.inspect",
+    "shrink": "iss_rnns.experiments.commands.shrink",
+    "bench": "iss_rnns.experiments.commands.bench",
     "compare": "iss_rnns.experiments.reports.compare",
 }
 

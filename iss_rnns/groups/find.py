@@ -330,7 +330,9 @@ def _groups(model, structure: Structure, paths) -> Groups:
             )
             for j in range(count):
                 slices[counted].append(
-                    group_lib.Slice.of(weight.variable, axis, entries[:, j])
+                    group_lib.Slice.of(
+                        weight.variable, axis, entries[:, j].tolist()
+                    )
                 )
             if counted and weight.owner not in owners:
                 owners.append(weight.owner)

@@ -136,13 +136,14 @@ def _shaped_by(op: tf.Operation) -> bool:
     )
 
 
-def _pinned(walk: Walk, op: tf.Operation, inputs: Signals, reason: str):
-    walk.pin(list(inputs), f"{walk.where} {reason}")
-    return [Signal(shape(t)) for t in op.outputs]
-
-
 def _constant(tensor) -> Optional[np.ndarray]:
     return tf.get_static_value(tensor)
+
+
+def _constant_axis(tensor, rank: int) -> Optional[int]:
+    """The axis a tensor names, counted from the front; None: not known."""
+    axis = _constant(tensor)
+    return None if axis is None else int(np.reshape(axis, -1)[0]) % rank
 
 
 # Elementwise.
@@ -456,25 +457,29 @@ def _reduction(walk, op, inputs):
     return [Signal(shape(op.outputs[0]), tuple(axes), sizes=signal.sizes)]
 
 
-def _arg(walk, op, inputs):
-    signal = inputs[0]
-    over = _constant(op.inputs[1])
-    if over is None or signal.shape is None:
-        return unknown(walk, op, inputs)
-    over = int(over) % len(signal.shape)
-    walk.pin(signal.axes[over], f"{walk.where} takes the largest of the units")
-    axes = signal.axes[:over] + signal.axes[over + 1 :]
-    return [Signal(shape(op.outputs[0]), axes)]
+def _along(what: str, after: Callable[[Signal, int], Signal]) -> Rule:
+    """Of an operation that compares or adds up the units of an axis."""
+
+    def rule(walk, op, inputs):
+        signal = inputs[0]
+        if signal.shape is None:
+            return unknown(walk, op, inputs)
+        over = _constant_axis(op.inputs[1], len(signal.shape))
+        if over is None:
+            return unknown(walk, op, inputs)
+        walk.pin(signal.axes[over], f"{walk.where} {what}")
+        return [after(signal, over)]
+
+    return rule
 
 
-def _cumulative(walk, op, inputs):
-    signal = inputs[0]
-    over = _constant(op.inputs[1])
-    if over is None or signal.shape is None:
-        return unknown(walk, op, inputs)
-    over = int(over) % len(signal.shape)
-    walk.pin(signal.axes[over], f"{walk.where} adds up the units")
-    return [signal.with_axes({})]
+def _without_axis(signal: Signal, at: int) -> Signal:
+    if signal.shape is None:
+        return signal
+    return Signal(
+        signal.shape[:at] + signal.shape[at + 1 :],
+        signal.axes[:at] + signal.axes[at + 1 :],
+    )
 
 
 def _top(walk, op, inputs):
@@ -555,11 +560,12 @@ def _transpose(walk, op, inputs):
 
 
 def _expand_dims(walk, op, inputs):
-    at = _constant(op.inputs[1])
     signal = inputs[0]
-    if at is None or signal.shape is None:
+    if signal.shape is None:
         return unknown(walk, op, inputs)
-    at = int(np.reshape(at, -1)[0]) % (len(signal.shape) + 1)
+    at = _constant_axis(op.inputs[1], len(signal.shape) + 1)
+    if at is None:
+        return unknown(walk, op, inputs)
     axes = signal.axes[:at] + (None,) + signal.axes[at:]
     return [Signal(shape(op.outputs[0]), axes, signal.weight, signal.sizes)]
 
@@ -678,13 +684,12 @@ def _unpack(walk, op, inputs):
 
 def _split(walk, op, inputs):
     """In parts of equal size, which stay equal: their units are tied."""
-    if op.type == "Split":
-        at, signal = _constant(op.inputs[0]), inputs[1]
-    else:
-        at, signal = _constant(op.inputs[2]), inputs[0]
-    if at is None or signal.shape is None:
+    which, signal = (0, inputs[1]) if op.type == "Split" else (2, inputs[0])
+    if signal.shape is None:
         return unknown(walk, op, inputs)
-    at = int(np.reshape(at, -1)[0]) % len(signal.shape)
+    at = _constant_axis(op.inputs[which], len(signal.shape))
+    if at is None:
+        return unknown(walk, op, inputs)
     sizes = [shape(t)[at] for t in op.outputs]
     axis = signal.axes[at]
     ends = np.cumsum([0, *sizes])
@@ -865,7 +870,6 @@ def _gather(walk, op, inputs):
     """Entries at computed places of an axis."""
     params, indices = inputs[:2]
     out = shape(op.outputs[0])
-    at = _constant(op.inputs[2]) if op.type == "GatherV2" else 0
     batch = op.get_attr("batch_dims") if "batch_dims" in _attributes(op) else 0
     if len(params.shape or (0, 0)) == 1 and params.sizes:
         index = _constant(op.inputs[1])
@@ -875,9 +879,15 @@ def _gather(walk, op, inputs):
                 found = ()
             return [Signal(out, sizes=found)]
         return [Signal(out, sizes=params.sizes)]
-    if at is None or out is None or None in (params.shape, indices.shape):
+    if out is None or None in (params.shape, indices.shape):
         return unknown(walk, op, inputs)
-    at = int(at) % len(params.shape)
+    at = (
+        _constant_axis(op.inputs[2], len(params.shape))
+        if op.type == "GatherV2"
+        else 0
+    )
+    if at is None:
+        return unknown(walk, op, inputs)
     walk.pin(params.axes[at], f"{walk.where} looks up single units")
     walk.pin(indices, f"{walk.where} looks up by it")
     axes = (
@@ -1042,8 +1052,14 @@ _RULES: dict[str, Rule] = {
         ["Sum", "Mean", "Max", "Min", "Prod", "Any", "All", "EuclideanNorm"],
         _reduction,
     ),
-    **dict.fromkeys(["ArgMax", "ArgMin"], _arg),
-    **dict.fromkeys(["Cumsum", "Cumprod"], _cumulative),
+    **dict.fromkeys(
+        ["ArgMax", "ArgMin"],
+        _along("takes the largest of the units", _without_axis),
+    ),
+    **dict.fromkeys(
+        ["Cumsum", "Cumprod"],
+        _along("adds up the units", lambda signal, at: signal.with_axes({})),
+    ),
     "TopKV2": _top,
     "Reshape": _reshape,
     "Transpose": _transpose,

@@ -62,7 +62,6 @@ MAY_IMPORT = {
         "shrinking",
     },
     "interop": {"_keras", "cells", "errors", "files", "groups", "paths"},
-    # The command: it may reach into the harness, and nobody imports it.
     "testing": {
         "_keras",
         "cells",
@@ -72,17 +71,7 @@ MAY_IMPORT = {
         "shrinking",
         "thresholding",
     },
-    "commands": {
-        "_keras",
-        "counting",
-        "errors",
-        "experiments",
-        "export",
-        "files",
-        "groups",
-        "shrinking",
-    },
-    "cli": {"commands", "experiments"},
+    "cli": {"experiments"},
     "__main__": {"cli"},
 }
 
@@ -146,7 +135,7 @@ def test_the_library_imports_only_floors_below(name, path):
 
 def test_the_floors_have_no_circle():
     rest = dict(MAY_IMPORT)
-    rest.pop("commands"), rest.pop("cli"), rest.pop("__main__")
+    rest.pop("cli"), rest.pop("__main__")
     while rest:
         bottom = [name for name, below in rest.items() if not below & set(rest)]
         assert bottom, f"a circle among {sorted(rest)}"
@@ -158,9 +147,7 @@ def test_the_harness_imports_no_task():
     for name, path in modules("iss_rnns/experiments"):
         for other in imported(path):
             assert other.split(".")[0] not in TASKS, f"{name} imports {other}"
-            assert room(other) not in ("cli", "commands"), (
-                f"{name} imports {other}"
-            )
+            assert room(other) != "cli", f"{name} imports {other}"
 
 
 def test_tests_of_the_library_import_no_task():
@@ -209,7 +196,7 @@ def test_tensorflows_environment_is_set_by_programs_only():
         if setting.search(path.read_text(encoding="utf-8"))
     }
     assert places == {
-        "iss_rnns/commands/keras_version.py",
+        "iss_rnns/experiments/commands/keras_version.py",
         "iss_rnns/experiments/environment.py",
     }
 

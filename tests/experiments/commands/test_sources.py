@@ -11,9 +11,9 @@ import h5py
 import pytest
 
 from iss_rnns import errors
-from iss_rnns.commands import keras_version
-from iss_rnns.commands import sources
-from iss_rnns.commands import trust
+from iss_rnns.experiments.commands import keras_version
+from iss_rnns.experiments.commands import sources
+from iss_rnns.experiments.commands import trust
 
 ROOT = pathlib.Path(__file__).parents[2]
 

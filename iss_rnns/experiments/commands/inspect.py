@@ -20,11 +20,11 @@ import numpy as np
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import files
-from iss_rnns.commands import keras_version
-from iss_rnns.commands import options
-from iss_rnns.commands import sources
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
+from iss_rnns.experiments.commands import keras_version
+from iss_rnns.experiments.commands import options
+from iss_rnns.experiments.commands import sources
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 
@@ -78,7 +78,7 @@ def of_keras(source: sources.Source, trust: bool = False) -> Found:
       UserError: see `models.load`.
     """
     from iss_rnns import groups as groups_lib
-    from iss_rnns.commands import models
+    from iss_rnns.experiments.commands import models
 
     model = models.load(source, trust)
     lines: list[Any] = [
@@ -234,13 +234,13 @@ def weights_tables(arrays: Mapping[str, np.ndarray], mult_adds=None) -> list:
     """Weights and their zeros, one by one and in all."""
     rows = {}
     for name, array in arrays.items():
-        zeros = counting.matrix_sparsity(array) if array.size else {}
+        shares = counting.matrix_sparsity(array) if array.size else {}
         rows[name] = (
             " x ".join(map(str, array.shape)) or "1",
             array.nbytes,
             *(
                 None if share is None else 100 * share
-                for share in map(zeros.get, ("element", "row", "column"))
+                for share in map(shares.get, ("element", "row", "column"))
             ),
         )
     titles = ("shape", "bytes", "zeros %", "rows %", "columns %")

@@ -61,7 +61,9 @@ def fixture_run(empty_flags, capsys):
     def run(command, *arguments):
         for name in list(empty_flags):
             delattr(empty_flags, name)
-        program = importlib.import_module(f"iss_rnns.commands.{command}")
+        program = importlib.import_module(
+            f"iss_rnns.experiments.commands.{command}"
+        )
         program.define_flags()
         program.main(program_flags.parse([command, *arguments]))
         return re.sub(" +", " ", capsys.readouterr().out)

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from iss_rnns import errors
-from iss_rnns.commands import sources
+from iss_rnns.experiments.commands import sources
 
 # Whose classes a file may name: what they do when they are made is known.
 _ROOTS = ("keras", "tf_keras", "iss_rnns")

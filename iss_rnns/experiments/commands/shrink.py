@@ -19,11 +19,11 @@ import numpy as np
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import files
-from iss_rnns.commands import keras_version
-from iss_rnns.commands import options
-from iss_rnns.commands import sources
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
+from iss_rnns.experiments.commands import keras_version
+from iss_rnns.experiments.commands import options
+from iss_rnns.experiments.commands import sources
 from iss_rnns.experiments.reports import plots
 from iss_rnns.experiments.reports import tables
 
@@ -119,7 +119,7 @@ def run(source: sources.Source, arrays: Any, sizes: Any) -> None:
     """
     from iss_rnns import groups as groups_lib
     from iss_rnns import shrinking
-    from iss_rnns.commands import models
+    from iss_rnns.experiments.commands import models
 
     model = models.load(source, FLAGS.trust)
     groups = groups_lib.find_groups(model)

@@ -13,8 +13,8 @@ import sys
 from typing import Optional
 
 from iss_rnns import errors
-from iss_rnns.commands import sources
 from iss_rnns.experiments import environment
+from iss_rnns.experiments.commands import sources
 
 
 def prepare(models: Sequence[sources.Source]) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import files
-from iss_rnns.commands import keras_version
-from iss_rnns.commands import options
-from iss_rnns.commands import sources
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
+from iss_rnns.experiments.commands import keras_version
+from iss_rnns.experiments.commands import options
+from iss_rnns.experiments.commands import sources
 from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import tables
 
@@ -136,7 +136,7 @@ def _times(seconds: Sequence[float], base: float) -> dict[str, Any]:
 
 
 def _try(source: sources.Source, runner: Callable[[], Any]) -> None:
-    from iss_rnns.commands import models
+    from iss_rnns.experiments.commands import models
 
     with models.running(source):
         runner()
@@ -145,7 +145,7 @@ def _try(source: sources.Source, runner: Callable[[], Any]) -> None:
 def _of_keras(source: sources.Source, batch: int, steps: int, trust: bool):
     import tensorflow as tf
 
-    from iss_rnns.commands import models
+    from iss_rnns.experiments.commands import models
 
     model = models.load(source, trust)
     inputs = models.Inputs(model).random(batch, steps)
@@ -175,7 +175,7 @@ def _compressed(source: sources.Source, batch: int, steps: int):
             f"{source.shown} holds packed layers, which nobody can call "
             "together; give its SavedModel"
         )
-    from iss_rnns.commands import models
+    from iss_rnns.experiments.commands import models
 
     random = np.random.default_rng(0)
     values = {

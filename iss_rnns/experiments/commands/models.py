@@ -10,8 +10,8 @@ import tensorflow as tf
 from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import files
-from iss_rnns.commands import sources
-from iss_rnns.commands import trust as trust_lib
+from iss_rnns.experiments.commands import sources
+from iss_rnns.experiments.commands import trust as trust_lib
 from iss_rnns.export import graphs
 
 
