@@ -15,7 +15,7 @@ from iss_rnns.experiments.commands import keras_version
 from iss_rnns.experiments.commands import sources
 from iss_rnns.experiments.commands import trust
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def write_keras(path, config, version="2.15.0"):
