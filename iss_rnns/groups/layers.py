@@ -7,9 +7,12 @@ import tensorflow as tf
 
 from iss_rnns import _keras
 from iss_rnns.groups import activations
-from iss_rnns.groups import operations
 from iss_rnns.groups import registry
 from iss_rnns.groups import walk as walk_lib
+from iss_rnns.groups.operations import elementwise
+from iss_rnns.groups.operations import joins
+from iss_rnns.groups.operations import products
+from iss_rnns.groups.operations import shapes
 from iss_rnns.groups.walk import Axis
 from iss_rnns.groups.walk import Signal
 from iss_rnns.groups.walk import Walk
@@ -95,7 +98,7 @@ def einsum_dense(walk: Walk, layer, inputs: Signals, outputs: Signals):
         rest = len(signal.shape) - len(one.replace("...", ""))
         dots = "".join(chr(ord("A") + i) for i in range(rest))
         one, right = (names.replace("...", dots) for names in (one, right))
-    axes = operations.contract(
+    axes = products.contract(
         walk,
         [signal, walk.read(layer.kernel)],
         [one, other],
@@ -105,7 +108,7 @@ def einsum_dense(walk: Walk, layer, inputs: Signals, outputs: Signals):
     result = Signal(out.shape, tuple(axes), dtype=out.dtype)
     if layer.bias is not None:
         bias = walk.read(layer.bias)
-        axes = operations.broadcast(
+        axes = elementwise.broadcast(
             walk, [result, bias], out.shape, walk_lib.sum_of, additive=True
         )
         result = Signal(out.shape, tuple(axes), dtype=out.dtype)
@@ -288,9 +291,7 @@ def reshape(walk: Walk, layer, inputs: Signals, outputs: Signals):
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         walk.pin(signal, f"{walk.where} has data_format='channels_first'")
         return outputs
-    return [
-        Signal(out.shape, tuple(operations.reshaped(walk, signal, out.shape)))
-    ]
+    return [Signal(out.shape, tuple(shapes.reshaped(walk, signal, out.shape)))]
 
 
 def permute(walk: Walk, layer, inputs: Signals, outputs: Signals):
@@ -332,7 +333,7 @@ def rescaling(walk: Walk, layer, inputs: Signals, outputs: Signals):
 
 def concatenate(walk: Walk, layer, inputs: Signals, outputs: Signals):
     """Units side by side; along another axis they are the same units."""
-    axes = operations.concatenated(walk, inputs, layer.axis)
+    axes = joins.concatenated(walk, inputs, layer.axis)
     return [Signal(outputs[0].shape, tuple(axes))]
 
 
@@ -351,7 +352,7 @@ def _same_rank(inputs: Signals) -> list[Signal]:
 def added(walk: Walk, layer, inputs: Signals, outputs: Signals):
     """Zero where all are: sums, averages, the larger one."""
     del layer
-    axes = operations.broadcast(
+    axes = elementwise.broadcast(
         walk,
         _same_rank(inputs),
         outputs[0].shape,
@@ -364,7 +365,7 @@ def added(walk: Walk, layer, inputs: Signals, outputs: Signals):
 def multiplied(walk: Walk, layer, inputs: Signals, outputs: Signals):
     """Zero where one is."""
     del layer
-    axes = operations.broadcast(
+    axes = elementwise.broadcast(
         walk, _same_rank(inputs), outputs[0].shape, walk_lib.product_of
     )
     return [Signal(outputs[0].shape, tuple(axes))]
@@ -382,7 +383,7 @@ def dot(walk: Walk, layer, inputs: Signals, outputs: Signals):
         names[at % len(signal.shape)] = "Y"
         letters.append("".join(names))
     out = "Z" + "".join(n for names in letters for n in names if n not in "YZ")
-    found = operations.contract(walk, inputs, letters, out, outputs[0].shape)
+    found = products.contract(walk, inputs, letters, out, outputs[0].shape)
     if layer.normalize:
         for signal, at in zip(inputs, axes):
             if signal.axes[at] is not None:
@@ -398,7 +399,7 @@ def attention(walk: Walk, layer, inputs: Signals, outputs: Signals):
     if getattr(layer, "score_mode", "dot") == "concat":
         _read_sum(walk, query, key, None)
     else:
-        operations.contract(walk, [query, key], ["btd", "bsd"], "bts", ())
+        products.contract(walk, [query, key], ["btd", "bsd"], "bts", ())
     return _attended(value, outputs)
 
 

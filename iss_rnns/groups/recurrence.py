@@ -9,10 +9,10 @@ import tensorflow as tf
 from iss_rnns import _keras
 from iss_rnns.groups import activations
 from iss_rnns.groups import layers
-from iss_rnns.groups import operations
 from iss_rnns.groups import registry
 from iss_rnns.groups import through
 from iss_rnns.groups import walk as walk_lib
+from iss_rnns.groups.operations import joins
 from iss_rnns.groups.walk import Axis
 from iss_rnns.groups.walk import Signal
 from iss_rnns.groups.walk import Walk
@@ -331,7 +331,7 @@ def bidirectional(
     if mode is None:
         firsts = list(axes)
     elif mode == "concat":
-        firsts = operations.concatenated(
+        firsts = joins.concatenated(
             walk,
             [
                 Signal((2, s.shape[-1]), (None, s.axes[-1]))

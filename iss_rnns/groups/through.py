@@ -11,6 +11,7 @@ from iss_rnns import _keras
 from iss_rnns.groups import operations
 from iss_rnns.groups import registry
 from iss_rnns.groups import trace as trace_lib
+from iss_rnns.groups.operations import common
 from iss_rnns.groups.walk import Signal
 from iss_rnns.groups.walk import Walk
 
@@ -77,7 +78,7 @@ class _Follower:
             self._set(
                 tensor,
                 Signal(
-                    operations.shape(tensor),
+                    common.shape(tensor),
                     source="the model's input"
                     + (f" {i + 1}" if len(tensors) > 1 else ""),
                 ),
@@ -118,7 +119,7 @@ class _Follower:
         cell = self.traced.initial.get(tensor.name)
         if cell is not None and len(signal.shape or ()) == 2:
             units = self.walk.units(self.walk.path(cell), signal.shape[1])
-            signal = operations.alone(
+            signal = common.alone(
                 self.walk, Signal(signal.shape, (None, units))
             )
         self.signals[tensor.name] = dataclasses.replace(
@@ -127,10 +128,10 @@ class _Follower:
 
     def _get(self, tensor) -> Signal:
         if not hasattr(tensor, "graph"):  # a value computed before
-            return Signal(operations.shape(tensor), dtype=tensor.dtype)
+            return Signal(common.shape(tensor), dtype=tensor.dtype)
         found = self.signals.get(tensor.name)
         if found is None:
-            found = Signal(operations.shape(tensor), dtype=tensor.dtype)
+            found = Signal(common.shape(tensor), dtype=tensor.dtype)
             self._leaked(tensor)
         return found
 
@@ -180,7 +181,7 @@ class _Follower:
     def _alike(self, op) -> bool:
         """Zeros or ones of the shape of something, which is fixed here."""
         name = op.name.rpartition("/")[2]
-        out = operations.shape(op.outputs[0])
+        out = common.shape(op.outputs[0])
         if not name.startswith(("zeros_like", "ones_like")) or not out:
             return False
         if None in out or out[-1] < 2:
@@ -198,7 +199,7 @@ class _Follower:
         variable = self.variables.get(op.inputs[0].name)
         if variable is None:
             for tensor in op.outputs:
-                self._set(tensor, Signal(operations.shape(tensor)))
+                self._set(tensor, Signal(common.shape(tensor)))
             if op.type.startswith("Assign"):
                 walk.pin(
                     [self._get(t) for t in op.inputs[1:]],
@@ -212,13 +213,13 @@ class _Follower:
             indices = self._get(op.inputs[1])
             walk.pin(indices, f"{walk.where} looks up by it")
             walk.pin(value.axes[0], f"{walk.where} looks up single units")
-            out = operations.shape(op.outputs[0])
+            out = common.shape(op.outputs[0])
             axes = (None,) * (len(out) - len(value.axes) + 1) + value.axes[1:]
-            self._set(op.outputs[0], operations.alone(walk, Signal(out, axes)))
+            self._set(op.outputs[0], common.alone(walk, Signal(out, axes)))
         elif op.type == "VariableShape":
             self._set(
                 op.outputs[0],
-                Signal(operations.shape(op.outputs[0]), sizes=value.axes),
+                Signal(common.shape(op.outputs[0]), sizes=value.axes),
             )
         else:  # an assignment
             new = self._get(op.inputs[1])
@@ -235,15 +236,13 @@ class _Follower:
         inputs = [s for s in tf.nest.flatten(first) if isinstance(s, Signal)]
         if call.leaf:
             walk.where = f"layer '{walk.path(call.layer)}'"
-            blank = [
-                Signal(operations.shape(t), dtype=t.dtype) for t in outputs
-            ]
+            blank = [Signal(common.shape(t), dtype=t.dtype) for t in outputs]
             for op in self.operations[call.start : call.stop]:
                 self.hidden[op.name] = call
             rest = dict(list(arguments.items())[1:])
             found = list(apply_rule(walk, call.layer, inputs, blank, rest))
             for tensor, signal in zip(outputs, found):
-                self._set(tensor, operations.alone(walk, signal))
+                self._set(tensor, common.alone(walk, signal))
         walk.record(call.layer, inputs, [self._get(t) for t in outputs])
 
     def _argument(self, thing):
