@@ -1,4 +1,4 @@
-"""What `_keras.py` puts on models and optimizers, and takes away again."""
+"""What `_keras` puts on models and optimizers, and takes away again."""
 
 import os
 import pathlib

@@ -1,0 +1,146 @@
+"""Hooks in an optimizer's updates, and on its averages of the weights."""
+
+from collections.abc import Iterable
+import functools
+from typing import Callable, Optional, Protocol
+
+import tensorflow as tf
+
+from iss_rnns._keras import attributes
+from iss_rnns._keras import version
+from iss_rnns._keras import weights
+
+_HOOKS = "_iss_hooks"
+
+
+class Hook(Protocol):
+    """What acts inside an optimizer's update; see `callbacks.UpdateHook`."""
+
+    def before_update(self, gradients: list) -> list: ...
+
+    def during_update(self, optimizer) -> Optional[dict]: ...
+
+    def after_update(self) -> None: ...
+
+    def zeros(self) -> Iterable[tuple[tf.Variable, tf.Tensor]]: ...
+
+
+class _Hooked:
+    """Hooks on an optimizer, and what gives it its own methods back."""
+
+    def __init__(self):
+        self.hooks: list[Hook] = []
+        self.restore: list[Callable[[], None]] = []
+
+
+def hooks_of(model: tf.keras.Model) -> list[Hook]:
+    """Hooks on the model's updates, in the order in which they act."""
+    optimizer = getattr(model, "optimizer", None)
+    known = None if optimizer is None else vars(optimizer).get(_HOOKS)
+    return [] if known is None else list(known.hooks)
+
+
+def hook_optimizer(optimizer, hook: Hook) -> None:
+    """Puts a hook on an optimizer, behind those already there."""
+    known = vars(optimizer).get(_HOOKS)
+    if known is None:
+        known = _Hooked()
+        for name, hooked in (
+            ("apply_gradients", _hooked_update),
+            ("finalize_variable_values", _hooked_averages),
+        ):
+            plain = getattr(optimizer, name, None)
+            if plain is not None:
+                value = hooked(optimizer, plain, known.hooks)
+                known.restore.append(attributes.replace(optimizer, name, value))
+        attributes.replace(optimizer, _HOOKS, known)
+    if hook not in known.hooks:
+        known.hooks.append(hook)
+
+
+def unhook_optimizer(optimizer, hook: Hook) -> None:
+    known = vars(optimizer).get(_HOOKS)
+    if known is not None and hook in known.hooks:
+        known.hooks.remove(hook)
+        if not known.hooks:
+            for restore in known.restore:
+                restore()
+            vars(optimizer).pop(_HOOKS)
+
+
+def replace_optimizer(model: tf.keras.Model, optimizer) -> None:
+    """Gives a model in training another optimizer; hooks move over to it."""
+    for hook in hooks_of(model):
+        unhook_optimizer(model.optimizer, hook)
+        hook_optimizer(optimizer, hook)
+    model.optimizer = optimizer
+
+
+def _hooked_update(optimizer, apply_gradients, hooks):
+    @functools.wraps(apply_gradients)
+    def apply(grads_and_vars, *args, **kwargs):
+        pairs = list(grads_and_vars)
+        keras = {weights.key(variable): variable for _, variable in pairs}
+        gradients = [(g, weights.inner(variable)) for g, variable in pairs]
+        for hook in hooks:
+            gradients = hook.before_update(gradients)
+        after = list(hooks)
+        # Hooks behind the first must find the weights as updated.
+        fused = after[0].during_update(optimizer) if after else None
+        if fused is not None:
+            kwargs.update(fused)
+            del after[0]
+        result = apply_gradients(
+            [(g, keras[weights.key(variable)]) for g, variable in gradients],
+            *args,
+            **kwargs,
+        )
+        for hook in after:
+            hook.after_update()
+        return result
+
+    return apply
+
+
+def _hooked_averages(optimizer, finalize, hooks):
+    @functools.wraps(finalize)
+    def finalize_with_zeros(var_list):
+        """Variables := averages, but what hooks keep zero is zero in both."""
+        zeros = (
+            [pair for hook in hooks for pair in hook.zeros()]
+            if averages_weights(optimizer)
+            else []
+        )
+        finalize(var_list)
+        for variable, zero in zeros:
+            for each in (variable, _average_of(optimizer, variable)):
+                if each is not None:
+                    gone = zero & ~tf.math.is_nan(each)
+                    each.assign(tf.where(gone, tf.zeros_like(each), each))
+
+    return finalize_with_zeros
+
+
+def averages_weights(optimizer) -> bool:
+    """Whether it ends training with averages of the weights (`use_ema`)."""
+    return bool(getattr(optimizer, "use_ema", False))
+
+
+def _average_of(optimizer, variable: tf.Variable) -> Optional[tf.Variable]:
+    optimizer = inner_optimizer(optimizer)
+    places = getattr(
+        optimizer,
+        "_index_dict"
+        if version.VERSION == 2
+        else "_trainable_variables_indices",
+        {},
+    )
+    place = places.get(optimizer._var_key(variable))
+    if place is None:
+        return None
+    return weights.inner(optimizer._model_variables_moving_average[place])
+
+
+def inner_optimizer(optimizer):
+    """The optimizer below a scaling of the loss (mixed precision)."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

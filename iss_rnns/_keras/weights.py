@@ -1,0 +1,90 @@
+"""A variable's name, value and key; the weights of layers and models."""
+
+from collections.abc import Hashable, Iterable
+
+import tensorflow as tf
+
+from iss_rnns._keras import version
+
+_PATH = "_iss_path"
+
+
+def inner(variable) -> tf.Variable:
+    """TensorFlow's variable in one of Keras 3; any other as it is."""
+    found = getattr(variable, "_value", None)
+    if not (hasattr(variable, "path") and isinstance(found, tf.Variable)):
+        return variable
+    object.__setattr__(found, _PATH, variable.path)
+    return found
+
+
+def name(variable) -> str:
+    """A variable's full name: in Keras 3 its path, else without its number."""
+    path = getattr(variable, "path", None) or getattr(variable, _PATH, None)
+    return path or variable.name.partition(":")[0]
+
+
+def trainable(model) -> list[tf.Variable]:
+    """What gradients change of a model, layer or cell."""
+    return [inner(each) for each in model.trainable_variables]
+
+
+def variables(model) -> list[tf.Variable]:
+    """All weights of a model, layer or cell, trained or not.
+
+    Keras 3 has metrics and seeds among its `variables`.
+    """
+    return [
+        inner(each)
+        for each in (model.variables if version.VERSION == 2 else model.weights)
+    ]
+
+
+def key(variable: tf.Variable) -> Hashable:
+    """What a dict knows a variable by."""
+    return inner(variable).ref()
+
+
+def is_variable(thing: object) -> bool:
+    """Whether something is a variable, Keras' or TensorFlow's."""
+    return isinstance(inner(thing), tf.Variable)
+
+
+def array(variable: tf.Variable):
+    """A variable's value."""
+    return variable.numpy()
+
+
+def handle(variable: tf.Variable) -> tf.Tensor:
+    """What TensorFlow's raw operations know a variable by."""
+    return inner(variable).handle
+
+
+def unique_names(variables: Iterable[tf.Variable]) -> list[str]:
+    """The variables' names; of equal ones the later get a number."""
+    names: dict[str, int] = {}
+    result = []
+    for variable in variables:
+        full = name(variable)
+        names[full] = names.get(full, 0) + 1
+        result.append(full if names[full] == 1 else f"{full}_{names[full]}")
+    return result
+
+
+def own_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
+    """The weights that a layer holds itself, not those of its layers.
+
+    What has no shape, such as the table of a vocabulary, is none.
+    """
+    return [
+        v
+        for v in layer._trainable_weights + layer._non_trainable_weights
+        if hasattr(v, "shape") and hasattr(v, "dtype")
+    ]
+
+
+def states_of(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
+    """The states that a stateful layer carries from batch to batch."""
+    if not getattr(layer, "stateful", False) or not hasattr(layer, "states"):
+        return []
+    return [v for v in tf.nest.flatten(layer.states) if is_variable(v)]
