@@ -92,6 +92,7 @@ def fit(
     shrink_every = arguments.integer("shrink_every", shrink_every, least=1)
     epochs = arguments.integer("epochs", epochs, least=1)
     epoch = arguments.integer("initial_epoch", initial_epoch, least=0)
+    tolerance = arguments.number("tolerance", tolerance, least=0)
     callbacks = _checked_callbacks(callbacks)
     batch = _first_batch(x, options) if batch is None else batch
     if groups is None:
@@ -137,14 +138,13 @@ def _cut(model, groups, alive, batch, callbacks, check, tolerance):
         for holder in (groups, *(c.groups for c in _with_groups(callbacks)))
         for g in holder
     }
-    small, _, cuts = shrinking.shrink_with_cuts(
+    small, _, cuts = shrinking.cut_and_prove(
         model,
         groups,
+        shrinking.living_units(groups, alive),
         () if batch is None else [batch],
-        alive=alive,
-        unproved=batch is None,
-        check=check or batch is None,
         tolerance=tolerance,
+        check=check or batch is None,
     )
     trained = {_keras.key(v) for v in model.trainable_variables}
     optimizer = shrinking.resized_optimizer(

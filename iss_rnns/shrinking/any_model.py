@@ -15,6 +15,7 @@ from iss_rnns.groups import recurrence
 from iss_rnns.groups import registry
 from iss_rnns.groups import trace
 from iss_rnns.shrinking import cutting
+from iss_rnns.shrinking import kept as kept_lib
 from iss_rnns.shrinking import rebuild
 
 
@@ -120,7 +121,7 @@ def cut(
     return smaller(model, structure, groups_lib.keep_masks(groups, alive))
 
 
-def smaller(model, structure: find.Structure, masks: rebuild.Masks) -> Smaller:
+def smaller(model, structure: find.Structure, masks: kept_lib.Masks) -> Smaller:
     """A smaller model of one that was walked through.
 
     Args:
@@ -131,7 +132,7 @@ def smaller(model, structure: find.Structure, masks: rebuild.Masks) -> Smaller:
     Raises:
       UserError: if it cannot be built.
     """
-    kept = rebuild.Kept(structure, masks)
+    kept = kept_lib.Kept(structure, masks)
     if _keras.is_graph(model):
         build = rebuild.Rebuild(kept)
         return _result(model, structure, build.model(model), build, masks)
@@ -157,10 +158,12 @@ def _result(model, structure, new, build: rebuild.Rebuild, masks) -> Smaller:
     pairs: list[Any] = []
     for variable in [*model.trainable_variables, *model.variables]:
         key = _keras.key(variable)
-        if key in build.pairs and not any(v is variable for v, _, _ in pairs):
+        if key in build.pairs.variables and not any(
+            v is variable for v, _, _ in pairs
+        ):
             keep = masks.get(key) or [np.ones(n, bool) for n in variable.shape]
-            pairs.append((*build.pairs[key], tuple(keep)))
-    return Smaller(model, structure, new, pairs, build.layers)
+            pairs.append((*build.pairs.variables[key], tuple(keep)))
+    return Smaller(model, structure, new, pairs, build.pairs.layers)
 
 
 # Models of a class of one's own.
@@ -191,7 +194,7 @@ def _expanded(model, structure, masks) -> Smaller:
             failure = error
             continue
         found = find.find_groups(functional)
-        build = rebuild.Rebuild(rebuild.Kept(found.structure, masks))
+        build = rebuild.Rebuild(kept_lib.Kept(found.structure, masks))
         return _result(model, structure, build.model(functional), build, masks)
     raise errors.UserError(errors.reason(failure)) from failure
 

@@ -108,39 +108,6 @@ def shrink(
       >>> small.layers[0].units
       5
     """
-    small, report, _ = shrink_with_cuts(
-        model,
-        groups,
-        batches,
-        run,
-        tolerance,
-        alive,
-        unproved,
-        check,
-        multiple_of,
-        sizes,
-    )
-    return small, report
-
-
-def shrink_with_cuts(
-    model,
-    groups: Sequence[groups_lib.Group],
-    batches: Iterable = (),
-    run: Optional[Callable[[Any, Any], Any]] = None,
-    tolerance: float = 1e-4,
-    alive: Optional[Sequence[np.ndarray]] = None,
-    unproved: bool = False,
-    check: bool = True,
-    multiple_of: int = 1,
-    sizes: Optional[Sequence[int]] = None,
-) -> tuple[Any, ShrinkReport, dict[object, groups_lib.Cut]]:
-    """See `shrink`.
-
-    Returns:
-      (smaller model, `ShrinkReport`, what was kept of each variable as
-      `resized_optimizer` and `Group.rebind` take it).
-    """
     given = groups
     groups = groups_lib.check_groups(groups)
     tolerance = arguments.number("tolerance", tolerance, least=0)
@@ -155,14 +122,43 @@ def shrink_with_cuts(
     alive = cutting.living_units(groups, alive)
     if isinstance(given, groups_lib.Groups):
         cutting.check_layers(given, alive)
+        groups = given
     else:
         cutting.check_alive(groups, alive)
-    alive = rounding.rounded_up(
-        given if isinstance(given, groups_lib.Groups) else groups,
-        alive,
-        multiple_of,
-        sizes,
+    alive = rounding.rounded_up(groups, alive, multiple_of, sizes)
+    small, report, _ = cut_and_prove(
+        model, groups, alive, batches, run, tolerance, check
     )
+    return small, report
+
+
+def cut_and_prove(
+    model,
+    groups: Sequence[groups_lib.Group],
+    alive: Sequence[np.ndarray],
+    batches: Sequence,
+    run: Optional[Callable[[Any, Any], Any]] = None,
+    tolerance: float = 1e-4,
+    check: bool = True,
+) -> tuple[Any, ShrinkReport, dict[object, groups_lib.Cut]]:
+    """The second half of `shrink`, when it is known which units stay.
+
+    Args:
+      model: see `shrink`.
+      groups: the layers to cut.
+      alive: which units stay, one `[n]` bool array per group.
+      batches: see `shrink`; without any, the cut is not proved on them.
+      run: see `shrink`.
+      tolerance: see `shrink`.
+      check: see `shrink`.
+
+    Returns:
+      (smaller model, `ShrinkReport`, what was kept of each variable as
+      `resized_optimizer` and `Group.rebind` take it).
+
+    Raises:
+      UserError: see `shrink`.
+    """
     run = run or (lambda each, batch: each(batch, training=False))
     cut: Optional[any_model.Smaller] = None
     random = None
@@ -170,7 +166,7 @@ def shrink_with_cuts(
         small, cuts = cutting.cut(model, groups, alive)
     else:
         _keras.require_2("shrink cuts models without `resized`")
-        cut = any_model.cut(model, given, alive, batches)
+        cut = any_model.cut(model, groups, alive, batches)
         if check:
             random = structure.check_structure(
                 model, cut, groups, alive, batches, run, tolerance
@@ -178,7 +174,7 @@ def shrink_with_cuts(
         cut.assign()
         small, cuts = cut.model, cut.cuts()
     proof = None
-    if not unproved:
+    if batches:
         with structure.fresh_states(cut):
             proof = equality.assert_equal_outputs(
                 lambda batch: run(model, batch),
