@@ -323,9 +323,10 @@ def main(argv):
     environment.import_tensorflow()
     from bidaf import experiment
     from bidaf import options as options_lib
-    from bidaf import using
+    from bidaf import using as uses
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
+    from iss_rnns.experiments import using
 
     values = FLAGS.flag_values_dict()
     machine.prepare_cpu(values["threads"], values["compute_dtype"])
@@ -336,7 +337,7 @@ def main(argv):
         questions = experiment.read_questions(options, choices)
         return experiment.BiDAFTask(options, choices, questions)
 
-    if not using.ran(values, new_task):
+    if not using.ran(values, uses.Use, new_task):
         program.run(new_task(), choices, program_flags.text())
 
 

@@ -4,18 +4,16 @@ The same as functions: `serving.load` gives an exported net that answers,
 `BiDAFTask.answerer` that of a run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection
 import dataclasses
 import sys
-from typing import Any, Optional
+from typing import ClassVar, Optional
 
 from bidaf import answering
 from bidaf import experiment
 from bidaf import serving
 from iss_rnns import errors
-from iss_rnns import export
 from iss_rnns import files
-from iss_rnns.experiments import flags as flags_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Use:
     Raises:
       UserError: one is missing or empty.
     """
+
+    MODES: ClassVar[Collection[str]] = ("answer",)
 
     context: Optional[str] = None
     question: Optional[str] = None
@@ -48,6 +48,14 @@ class Use:
         """The text to read."""
         return files.read_text(str(self.context), "context")
 
+    def load(self, path: str) -> answering.Answerer:
+        """See `using.Use`."""
+        return serving.load(path)
+
+    def of_run(self, task: experiment.BiDAFTask) -> answering.Answerer:
+        """See `using.Use`."""
+        return task.answerer()
+
     def run(self, answerer: answering.Answerer) -> None:
         """Answers, and prints it."""
         answer = answerer.answer(self.text, str(self.question))
@@ -63,31 +71,3 @@ class Use:
         )
         if answer.no_answer is not None:
             print(f"probability that there is none: {answer.no_answer:.4f}")
-
-
-def ran(
-    values: Mapping[str, Any], new_task: Callable[[], experiment.BiDAFTask]
-) -> bool:
-    """Runs mode answer, if flags ask for it.
-
-    Args:
-      values: of all flags, by name.
-      new_task: makes the program's task, with its data: needed where
-        --restore_path is none of an exported net.
-
-    Returns:
-      Whether they did.
-
-    Raises:
-      UserError: on any mistake of the user's.
-    """
-    if values["mode"] != "answer":
-        return False
-    use = flags_lib.fill(Use, values)
-    path = values["restore_path"]
-    use.run(
-        serving.load(path)
-        if export.is_compressed(path)
-        else new_task().answerer()
-    )
-    return True

@@ -190,7 +190,8 @@ def main(argv):
     environment.import_tensorflow()
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
-    from iss_rnns.experiments.language import using
+    from iss_rnns.experiments import using
+    from iss_rnns.experiments.language import using as uses
     from ptb import experiment
     from ptb import options as options_lib
 
@@ -204,7 +205,7 @@ def main(argv):
         texts = experiment.read_texts(options)
         return experiment.WordTask(options, choices, texts)
 
-    if not using.ran(values, new_task):
+    if not using.ran(values, uses.Use, new_task):
         program.run(new_task(), choices, program_flags.text())
 
 

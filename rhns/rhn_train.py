@@ -196,7 +196,8 @@ def main(argv):
     environment.import_tensorflow()
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
-    from iss_rnns.experiments.language import using
+    from iss_rnns.experiments import using
+    from iss_rnns.experiments.language import using as uses
     from rhns import experiment
     from rhns import options as options_lib
 
@@ -209,7 +210,7 @@ def main(argv):
         texts = experiment.read_texts(options)
         return experiment.HighwayTask(options, choices, texts)
 
-    if not using.ran(values, new_task):
+    if not using.ran(values, uses.Use, new_task):
         program.run(new_task(), choices, program_flags.text())
 
 

@@ -13,10 +13,11 @@ from bidaf import options as options_lib
 from bidaf import scoring
 from bidaf import serving
 from bidaf import train as train_lib
-from bidaf import using
+from bidaf import using as uses
 from bidaf.data import sources
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns.experiments import using
 
 RULES = scoring.Rules(blank_last_word=False)
 
@@ -164,13 +165,13 @@ def test_the_mode_prints_it(saved, tmp_path, capsys):
         "question": "Who sat?",
         "restore_path": str(saved),
     }
-    assert using.ran(values, None)
+    assert using.ran(values, uses.Use, None)
     printed = capsys.readouterr()
     assert printed.out.startswith("answer: ")
     assert "probability that there is none: 0." in printed.out
     assert "by their characters only: " in printed.err
     assert "Xyzzy" in printed.err
-    assert not using.ran({"mode": "eval"}, None)
+    assert not using.ran({"mode": "eval"}, uses.Use, None)
 
 
 @pytest.mark.parametrize(
@@ -188,4 +189,4 @@ def test_what_the_mode_needs(changes, match, tmp_path, monkeypatch):
     files.write_text("text", "The cat sat.")
     values = {"mode": "answer", "context": "text", "question": "Who sat?"}
     with pytest.raises(errors.UserError, match=match):
-        using.ran({**values, **changes}, None)
+        using.ran({**values, **changes}, uses.Use, None)

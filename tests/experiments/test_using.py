@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from iss_rnns import errors
+from iss_rnns.experiments import using
 from iss_rnns.experiments.language import serving
-from iss_rnns.experiments.language import using
+from iss_rnns.experiments.language import using as uses
 from ptb import model as model_lib
 from rhns import model as highway
 
@@ -57,7 +58,7 @@ class Task:
 
 
 def test_a_net_computes_as_without_text(net):
-    model = using.text_model(net, SYMBOLS)
+    model = uses.text_model(net, SYMBOLS)
     ids = np.array([[1, 2, 3], [7, 8, 0]])
     logits, states = model(ids)
     expected, finals = net(ids.astype(np.int32), training=False)
@@ -76,7 +77,7 @@ def test_a_run_and_its_export_say_the_same(net, saved, tmp_path, capsys):
         printed = []
         for path in ("nowhere", str(saved)):
             values = {**VALUES, **more, "restore_path": path}
-            assert using.ran(values, lambda: Task(net))
+            assert using.ran(values, uses.Use, lambda: Task(net))
             printed.append(capsys.readouterr())
         assert printed[0] == printed[1]
         if more is score:
@@ -84,7 +85,7 @@ def test_a_run_and_its_export_say_the_same(net, saved, tmp_path, capsys):
             assert lines[0].split() == (
                 "perplexity words unknown sentence".split()
             )
-            found = using.text_model(net, SYMBOLS).score("w1 w2 dog\nw3 w4")
+            found = uses.text_model(net, SYMBOLS).score("w1 w2 dog\nw3 w4")
             assert lines[1].split() == [
                 f"{found.sentences[0].perplexity:.3f}",
                 *"4 1 w1 w2 dog".split(),
@@ -107,12 +108,12 @@ def test_characters_are_scored_in_bits(net, tmp_path, capsys):
     task.symbols = "\n abcdefghij"
     (tmp_path / "text").write_text("a bad cab")
     values = {**VALUES, "mode": "score", "score_text": str(tmp_path / "text")}
-    assert using.ran(values, lambda: task)
+    assert using.ran(values, uses.Use, lambda: task)
     *_, perplexity, bits = capsys.readouterr().out.split("\n")[:-1]
     assert float(bits.split()[1]) == pytest.approx(
         np.log2(float(perplexity.split()[1])), abs=1e-3
     )
-    assert using.ran({**VALUES, "prompt": "a cab"}, lambda: task)
+    assert using.ran({**VALUES, "prompt": "a cab"}, uses.Use, lambda: task)
     assert len(capsys.readouterr().out) == len("a cab") + 6 + 1
 
 
@@ -130,8 +131,8 @@ def test_characters_are_scored_in_bits(net, tmp_path, capsys):
 )
 def test_what_is_lacking_is_told_before_anything_is_read(changes, match):
     with pytest.raises(errors.UserError, match=match):
-        using.ran({**VALUES, **changes}, None)
+        using.ran({**VALUES, **changes}, uses.Use, None)
 
 
 def test_other_modes_are_left_alone():
-    assert not using.ran({"mode": "eval"}, None)
+    assert not using.ran({"mode": "eval"}, uses.Use, None)

@@ -4,18 +4,17 @@ The same as functions: `export.load` gives a compressed model as a
 `export.TextModel`, `text_model` makes one of a net.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
 import math
 import sys
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns import files
-from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.language import experiment
 from iss_rnns.experiments.language import flags as language_flags
@@ -30,12 +29,16 @@ class Use:
       UserError: what a mode needs is not given.
     """
 
+    MODES: ClassVar[Collection[str]] = language_flags.USES
+
     mode: str
     prompt: Optional[str] = None
     num_words: int = 100
     temperature: float = 1.0
     seed: int = 0
     score_text: Optional[str] = None
+    threads: int = 0
+    restore_path: Optional[str] = None
 
     def __post_init__(self):
         if self.mode == "generate" and not (self.prompt or "").strip():
@@ -51,6 +54,15 @@ class Use:
 
     def _text(self) -> str:
         return files.read_text(str(self.score_text), "text to score")
+
+    def load(self, path: str) -> export.TextModel:
+        """See `using.Use`."""
+        return export.load_language_model(path, threads=max(self.threads, 1))
+
+    def of_run(self, task: experiment.LanguageTask) -> export.TextModel:
+        """See `using.Use`."""
+        net: Any = task.start_from(self.restore_path)
+        return text_model(net, task.texts.corpus.symbols)
 
     def run(self, model: export.TextModel) -> None:
         """Generates, or scores, and prints what came of it."""
@@ -99,36 +111,6 @@ class Use:
         print(f"perplexity {score.perplexity:.3f}", flush=True)
         if vocabulary.characters:
             print(f"bits {math.log2(score.perplexity):.4f}", flush=True)
-
-
-def ran(
-    values: Mapping[str, Any], new_task: Callable[[], experiment.LanguageTask]
-) -> bool:
-    """Runs a mode of this module, if flags ask for one.
-
-    Args:
-      values: of all flags, by name.
-      new_task: makes the program's task, with its data: needed where
-        --restore_path is none of a compressed model.
-
-    Returns:
-      Whether they did.
-
-    Raises:
-      UserError: on any mistake of the user's.
-    """
-    if values["mode"] not in language_flags.USES:
-        return False
-    use = flags_lib.fill(Use, values)
-    path = values["restore_path"]
-    if export.is_compressed(path):
-        threads = max(values["threads"], 1)
-        use.run(export.load_language_model(path, threads=threads))
-    else:
-        task = new_task()
-        net: Any = task.start_from(path)
-        use.run(text_model(net, task.texts.corpus.symbols))
-    return True
 
 
 def text_model(
