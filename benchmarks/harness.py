@@ -18,9 +18,9 @@ from absl import flags
 import numpy as np
 
 from iss_rnns import errors
+from iss_rnns import timing
 from iss_rnns.experiments import environment
 from iss_rnns.experiments import main as main_lib
-from iss_rnns.experiments.reports import latency
 
 environment.prepare()  # before TensorFlow is imported
 
@@ -201,13 +201,13 @@ def find(name: str):
 def take_turns(
     runs: Runs, least: int, most: int, seconds: float, threads: int
 ) -> dict[str, np.ndarray]:
-    """Times each run once per round; see `latency.take_turns`.
+    """Times each run once per round; see `timing.take_turns`.
 
     One thread is timed by the CPU time of the process, which other programs
     on the machine hardly touch; several threads by the wall clock.
 
     Args:
-      runs: see `latency.take_turns`; already warm.
+      runs: see `timing.take_turns`; already warm.
       least: rounds to run however long they take.
       most: rounds to stop at.
       seconds: wall time after which no new round begins.
@@ -222,8 +222,11 @@ def take_turns(
         range(most),
     )
     gc.collect()
-    taken = latency.take_turns(
-        runs, rounds, clock_for(threads), _REST_SECONDS * (threads > 1)
+    taken = timing.take_turns(
+        runs,
+        rounds,
+        clock_for(threads),
+        None if threads == 1 else lambda name: time.sleep(_REST_SECONDS),
     )
     return {name: np.array(values) for name, values in taken.items()}
 

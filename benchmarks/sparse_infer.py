@@ -13,6 +13,7 @@ smaller dense product of as few weights; `python -m iss_rnns compare
 --sparse_json` draws its `chosen_ratio`. Names: benchmarks/README.md.
 """
 
+import functools
 import gc
 import os
 import time
@@ -29,6 +30,7 @@ from benchmarks import harness
 from benchmarks import sparse_peers as peers
 from iss_rnns import errors
 from iss_rnns import sparse
+from iss_rnns import timing
 from iss_rnns.sparse import panels
 
 FLAGS = flags.FLAGS
@@ -91,8 +93,7 @@ def block_name(block):
 
 
 def timed(runs, rounds, threads):
-    """name -> seconds of each round; every second one goes backwards."""
-    clock = harness.clock_for(threads)
+    """name -> seconds of a run, of each round."""
     gc.collect()  # earlier libraries' copies of the weights
     counts = {}
     for name, run in runs.items():
@@ -101,18 +102,22 @@ def timed(runs, rounds, threads):
         run()
         last = max(time.perf_counter() - start, 1e-6)
         counts[name] = max(1, min(50, int(SECONDS_PER_RUN / last)))
-    seconds = {name: [] for name in runs}
-    order = list(runs.items())
-    for _ in range(rounds):
-        for name, run in order:
-            if counts[name] > 1:  # warm caches mean nothing to a long run
-                run()
-            start = clock()
-            for _ in range(counts[name]):
-                run()
-            seconds[name].append((clock() - start) / counts[name])
-        order.reverse()
-    return {name: np.array(s) for name, s in seconds.items()}
+
+    def several(name):
+        for _ in range(counts[name]):
+            runs[name]()
+
+    def warm(name):
+        if counts[name] > 1:  # warm caches mean nothing to a long run
+            runs[name]()
+
+    taken = timing.take_turns(
+        {name: functools.partial(several, name) for name in runs},
+        range(rounds),
+        harness.clock_for(threads),
+        warm,
+    )
+    return {name: np.array(s) / counts[name] for name, s in taken.items()}
 
 
 def fastest(seconds, names):

@@ -15,8 +15,8 @@ import tensorflow as tf
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import export
+from iss_rnns import timing
 from iss_rnns.experiments import tasks
-from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import sections
 from iss_rnns.experiments.reports import tables
 from iss_rnns.export import packed as packed_export
@@ -94,7 +94,7 @@ def measure(
         runner = other.model and _runner(task, other.name, other.model)
         if runner:
             runners[title, main] = runner
-    seconds = latency.time_in_turn(runners, ROUNDS, 2)
+    seconds = timing.time_in_turn(runners, ROUNDS, 2)
     base = next(
         (t for t, o in found if o.dense and (t, main) in seconds), dense.title
     )

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 import ctypes
+import functools
 import glob
 import importlib
 import os
 import pathlib
 import sys
-import time
 from typing import Callable, Optional
 
 import numpy as np
+
+from iss_rnns import timing
 
 Name = tuple[str, int]  # product, threads
 
@@ -111,15 +113,17 @@ def measure(
     seconds = {}
     for batch in batch_sizes:
         x = rng.standard_normal((batch, inputs), np.float32)
-        best = dict.fromkeys(runs, np.inf)
-        for _ in range(ROUNDS):
-            for name, run in runs.items():
-                run(x)
-                start = time.perf_counter()
-                run(x)
-                best[name] = min(best[name], time.perf_counter() - start)
-        seconds[batch] = best
+        seconds[batch] = _least(
+            {name: functools.partial(run, x) for name, run in runs.items()}
+        )
     return seconds
+
+
+def _least(products: Mapping[Name, Callable]) -> dict[Name, float]:
+    taken = timing.take_turns(
+        products, range(ROUNDS), before=lambda name: products[name]()
+    )
+    return {name: min(taken[name]) for name in products}
 
 
 def fastest(seconds: dict[Name, float], preferred: Name) -> Name:

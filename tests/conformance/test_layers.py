@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "groups": {"_keras", "arguments", "errors", "ops"},
     "paths": {"errors"},
     "terminal": set(),
+    "timing": {"errors"},
     "ops": {"_keras", "errors"},
     "averages": {"_keras", "arguments"},
     "regularizers": {"arguments", "groups", "ops"},
@@ -50,7 +51,7 @@ MAY_IMPORT = {
         "groups",
         "shrinking",
     },
-    "sparse": {"_keras", "cells", "counting", "errors", "files"},
+    "sparse": {"_keras", "cells", "counting", "errors", "files", "timing"},
     "export": {"errors", "files", "paths", "sparse", "terminal"},
     "compat": {
         "_keras",

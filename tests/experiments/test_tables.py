@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from iss_rnns import counting
-from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import results
 from iss_rnns.experiments.reports import tables
 
@@ -63,39 +62,6 @@ def test_a_vector_has_no_rows():
         "row": None,
         "column": None,
     }
-
-
-def test_times_are_taken_in_turns():
-    calls, clock = [], [0.0]
-
-    def costing(name, seconds):
-        def function():
-            calls.append(name)
-            clock[0] += seconds[min(calls.count(name), len(seconds)) - 1]
-
-        return function
-
-    taken = latency.take_turns(
-        {
-            "slow": costing("slow", [2.0, 8.0, 4.0]),
-            "fast": costing("fast", [1.0]),
-        },
-        range(3),
-        lambda: clock[0],
-    )
-    assert calls == ["slow", "fast", "fast", "slow", "slow", "fast"]
-    assert taken == {"slow": [2.0, 8.0, 4.0], "fast": [1.0, 1.0, 1.0]}
-
-
-def test_what_warms_up_does_not_count():
-    calls = []
-    taken = latency.time_in_turn({"a": lambda: calls.append(1)}, 3, warmup=2)
-    assert len(calls) == 5 and len(taken["a"]) == 3
-
-
-def test_latency_needs_a_round():
-    with pytest.raises(ValueError, match="rounds.*at least 1, got 0"):
-        latency.time_in_turn({"a": lambda: None}, rounds=0)
 
 
 # Tables

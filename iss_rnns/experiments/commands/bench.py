@@ -17,12 +17,12 @@ import numpy as np
 from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns import files
+from iss_rnns import timing
 from iss_rnns.experiments import main as main_lib
 from iss_rnns.experiments import program_flags
 from iss_rnns.experiments.commands import keras_version
 from iss_rnns.experiments.commands import options
 from iss_rnns.experiments.commands import sources
-from iss_rnns.experiments.reports import latency
 from iss_rnns.experiments.reports import tables
 
 FLAGS = flags.FLAGS
@@ -116,7 +116,7 @@ def measured(
         )
         columns.append(tables.Column(title, {"bytes": source.bytes, **values}))
         _try(source, runners[title])
-    seconds = latency.time_in_turn(runners, rounds, WARMUP)
+    seconds = timing.time_in_turn(runners, rounds, WARMUP)
     base = statistics.median(seconds[columns[0].title])
     timed = [
         tables.Column(c.title, {**c.values, **_times(seconds[c.title], base)})

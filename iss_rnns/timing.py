@@ -1,9 +1,11 @@
-"""Times, measured in turns."""
+"""Times of several things, measured in turns."""
 
 from collections.abc import Iterable, Mapping
 import itertools
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
+
+from iss_rnns import errors
 
 Key = TypeVar("Key")
 
@@ -22,10 +24,10 @@ def time_in_turn(
       Seconds of each round by name.
 
     Raises:
-      ValueError: if `rounds` is not positive.
+      UserError: if `rounds` is not positive.
     """
     if rounds < 1:
-        raise ValueError(f"`rounds` must be at least 1, got {rounds}.")
+        raise errors.UserError(f"rounds must be at least 1, got {rounds}")
     for _, function in itertools.product(range(warmup), callables.values()):
         function()
     return take_turns(callables, range(rounds))
@@ -35,7 +37,7 @@ def take_turns(
     callables: Mapping[Key, Callable[[], Any]],
     rounds: Iterable,
     clock: Callable[[], float] = time.perf_counter,
-    rest: float = 0.0,
+    before: Optional[Callable[[Key], Any]] = None,
 ) -> dict[Key, list[float]]:
     """Times each callable once per round.
 
@@ -47,7 +49,7 @@ def take_turns(
         by name.
       rounds: as many as it has items.
       clock: tells the time in seconds.
-      rest: seconds to sleep before each call.
+      before: called with a name before each call of its own, not timed.
 
     Returns:
       Seconds of each round by name.
@@ -56,8 +58,8 @@ def take_turns(
     order = list(callables)
     for _ in rounds:
         for name in order:
-            if rest:
-                time.sleep(rest)
+            if before:
+                before(name)
             start = clock()
             callables[name]()
             seconds[name].append(clock() - start)
