@@ -121,103 +121,201 @@ def train(
       UserError: if a resumed run was made with other options, or training
         broke.
     """
-    checkpoints = checkpoints_lib.Checkpoints(
-        run.checkpoints, training.keep_checkpoints
-    )
-    state: dict[str, Any] = {
-        "epoch": 0,
-        "batch": 0,
-        "seconds": 0.0,
-        "sizes": None,
-    }
-    if resume:
-        state = checkpoints.last_state()
-        loop.check_same_run(state, training.fixed)
-    epoch, batch = state["epoch"], state["batch"]
-    run.begin()
-    model = training.compiled(state["sizes"])
-    # A resumed run of an older version may have been cut: then they are lost.
-    designed = state.get("designed_sizes") or dict(model.net.sizes)
-    step = 0
-    if resume:
-        checkpoints.restore(model)
-        step = int(model.optimizer.iterations)
-        print(
-            f"resumed {run.path} at epoch {epoch + 1}, step {step}", flush=True
-        )
-    over = training.max_steps is not None and step >= training.max_steps
-    metrics = metrics_lib.Metrics(
-        # An epoch that was stopped early has its row, too.
-        run.path / "metrics.csv",
-        training.epochs if over else epoch,
-    )
-    groups = training.groups(model.net)
-    tensorboard = records.TensorBoard(run.path / "tensorboard")
-    clock = progress_lib.Clock(training.items, state["seconds"])
-    sparsity = training.sparsity(model.net)
-    watching = [
-        callbacks.SparsityLogger(groups),
-        progress_lib.Progress(
-            training.steps,
-            training.epochs,
-            groups,
-            clock,
-            batch,
-            training.show and functools.partial(training.show, clock),
-        ),
-        records.EpochEvaluation(
-            training.row, training.line, metrics, groups, clock, tensorboard
-        ),
-    ]
-    cutter = _cutter(training, groups, sparsity + watching, state)
-    best = _best(training, groups, metrics, state)
-    if best and resume and "best" not in state:
-        best.restore(_best_of_1_0_0(run, model.net, training, metrics))
-
-    def describe():
-        return {
-            **training.fixed,
-            "sizes": dict(model.net.sizes),
-            "designed_sizes": designed,
-            "seconds": clock.seconds(),
-            "shrinking": cutter and cutter.state(),
-            "best": best and best.state(),
-        }
-
+    live = _LiveRun(training, run, resume)
     loop.fit_batches(
-        model,
+        live.model,
         training.batches,
         training.steps,
         training.epochs,
-        [
-            *sparsity,
-            *training.epoch_start(epoch if batch else None),
-            # Cutting is part of what training takes.
-            *([cutter] if cutter else []),
-            clock,
-            *(
-                [records.StepScalars(tensorboard, training.log_every)]
-                if training.log_every
-                else []
-            ),
-            *watching,
-            *([best] if best else []),
-            records.SaveCheckpoints(
-                checkpoints,
-                training.checkpoint_every,
-                training.steps,
-                describe,
-                batch,
-            ),
-        ],
-        epoch=epoch,
-        batch=batch,
+        live.all_callbacks(),
+        epoch=live.state["epoch"],
+        batch=live.state["batch"],
         max_steps=training.max_steps,
     )
-    if cutter:
-        run.write_text("cuts.json", json.dumps(cutter.cuts, indent=1))
-    _take_chosen(run, checkpoints, model)
-    return model, metrics
+    if live.cutter:
+        run.write_text("cuts.json", json.dumps(live.cutter.cuts, indent=1))
+    _take_chosen(run, live.checkpoints, live.model)
+    return live.model, live.metrics
+
+
+class _LiveRun:
+    """A run in training: its model, what acts on it and what is on record.
+
+    Args:
+      training: see `Training`.
+      run: its directory.
+      resume: from its newest checkpoint.
+
+    Attributes:
+      checkpoints: of the run.
+      state: of the checkpoint that it goes on from, or of the beginning.
+      model: that trains, with the weights of then.
+      metrics: a row an epoch.
+      groups: whose living units are on record, and are cut.
+      cutter: cuts them; None if the options do not ask.
+      best: knows the best epoch; None if the last one is to be used.
+    """
+
+    def __init__(
+        self, training: Training, run: runs.RunDirectory, resume: bool
+    ):
+        self.training = training
+        self.run = run
+        self.checkpoints = checkpoints_lib.Checkpoints(
+            run.checkpoints, training.keep_checkpoints
+        )
+        self.state: dict[str, Any] = {
+            "epoch": 0,
+            "batch": 0,
+            "seconds": 0.0,
+            "sizes": None,
+        }
+        if resume:
+            self.state = self.checkpoints.last_state()
+            loop.check_same_run(self.state, training.fixed)
+        run.begin()
+        self.model = training.compiled(self.state["sizes"])
+        # A resumed run of an older version may have been cut: then they are
+        # lost.
+        self._designed = self.state.get("designed_sizes") or dict(
+            self.model.net.sizes
+        )
+        step = self._restored() if resume else 0
+        over = training.max_steps is not None and step >= training.max_steps
+        self.metrics = metrics_lib.Metrics(
+            # An epoch that was stopped early has its row, too.
+            run.path / "metrics.csv",
+            training.epochs if over else self.state["epoch"],
+        )
+        self.groups = training.groups(self.model.net)
+        self._tensorboard = records.TensorBoard(run.path / "tensorboard")
+        self._clock = progress_lib.Clock(training.items, self.state["seconds"])
+        self._sparsity = training.sparsity(self.model.net)
+        self._watching = self._watchers()
+        self.cutter = self._new_cutter()
+        self.best = self._new_best(resume)
+
+    def _restored(self) -> int:
+        """Goes back to the newest checkpoint; the steps that were run."""
+        self.checkpoints.restore(self.model)
+        step = int(self.model.optimizer.iterations)
+        print(
+            f"resumed {self.run.path} at epoch {self.state['epoch'] + 1}, "
+            f"step {step}",
+            flush=True,
+        )
+        return step
+
+    def _watchers(self) -> list[tf.keras.callbacks.Callback]:
+        """What shows and records how it goes."""
+        training = self.training
+        return [
+            callbacks.SparsityLogger(self.groups),
+            progress_lib.Progress(
+                training.steps,
+                training.epochs,
+                self.groups,
+                self._clock,
+                self.state["batch"],
+                training.show and functools.partial(training.show, self._clock),
+            ),
+            records.EpochEvaluation(
+                training.row,
+                training.line,
+                self.metrics,
+                self.groups,
+                self._clock,
+                self._tensorboard,
+            ),
+        ]
+
+    def _new_cutter(self) -> Optional[callbacks.ShrinkWhileTraining]:
+        training, options = self.training, self.training.options
+        if options.shrink_every_steps is None:
+            return None
+        planned = training.steps * training.epochs
+        cutter = callbacks.ShrinkWhileTraining(
+            self.groups,
+            training.held_out(),
+            options.shrink_every_steps,
+            options.dead_below,
+            options.dead_checks,
+            steps=min(planned, training.max_steps or planned),
+            items=training.positions or training.items,
+            least_gain=options.least_gain,
+            keep_one=training.keep_one,
+            followers=shrinking.followers(self._sparsity + self._watching),
+            epoch_steps=training.steps,
+            start_batch=self.state["batch"],
+            report=functools.partial(print, flush=True),
+        )
+        cutter.restore(self.state.get("shrinking"))
+        return cutter
+
+    def _new_best(self, resume: bool) -> Optional[records.KeepBest]:
+        training, options = self.training, self.training.options
+        if (
+            options.export_epoch == "last"
+            or options.pruning is not None
+            or training.sparsifies_weights
+        ):
+            return None
+        best = records.KeepBest(
+            self.metrics,
+            training.score,
+            # The authors' program does not ask how many are left.
+            (
+                dict
+                if options.export_epoch == "best_of_all"
+                else functools.partial(
+                    callbacks.alive_units, self.groups, options.dead_below
+                )
+            ),
+            training.steps,
+            self.state["batch"],
+        )
+        if resume and "best" not in self.state:
+            best.restore(
+                _best_of_1_0_0(self.run, self.model.net, training, self.metrics)
+            )
+        else:
+            best.restore(self.state.get("best"))
+        return best
+
+    def all_callbacks(self) -> list[tf.keras.callbacks.Callback]:
+        """All of them, in the order in which they act."""
+        training, state = self.training, self.state
+        acting = [
+            *self._sparsity,
+            *training.epoch_start(state["epoch"] if state["batch"] else None),
+            # Cutting is part of what training takes.
+            self.cutter,
+            self._clock,
+            records.StepScalars(self._tensorboard, training.log_every)
+            if training.log_every
+            else None,
+            *self._watching,
+            self.best,
+            records.SaveCheckpoints(
+                self.checkpoints,
+                training.checkpoint_every,
+                training.steps,
+                self._state_now,
+                state["batch"],
+            ),
+        ]
+        return [each for each in acting if each is not None]
+
+    def _state_now(self) -> dict[str, Any]:
+        """What stands beside a checkpoint of now; see `states`."""
+        return {
+            **self.training.fixed,
+            "sizes": dict(self.model.net.sizes),
+            "designed_sizes": self._designed,
+            "seconds": self._clock.seconds(),
+            "shrinking": self.cutter and self.cutter.state(),
+            "best": self.best and self.best.state(),
+        }
 
 
 def _take_chosen(run, checkpoints, model) -> None:
@@ -232,33 +330,6 @@ def _take_chosen(run, checkpoints, model) -> None:
         step, _ = checkpoints_lib.find_best(run.checkpoints)
         checkpoints.restore(model, step)
     print(f"the weights are those {chosen}", flush=True)
-
-
-def _best(training, groups, metrics, state) -> Optional[records.KeepBest]:
-    """Knows the best epoch; None if the last one is to be used."""
-    options = training.options
-    if (
-        options.export_epoch == "last"
-        or options.pruning is not None
-        or training.sparsifies_weights
-    ):
-        return None
-    best = records.KeepBest(
-        metrics,
-        training.score,
-        # The authors' program does not ask how many are left.
-        (
-            dict
-            if options.export_epoch == "best_of_all"
-            else functools.partial(
-                callbacks.alive_units, groups, options.dead_below
-            )
-        ),
-        training.steps,
-        state["batch"],
-    )
-    best.restore(state.get("best"))
-    return best
 
 
 def _best_of_1_0_0(run, net, training, metrics) -> Optional[dict]:
@@ -284,32 +355,3 @@ def _best_of_1_0_0(run, net, training, metrics) -> Optional[dict]:
         ),
     }
     return {"best": record, "whole": record}
-
-
-def _cutter(
-    training, groups, watching, state
-) -> Optional[callbacks.ShrinkWhileTraining]:
-    """Cuts dead units while it trains; None if the options do not ask."""
-    options = training.options
-    if options.shrink_every_steps is None:
-        return None
-    cutter = callbacks.ShrinkWhileTraining(
-        groups,
-        training.held_out(),
-        options.shrink_every_steps,
-        options.dead_below,
-        options.dead_checks,
-        steps=min(
-            training.steps * training.epochs,
-            training.max_steps or training.steps * training.epochs,
-        ),
-        items=training.positions or training.items,
-        least_gain=options.least_gain,
-        keep_one=training.keep_one,
-        followers=shrinking.followers(watching),
-        epoch_steps=training.steps,
-        start_batch=state["batch"],
-        report=functools.partial(print, flush=True),
-    )
-    cutter.restore(state.get("shrinking"))
-    return cutter
