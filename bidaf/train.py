@@ -168,7 +168,11 @@ class _NetPenalty(callbacks.Penalty):
     """A penalty on the net that trains, which cuts may replace."""
 
     def __init__(self, formula: Callable[[step_lib.Trainer], tf.Tensor]):
-        super().__init__(lambda: formula(self.model))
+        super().__init__(self._of_model)
+        self._formula = formula
+
+    def _of_model(self) -> tf.Tensor:
+        return self._formula(self.model)
 
 
 class _FreezeFound(callbacks.FreezeZeros):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from iss_rnns import _keras
 from iss_rnns.groups import recurrence
-from iss_rnns.ops import products
+from iss_rnns.ops import fixed
 from iss_rnns.ops import scan
 from iss_rnns.ops import steps
 
@@ -360,7 +360,7 @@ def _run(
         cell,
         order.enter(z, time_major),
         [tf.cast(state, inputs.dtype) for state in initial_state],
-        products.loop_weights(lambda: cell.scan_weights(*constants)),
+        fixed.loop_weights(lambda: cell.scan_weights(*constants)),
         bool(training),
         compiled,
         order.lengths if finals else None,

@@ -21,3 +21,11 @@ def quiet_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def discard_stdout() -> None:
+    """Whoever read the output has gone, as of `| head`.
+
+    Python would complain once more when it flushes on the way out.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

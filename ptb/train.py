@@ -62,7 +62,9 @@ def sparsity_callbacks(
     result = []
     if settings.weight_decay:
         result.append(
-            callbacks.WeightPenalty(options.regularizer, settings.weight_decay)
+            callbacks.WeightPenalty(
+                options.regularizer, settings.weight_decay, exclude="embedding"
+            )
         )
     penalized = ptb_settings.build_groups(
         settings, net.tf1_views(), net.tf1_cells()

@@ -72,9 +72,10 @@ class GroupLasso(Penalty):
         else:
             first = regularizers.check_strength(self.schedule(0))
             self.strength = tf.Variable(float(first), trainable=False)
-        super().__init__(
-            lambda: regularizers.group_lasso(self.groups, self.strength)
-        )
+        super().__init__(self._lasso)
+
+    def _lasso(self) -> tf.Tensor:
+        return regularizers.group_lasso(self.groups, self.strength)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.schedule:
@@ -105,9 +106,13 @@ class WeightPenalty(Penalty):
         formulas = {"l1": regularizers.l1, "l2": regularizers.l2}
         if kind not in formulas:
             raise errors.UserError(f"kind must be 'l1' or 'l2', got {kind!r}")
-        strength = regularizers.check_strength(strength)
+        self._formula = formulas[kind]
+        self._strength = regularizers.check_strength(strength)
         self.exclude = checks.names(exclude)
-        super().__init__(lambda: formulas[kind](self.penalized(), strength))
+        super().__init__(self._of_weights)
+
+    def _of_weights(self) -> tf.Tensor:
+        return self._formula(self.penalized(), self._strength)
 
     def penalized(self) -> list[tf.Variable]:
         """The model's variables that the penalty covers."""

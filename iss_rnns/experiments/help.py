@@ -1,12 +1,12 @@
 """What `--help` shows of a program: its flags, in groups, with defaults."""
 
 from collections.abc import Callable
-import os
 import sys
 import textwrap
 
 from absl import flags
 
+from iss_rnns import terminal
 from iss_rnns.experiments import program_flags
 
 FLAGS = flags.FLAGS
@@ -52,8 +52,7 @@ class _Help(flags.BooleanFlag):
             sys.stdout.write(self._shown())
             sys.stdout.flush()
         except BrokenPipeError:
-            # `| head`: Python would complain when it flushes on the way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            terminal.discard_stdout()
         sys.exit(0)
 
 

@@ -15,6 +15,7 @@ from absl import logging
 
 from iss_rnns import errors
 from iss_rnns import paths
+from iss_rnns import terminal
 from iss_rnns.experiments import help as help_lib
 from iss_rnns.experiments import program_flags
 from iss_rnns.experiments import stopping
@@ -58,10 +59,8 @@ def ending(
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # As of a program that the signal ends: who reads has gone. Python
-        # would complain once more when it flushes on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        terminal.discard_stdout()
+        return 141  # as of a program that the signal ends
     except errors.UserError as error:
         return _tell(f"error: {error}{_flag_of(error.argument)}", 2)
     except stopping.Terminated as error:

@@ -12,7 +12,7 @@ from iss_rnns import export
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import tables
 from iss_rnns.export import vocabulary as vocabulary_lib
-from iss_rnns.ops import products
+from iss_rnns.ops import fixed
 
 
 def save_compressed(
@@ -30,7 +30,7 @@ def save_compressed(
 
     Embedding and first kernel become one table where that is no larger: see
     `recurrent.input_table`. Recurrent matrices of 16 MB and more are constants
-    of the graph: see `products.fixed_weights`.
+    of the graph: see `fixed.fixed_weights`.
 
     Args:
       net: see `tasks.LanguageNet`.
@@ -62,7 +62,7 @@ def save_compressed(
         )
         return {"logits": logits, **dict(zip(net.state_names, finals))}
 
-    with products.fixed_weights():
+    with fixed.fixed_weights():
         signature = tf.function(serve).get_concrete_function(
             tf.TensorSpec([None, None], tf.int32, name="tokens"),
             **{
