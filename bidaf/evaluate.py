@@ -6,7 +6,7 @@ prints what the official script prints: exact match and F1 in percent.
 """
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import json
 import re
 import reprlib
@@ -181,26 +181,6 @@ def word_f1(true: tuple[int, int], predicted: tuple[int, int]) -> float:
     precision = common / (predicted[1] - predicted[0])
     recall = common / (true[1] - true[0])
     return 2 * precision * recall / (precision + recall)
-
-
-def span_f1(truths: Iterable[Span], span: Span) -> float:
-    """Highest `word_f1` with a right answer that begins in its sentence."""
-    (sentence, start), (_, stop) = span
-    return max(
-        (
-            word_f1((first[1], last[1]), (start, stop))
-            for first, last in truths
-            if first[0] == sentence
-        ),
-        default=0.0,
-    )
-
-
-def is_exact(truths: Iterable[Span], span: Span) -> bool:
-    """Whether a span is one of the right answers."""
-    return tuple(map(tuple, span)) in [
-        tuple(map(tuple, truth)) for truth in truths
-    ]
 
 
 def load_answers(path: squad.PathLike) -> Mapping[str, Any]:

@@ -15,7 +15,6 @@ from bidaf import penalties
 from bidaf import train as train_lib
 from bidaf.data import sources
 from bidaf.data import vocabulary as vocabulary_lib
-from bidaf.data.vocabulary import PathLike
 from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from iss_rnns import averages as averages_lib
@@ -114,7 +113,9 @@ def na_of(load_path: Optional[str], step: int, otherwise: bool) -> bool:
     return state_of(load_path, step)[1]["model"]["na"]
 
 
-def state_of(folder: PathLike, step: int = 0) -> tuple[str, dict]:
+def state_of(
+    folder: vocabulary_lib.PathLike, step: int = 0
+) -> tuple[str, dict]:
     """Prefix and state of a checkpoint of this program.
 
     Args:

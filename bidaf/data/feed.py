@@ -23,7 +23,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from bidaf.data.read_data import DataSet
+from bidaf.data import read_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Sizes:
     word_vocab_size: int
 
 
-def sizes(data_sets: Sequence[DataSet], training: bool = True) -> Sizes:
+def sizes(
+    data_sets: Sequence[read_data.DataSet], training: bool = True
+) -> Sizes:
     """Sizes that all questions of some data sets need.
 
     Args:
@@ -72,7 +74,7 @@ def sizes(data_sets: Sequence[DataSet], training: bool = True) -> Sizes:
     )
 
 
-def _needed(data_set: DataSet) -> list[int]:
+def _needed(data_set: read_data.DataSet) -> list[int]:
     """Largest numbers of sentences, words, characters, without limits."""
     part, valid = data_set.part, np.array(data_set.valid_idxs)
     used = np.zeros(len(part.contexts), bool)
@@ -94,7 +96,7 @@ def _needed(data_set: DataSet) -> list[int]:
     ]
 
 
-def embedding_matrix(data_set: DataSet, seed: int = 0) -> np.ndarray:
+def embedding_matrix(data_set: read_data.DataSet, seed: int = 0) -> np.ndarray:
     """Start values of the trained word embedding.
 
     Args:
@@ -114,7 +116,7 @@ def embedding_matrix(data_set: DataSet, seed: int = 0) -> np.ndarray:
 
 
 def make_batch(
-    data_set: DataSet,
+    data_set: read_data.DataSet,
     indices: Sequence[int],
     sizes: Sizes,
     supervised: bool = True,
@@ -175,14 +177,19 @@ def make_batch(
     return batch
 
 
-def _drawn(data_set: DataSet, index: int, random: Any) -> Optional[int]:
+def _drawn(
+    data_set: read_data.DataSet, index: int, random: Any
+) -> Optional[int]:
     """Number of one of the question's answers, None if it has none."""
     numbers = range(*data_set.part.answer_offsets[index : index + 2])
     return random.choice(numbers) if numbers else None
 
 
 def _contexts(
-    data_set: DataSet, fed: list[list[tuple[int, int]]], rows: int, sizes: Sizes
+    data_set: read_data.DataSet,
+    fed: list[list[tuple[int, int]]],
+    rows: int,
+    sizes: Sizes,
 ) -> np.ndarray:
     """Store ids of the contexts' words, `[N, M, JX]`."""
     num_sents, sent_size = sizes.max_num_sents, sizes.max_sent_size
@@ -206,7 +213,7 @@ def _contexts(
 
 
 def _questions(
-    data_set: DataSet, indices: Sequence[int], rows: int, sizes: Sizes
+    data_set: read_data.DataSet, indices: Sequence[int], rows: int, sizes: Sizes
 ) -> np.ndarray:
     """Store ids of the questions' words, `[N, JQ]`."""
     part, most = data_set.part, sizes.max_ques_size
@@ -223,7 +230,7 @@ def _questions(
 
 
 def _labels(
-    data_set: DataSet,
+    data_set: read_data.DataSet,
     indices: Sequence[int],
     answers: Sequence[Optional[int]],
     x_mask: np.ndarray,

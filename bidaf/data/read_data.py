@@ -17,7 +17,6 @@ import numpy as np
 
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary as vocabulary_lib
-from bidaf.data.vocabulary import Vocabulary
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
@@ -71,7 +70,7 @@ def read(
     store: Union[store_lib.Store, PathLike],
     part: str,
     config: DataConfig,
-    vocabulary: Optional[Vocabulary] = None,
+    vocabulary: Optional[vocabulary_lib.Vocabulary] = None,
     filtered: bool = True,
     unanswered: bool = True,
 ) -> "DataSet":
@@ -133,7 +132,7 @@ class DataSet:
         store: store_lib.Store,
         name: str,
         config: DataConfig,
-        vocabulary: Optional[Vocabulary] = None,
+        vocabulary: Optional[vocabulary_lib.Vocabulary] = None,
         filtered: bool = True,
         unanswered: bool = True,
     ):
@@ -185,7 +184,9 @@ class DataSet:
                 "sent_size_th, num_sents_th or para_size_th"
             )
 
-    def _new_vocabulary(self, counts: dict[str, int]) -> Vocabulary:
+    def _new_vocabulary(
+        self, counts: dict[str, int]
+    ) -> vocabulary_lib.Vocabulary:
         config = self.config
         if config.finetune:
             words = [
@@ -202,7 +203,7 @@ class DataSet:
                 if count > config.word_count_th and word not in self.vector_rows
             ]
         counts = vocabulary_lib.character_counts(self.part, self._words)
-        return Vocabulary.number(
+        return vocabulary_lib.Vocabulary.number(
             words,
             [
                 character

@@ -173,15 +173,6 @@ def test_f1_of_positions():
         )
 
 
-def test_f1_and_match_of_spans():
-    truths = [((0, 1), (0, 3)), ((1, 0), (1, 1))]
-    assert evaluate.span_f1(truths, ((0, 2), (0, 3))) == pytest.approx(2 / 3)
-    assert evaluate.span_f1(truths, ((1, 1), (1, 3))) == 0
-    assert evaluate.span_f1(truths, ((2, 0), (2, 1))) == 0
-    assert evaluate.is_exact(truths, np.array([[1, 0], [1, 1]]).tolist())
-    assert not evaluate.is_exact(truths, ((0, 1), (0, 2)))
-
-
 DEV = {
     "version": "1.1",
     "data": [

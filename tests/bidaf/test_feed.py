@@ -10,9 +10,8 @@ import pytest
 from bidaf.data import feed
 from bidaf.data import preprocess
 from bidaf.data import read_data
-from bidaf.data.read_data import DataConfig
 
-SMALL = DataConfig(
+SMALL = read_data.DataConfig(
     batch_size=3, word_count_th=0, char_count_th=0, word_size_th=4
 )
 PARAGRAPHS = [

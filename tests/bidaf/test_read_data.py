@@ -11,12 +11,11 @@ from bidaf.data import preprocess
 from bidaf.data import read_data
 from bidaf.data import store as store_lib
 from bidaf.data import vocabulary
-from bidaf.data.read_data import DataConfig
 from iss_rnns import errors
 
 WORDS = "the The mill MILL anna Anna broke in 1853 . ? who zzz".split()
 SPECIAL = {"-NULL-": 0, "-UNK-": 1}
-SMALL = DataConfig(batch_size=3, word_count_th=2, char_count_th=3)
+SMALL = read_data.DataConfig(batch_size=3, word_count_th=2, char_count_th=3)
 
 
 def question(source, context, number):
@@ -444,11 +443,11 @@ def test_missing_vocabulary_file(tmp_path):
 )
 def test_wrong_config(changes, message):
     with pytest.raises(errors.UserError, match=message):
-        DataConfig(**changes)
+        read_data.DataConfig(**changes)
 
 
 def test_defaults_are_the_authors():
-    assert dataclasses.asdict(DataConfig()) == {
+    assert dataclasses.asdict(read_data.DataConfig()) == {
         "batch_size": 60,
         "word_count_th": 10,
         "char_count_th": 50,
