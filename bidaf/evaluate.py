@@ -183,7 +183,7 @@ def word_f1(true: tuple[int, int], predicted: tuple[int, int]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def load_answers(path: squad.PathLike) -> Mapping[str, Any]:
+def load_answers(path: files.PathLike) -> Mapping[str, Any]:
     """Reads the answers that a model wrote: JSON, question id to text.
 
     Raises:

@@ -19,6 +19,7 @@ from bidaf.net import authors
 from bidaf.net import groups as groups_lib
 from iss_rnns import averages as averages_lib
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import states
 from iss_rnns.experiments import tasks
@@ -113,9 +114,7 @@ def na_of(load_path: Optional[str], step: int, otherwise: bool) -> bool:
     return state_of(load_path, step)[1]["model"]["na"]
 
 
-def state_of(
-    folder: vocabulary_lib.PathLike, step: int = 0
-) -> tuple[str, dict]:
+def state_of(folder: files.PathLike, step: int = 0) -> tuple[str, dict]:
     """Prefix and state of a checkpoint of this program.
 
     Args:

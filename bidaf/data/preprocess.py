@@ -6,7 +6,7 @@ import os
 import pathlib
 import reprlib
 import time
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 import tqdm
@@ -17,13 +17,11 @@ from bidaf.data import words as words_lib
 from iss_rnns import errors
 from iss_rnns import files
 
-PathLike = Union[str, os.PathLike]
-
 
 def preprocess(
-    sources: dict[str, PathLike],
-    glove: PathLike,
-    out: PathLike,
+    sources: dict[str, files.PathLike],
+    glove: files.PathLike,
+    out: files.PathLike,
     splitter: str = "punkt",
     split: bool = False,
     glove_dim: Optional[int] = None,
@@ -285,7 +283,7 @@ def _ints(values) -> np.ndarray:
 
 
 def read_glove(
-    path: PathLike, words: set[str], dim: Optional[int] = None
+    path: files.PathLike, words: set[str], dim: Optional[int] = None
 ) -> tuple[list[str], np.ndarray]:
     """Reads the vectors that words of a text can use.
 
@@ -331,7 +329,7 @@ def read_glove(
     return list(found), vectors.reshape(-1, dim)
 
 
-def _check_glove(path: PathLike, dim: Optional[int]) -> int:
+def _check_glove(path: files.PathLike, dim: Optional[int]) -> int:
     """How many numbers a line has; fails early on a wrong file."""
     try:
         with open(path, "rb") as file:

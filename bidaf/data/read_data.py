@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import dataclasses
 import functools
 import itertools
-import os
 import random as python_random
 from typing import Any, Optional, Union
 
@@ -22,7 +21,6 @@ from iss_rnns import errors
 from iss_rnns import files
 
 FILTERS = ("max", "valid", "semi")
-PathLike = Union[str, os.PathLike]
 Place = tuple[int, int]
 Span = tuple[Place, Place]
 
@@ -67,7 +65,7 @@ class DataConfig:
 
 
 def read(
-    store: Union[store_lib.Store, PathLike],
+    store: Union[store_lib.Store, files.PathLike],
     part: str,
     config: DataConfig,
     vocabulary: Optional[vocabulary_lib.Vocabulary] = None,

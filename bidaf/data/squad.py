@@ -4,13 +4,11 @@ Version 1.1 and, as far as it is the same, 2.0: a question may have no answer.
 """
 
 import dataclasses
-import os
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from iss_rnns import errors
 from iss_rnns import files
 
-PathLike = Union[str, os.PathLike]
 _WHAT = "SQuAD file"
 _SHAPE = (
     "expected SQuAD v1.1: data > paragraphs > context, qas > id, "
@@ -73,7 +71,7 @@ class RightAnswers:
     questions: tuple[tuple[str, list[str]], ...]
 
 
-def read(path: PathLike) -> Squad:
+def read(path: files.PathLike) -> Squad:
     """Reads and checks a file in the format of SQuAD v1.1.
 
     Args:
@@ -107,7 +105,7 @@ def read(path: PathLike) -> Squad:
     return Squad(content.get("version"), read_articles)
 
 
-def right_answers(path: PathLike) -> RightAnswers:
+def right_answers(path: files.PathLike) -> RightAnswers:
     """Reads what the metric needs, and looks at nothing else.
 
     Whatever the official script scores is read: ids that come twice, answers
@@ -150,7 +148,7 @@ class _Shape(Exception):
     """The JSON has not the fields of SQuAD."""
 
 
-def _parse(path: PathLike) -> tuple[Any, Optional[errors.UserError]]:
+def _parse(path: files.PathLike) -> tuple[Any, Optional[errors.UserError]]:
     """The JSON content, and what is to be said of its encoding at the end.
 
     Bytes that are not UTF-8 become lone surrogates, so that the text they

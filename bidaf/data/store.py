@@ -10,11 +10,10 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import reprlib
 import tempfile
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import numpy as np
 
@@ -23,7 +22,6 @@ from iss_rnns import files
 
 FILE = "store.npz"
 FORMAT = 1  # To be raised with any change of the arrays.
-PathLike = Union[str, os.PathLike]
 
 _WHAT = "preprocessed data"
 _AXES = {"answer_spans": (2, 2), "answer_characters": (2,)}  # beyond the first
@@ -101,7 +99,7 @@ class Store:
       UserError: no such store, or a damaged or foreign file.
     """
 
-    def __init__(self, path: PathLike):
+    def __init__(self, path: files.PathLike):
         path = pathlib.Path(path)
         self.path = path / FILE if path.is_dir() else path
         if not self.path.exists():
@@ -341,7 +339,7 @@ def _beyond_texts(part: Part, words: Sequence[str]) -> Optional[str]:
 
 
 def write(
-    folder: PathLike,
+    folder: files.PathLike,
     meta: dict[str, Any],
     words: Sequence[str],
     glove_words: Sequence[str],
@@ -381,7 +379,7 @@ def write(
     return path
 
 
-def check_writable(folder: PathLike) -> None:
+def check_writable(folder: files.PathLike) -> None:
     """Checks that `write` could make a store; makes nothing itself.
 
     Raises:

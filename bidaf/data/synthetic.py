@@ -25,7 +25,6 @@ import zlib
 from absl import flags
 import numpy as np
 
-from bidaf.data import squad
 from bidaf.data import synthetic_facts as facts
 from bidaf.data import words as words_lib
 from iss_rnns import arguments
@@ -80,7 +79,7 @@ def make(
 
 
 def write(
-    folder: squad.PathLike,
+    folder: files.PathLike,
     num_train: int = 3000,
     num_dev: int = 500,
     seed: int = 0,

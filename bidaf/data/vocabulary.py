@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 import dataclasses
-import os
-from typing import Union
 
 from bidaf.data import store
 from bidaf.data import words as words_lib
@@ -11,7 +9,6 @@ from iss_rnns import errors
 from iss_rnns import files
 
 NULL, UNKNOWN = "-NULL-", "-UNK-"
-PathLike = Union[str, os.PathLike]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Vocabulary:
             )
         )
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: files.PathLike) -> None:
         """Writes the authors' `shared.json`, in one step.
 
         Raises:
@@ -51,7 +48,7 @@ class Vocabulary:
         files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, path: PathLike) -> "Vocabulary":
+    def load(cls, path: files.PathLike) -> "Vocabulary":
         """Reads what `save`, or the authors' program, wrote.
 
         Raises:

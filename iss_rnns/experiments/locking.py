@@ -3,10 +3,10 @@
 import fcntl
 import os
 import pathlib
-from typing import Union
 import weakref
 
 from iss_rnns import errors
+from iss_rnns import files
 
 FILE = ".lock"  # in the folder; it stays there, the lock does not
 
@@ -30,7 +30,7 @@ _held: weakref.WeakValueDictionary[tuple[int, int], Lock] = (
 )
 
 
-def lock(folder: Union[str, os.PathLike]) -> Lock:
+def lock(folder: files.PathLike) -> Lock:
     """Locks a folder, which must be there, against other processes.
 
     A process that locks it again gets the same lock.

@@ -13,7 +13,7 @@ import hashlib
 import os
 import pathlib
 import platform
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 
@@ -28,7 +28,6 @@ EMPTY_PATH = (
     "the flag out for the prose that comes with Python"
 )
 PARTS = ("train", "valid", "test")
-PathLike = Union[str, os.PathLike]
 _WHAT = "text file"
 
 
@@ -64,7 +63,7 @@ class Corpus:
         return digest.hexdigest()
 
 
-def read_words(folder: PathLike, drop_unseen: bool = True) -> Corpus:
+def read_words(folder: files.PathLike, drop_unseen: bool = True) -> Corpus:
     """Reads `ptb.{train,valid,test}.txt` of a folder, one sentence per line.
 
     Ids go by falling count in the training text, then alphabetically. A line
@@ -106,7 +105,7 @@ def read_words(folder: PathLike, drop_unseen: bool = True) -> Corpus:
 
 
 def read_text(
-    path: PathLike, vocab_limit: int = 10_000, min_count: int = 2
+    path: files.PathLike, vocab_limit: int = 10_000, min_count: int = 2
 ) -> Corpus:
     """Reads a text of one's own and splits it.
 
@@ -187,7 +186,7 @@ def own_words(options) -> Optional[Corpus]:
 
 
 def read_characters(
-    path: PathLike,
+    path: files.PathLike,
     num_test_symbols: int = 5_000_000,
     name: Optional[str] = None,
 ) -> Corpus:
@@ -221,7 +220,7 @@ def read_characters(
 
 
 def embedded(
-    unit: str = "word", cache_dir: Optional[PathLike] = None
+    unit: str = "word", cache_dir: Optional[files.PathLike] = None
 ) -> Corpus:
     """The default text: Python's own documentation, on every machine.
 

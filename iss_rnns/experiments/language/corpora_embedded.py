@@ -21,7 +21,7 @@ import random
 import re
 import sysconfig
 import textwrap
-from typing import Optional, Union
+from typing import Optional
 import warnings
 
 from iss_rnns import errors
@@ -92,7 +92,7 @@ _TOKEN = re.compile(
 )
 
 
-def load(cache_dir: Optional[Union[str, os.PathLike]] = None) -> dict[str, str]:
+def load(cache_dir: Optional[files.PathLike] = None) -> dict[str, str]:
     """Returns the texts of `extract`, out of the cache if they are there.
 
     The cache is a folder named after the Python version and `CACHE_FORMAT`.

@@ -5,9 +5,8 @@ Nothing here needs TensorFlow.
 
 from collections.abc import Mapping
 import json
-import os
 import pathlib
-from typing import Any, Union
+from typing import Any
 
 from iss_rnns import errors
 from iss_rnns import files
@@ -18,7 +17,7 @@ REPORT = "report.json"
 
 
 def write_report(
-    run_dir: Union[str, os.PathLike], data: Mapping[str, Any]
+    run_dir: files.PathLike, data: Mapping[str, Any]
 ) -> pathlib.Path:
     """Writes `report.md`, `report.html`, then `report.json`, each atomically.
 
@@ -91,7 +90,7 @@ def _items(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def read_report(run_dir: Union[str, os.PathLike]) -> dict[str, Any]:
+def read_report(run_dir: files.PathLike) -> dict[str, Any]:
     """What `write_report` wrote.
 
     Args:

@@ -7,14 +7,12 @@ here needs TensorFlow.
 import base64
 from collections.abc import Mapping
 import html
-import os
 import pathlib
-from typing import Any, Union
+from typing import Any
 
 from iss_rnns import errors
+from iss_rnns import files
 from iss_rnns.experiments.reports import tables
-
-PathLike = Union[str, os.PathLike]
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -78,7 +76,7 @@ def page(
     summary: str,
     facts: Mapping[str, Any],
     sections: Mapping[str, Any],
-    folder: PathLike,
+    folder: files.PathLike,
 ) -> str:
     """A report as HTML.
 

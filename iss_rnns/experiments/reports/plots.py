@@ -6,15 +6,13 @@ pictures needs none; no window and no global backend is touched.
 
 from collections.abc import Mapping, Sequence
 import itertools
-import os
 import re
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from iss_rnns import errors
-
-PathLike = Union[str, os.PathLike]
+from iss_rnns import files
 
 STRONG, WEAK = (0.04, 0.19, 0.47), (0.66, 0.79, 0.95)  # nonzero weights
 DEAD = (0.97, 0.80, 0.76)
@@ -54,14 +52,14 @@ def _new_figure(
     return picture
 
 
-def _save(picture: Any, path: PathLike) -> None:
+def _save(picture: Any, path: files.PathLike) -> None:
     try:
         picture.savefig(path, dpi=120, format="png")
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _unwritable(path: PathLike, error: OSError) -> errors.UserError:
+def _unwritable(path: files.PathLike, error: OSError) -> errors.UserError:
     return errors.UserError(
         f"cannot write {path}: {error.strerror or error}; expected a "
         f"writable folder with free space"
@@ -152,7 +150,7 @@ def _caption(array: np.ndarray, cut=None) -> str:
 
 
 def matrix_pattern(
-    path: PathLike,
+    path: files.PathLike,
     array: np.ndarray,
     cut: Optional[tuple[np.ndarray, np.ndarray]] = None,
     limit: int = 2000,
@@ -179,7 +177,7 @@ def matrix_pattern(
         raise _unwritable(path, error) from error
 
 
-def weight_pattern(path: PathLike, matrices: Sequence[Pair]) -> None:
+def weight_pattern(path: files.PathLike, matrices: Sequence[Pair]) -> None:
     """Draws the weights as training began to count them, and what is left.
 
     Each matrix is one line of the picture, both states to the same scale: one
@@ -295,7 +293,7 @@ def _pattern_legend(picture: Any, cut: bool) -> None:
 
 
 def training_curves(
-    path: PathLike,
+    path: files.PathLike,
     metrics_rows: Sequence[Mapping[str, Any]],
     measures: Optional[Mapping[str, str]] = None,
     ylabel: str = "perplexity",
@@ -386,7 +384,7 @@ def training_curves(
 
 
 def against_sparsity(
-    path: PathLike,
+    path: files.PathLike,
     series: Mapping[str, Sequence[tuple[float, float]]],
     ylabel: str,
     title: str = "",
