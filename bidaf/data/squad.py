@@ -3,6 +3,7 @@
 Version 1.1 and, as far as it is the same, 2.0: a question may have no answer.
 """
 
+from collections.abc import Iterator
 import dataclasses
 from typing import Any, Optional
 
@@ -124,10 +125,13 @@ def right_answers(path: files.PathLike) -> RightAnswers:
         articles = _list(content, "data", files.shown(path))
         for a, article in enumerate(articles, 1):
             where = f"{files.shown(path)}: article {a}"
-            for p, paragraph in enumerate(_list(article, "paragraphs", where)):
-                place = f"{where}, paragraph {p + 1}"
-                for q, question in enumerate(_list(paragraph, "qas", place)):
-                    found.append(_right(question, f"{place}, question {q + 1}"))
+            for paragraph, place in _each(
+                article, "paragraphs", where, "paragraph"
+            ):
+                found += [
+                    _right(*each)
+                    for each in _each(paragraph, "qas", place, "question")
+                ]
     except _Shape as error:
         raise errors.UserError(f"{error}; {_SHAPE}") from None
     return RightAnswers(content.get("version"), tuple(found))
@@ -177,10 +181,8 @@ class _Reader:
         return Article(
             title,
             tuple(
-                self.paragraph(paragraph, f"{where}, paragraph {number}")
-                for number, paragraph in enumerate(
-                    _list(article, "paragraphs", where), 1
-                )
+                self.paragraph(*each)
+                for each in _each(article, "paragraphs", where, "paragraph")
             ),
         )
 
@@ -189,9 +191,9 @@ class _Reader:
         return Paragraph(
             context,
             tuple(
-                self.question(question, context, f"{where}, question {number}")
-                for number, question in enumerate(
-                    _list(paragraph, "qas", where), 1
+                self.question(question, context, place)
+                for question, place in _each(
+                    paragraph, "qas", where, "question"
                 )
             ),
             where,
@@ -210,10 +212,8 @@ class _Reader:
             id_,
             text,
             tuple(
-                self.answer(answer, context, f"{where}, answer {number}")
-                for number, answer in enumerate(
-                    _list(question, "answers", where), 1
-                )
+                self.answer(answer, context, place)
+                for answer, place in _each(question, "answers", where, "answer")
             ),
             where,
         )
@@ -280,6 +280,14 @@ def _get(
 
 def _list(mapping: Any, name: str, where: str) -> list:
     return _get(mapping, name, list, where)
+
+
+def _each(
+    mapping: Any, name: str, where: str, what: str
+) -> Iterator[tuple[Any, str]]:
+    """Elements of a list, and the place of each."""
+    for number, element in enumerate(_list(mapping, name, where), 1):
+        yield element, f"{where}, {what} {number}"
 
 
 def _check_text(text: str, name: str, where: str) -> None:

@@ -349,15 +349,8 @@ def training_curves(
     _draw_curves(upper, curves, (GREY, *LAYER_COLORS))
     visible = [values[-1] for _, values in curves.values()]
     if reference is not None:
-        label, value = reference
-        upper.axhline(
-            value,
-            color="black",
-            linewidth=0.8,
-            linestyle=":",
-            label=f"{label} ({value:.4g})",
-        )
-        visible.append(value)
+        _draw_reference(upper, reference)
+        visible.append(reference[1])
     upper.set(
         ylabel=ylabel,
         ylim=_value_range(
@@ -370,9 +363,7 @@ def training_curves(
             ylabel=" ".join(["living units", *sorted(least)]), ylim=(0, None)
         )
     for panel in (upper, *lower):
-        panel.grid(color="#e3e6e9", linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=9)
+        _frame(panel)
     epochs = np.concatenate(
         [x for x, _ in (*curves.values(), *layers.values())]
     )
@@ -428,14 +419,7 @@ def against_sparsity(
             label=label,
         )
     if reference is not None:
-        label, value = reference
-        panel.axhline(
-            value,
-            color="black",
-            linewidth=0.8,
-            linestyle=":",
-            label=f"{label} ({value:.4g})",
-        )
+        _draw_reference(panel, reference)
     if log:
         panel.set_yscale("log")
         # 1, 2, 5, 10, ...: with all of 1 to 9 the labels would overlap.
@@ -452,10 +436,27 @@ def against_sparsity(
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter("")
     panel.set(xlabel="sparsity, %", ylabel=ylabel, title=title)
+    _frame(panel)
+    _save(picture, path)
+
+
+def _draw_reference(panel, reference: tuple[str, float]) -> None:
+    """A dotted line at a value, with its name and the value in the legend."""
+    label, value = reference
+    panel.axhline(
+        value,
+        color="black",
+        linewidth=0.8,
+        linestyle=":",
+        label=f"{label} ({value:.4g})",
+    )
+
+
+def _frame(panel) -> None:
+    """Grid, axes and legend of a panel with curves."""
     panel.grid(color="#e3e6e9", linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, fontsize=9)
-    _save(picture, path)
 
 
 def _series(
