@@ -144,25 +144,25 @@ class TextModel:
           (logits `[B, T, V]` float32, new states).
 
         Raises:
-          ValueError: ids or states that are none.
+          UserError: ids or states that are none.
         """
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-            raise ValueError(
+            raise errors.UserError(
                 f"ids must be integers [batch, time], got {ids.dtype} "
-                f"{list(ids.shape)}."
+                f"{list(ids.shape)}"
             )
         if ids.size and not 0 <= ids.min() <= ids.max() < self.num_symbols:
-            raise ValueError(
+            raise errors.UserError(
                 f"ids must be in 0 ... {self.num_symbols - 1}, got "
-                f"{ids.min()} ... {ids.max()}."
+                f"{ids.min()} ... {ids.max()}"
             )
         states = self.zero_states(len(ids)) if states is None else list(states)
         expected = [(len(ids), n) for n in self.state_sizes]
         if [tuple(np.shape(state)) for state in states] != expected:
-            raise ValueError(
+            raise errors.UserError(
                 f"states must be of the shapes {expected}, got "
-                f"{[tuple(np.shape(state)) for state in states]}."
+                f"{[tuple(np.shape(state)) for state in states]}"
             )
         logits, states = self.run(ids.astype(np.int32), states)
         return np.asarray(logits), [np.asarray(state) for state in states]

@@ -125,14 +125,14 @@ class SavedModel:
         """Outputs by name; states that are not given are zeros.
 
         Raises:
-          ValueError: an input is missing, unknown, or of another shape.
+          UserError: an input is missing, unknown, or of another shape.
         """
         states = self.manifest.states if self.manifest else {}
         missing = self.inputs.keys() - inputs.keys() - states.keys()
         if missing or inputs.keys() - self.inputs.keys():
-            raise ValueError(
+            raise errors.UserError(
                 f"{self!r} takes {', '.join(sorted(self.inputs))}; got "
-                f"{', '.join(sorted(inputs)) or 'nothing'}."
+                f"{', '.join(sorted(inputs)) or 'nothing'}"
             )
         tensors = {
             name: tf.convert_to_tensor(value, self.inputs[name].dtype)
@@ -140,9 +140,9 @@ class SavedModel:
         }
         for name, tensor in tensors.items():
             if not self.inputs[name].shape.is_compatible_with(tensor.shape):
-                raise ValueError(
+                raise errors.UserError(
                     f"{name} must be {self.inputs[name].shape}, got "
-                    f"{tensor.shape}."
+                    f"{tensor.shape}"
                 )
         for name in self.inputs.keys() - tensors.keys():
             batch = tf.shape(next(iter(inputs.values())))[0]

@@ -41,7 +41,7 @@ class PackedLanguageModel:
       state_sizes: widths of the states, those of the first layer first.
 
     Raises:
-      ValueError: parts whose shapes do not fit each other.
+      UserError: parts whose shapes do not fit each other.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PackedLanguageModel:
         vocabulary, width = self.embedding.shape
         for name, layer in self.layers.items():
             if layer.inputs != width:
-                raise ValueError(
+                raise errors.UserError(
                     f"{name} reads {layer.inputs} units, but "
                     f"what it reads has {width}"
                 )
@@ -87,7 +87,7 @@ class PackedLanguageModel:
             (width, vocabulary),
             (vocabulary,),
         ):
-            raise ValueError(
+            raise errors.UserError(
                 f"the softmax must be {[width, vocabulary]} with a bias "
                 f"{[vocabulary]}, got {list(found)} and "
                 f"{list(self.softmax_b.shape)}"
@@ -126,23 +126,23 @@ class PackedLanguageModel:
           (logits `[batch, time, V]` float32, new states).
 
         Raises:
-          ValueError: ids of another shape, or beyond the vocabulary.
+          UserError: ids of another shape, or beyond the vocabulary.
         """
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-            raise ValueError(
+            raise errors.UserError(
                 f"ids must be integers [batch, time], got "
-                f"{ids.dtype} {list(ids.shape)}."
+                f"{ids.dtype} {list(ids.shape)}"
             )
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self.softmax_b):
-            raise ValueError(
+            raise errors.UserError(
                 f"ids must be in 0 ... {len(self.softmax_b) - 1},"
-                f" got {ids.min()} ... {ids.max()}."
+                f" got {ids.min()} ... {ids.max()}"
             )
         states = list(self.zero_states(len(ids)) if states is None else states)
         if len(states) != len(self.state_sizes):
-            raise ValueError(
-                f"expected {len(self.state_sizes)} states, got {len(states)}."
+            raise errors.UserError(
+                f"expected {len(self.state_sizes)} states, got {len(states)}"
             )
         x = self.embedding[ids]
         finals: list[np.ndarray] = []

@@ -33,7 +33,7 @@ class PackedLayer:
       max_difference: see `pack_layer`; None for a loaded one.
 
     Raises:
-      ValueError: matrices or biases of shapes that do not fit each other.
+      UserError: matrices or biases of shapes that do not fit each other.
     """
 
     kind: ClassVar[str]  # in files
@@ -55,9 +55,9 @@ class PackedLayer:
         found = {name: tuple(part.shape) for name, part in parts.items()}
         for name, shape in self.shapes().items():
             if found.get(name) != shape:
-                raise ValueError(
+                raise errors.UserError(
                     f"{name} of {self.title} with {self.units} units must be "
-                    f"{list(shape)}, got {list(found.get(name, ()))}."
+                    f"{list(shape)}, got {list(found.get(name, ()))}"
                 )
 
     # What follows describes a kind of layer.
@@ -119,18 +119,18 @@ class PackedLayer:
         if inputs.dtype != np.float32:
             raise TypeError(f"inputs must be float32, got {inputs.dtype}.")
         if inputs.ndim != 3 or inputs.shape[2] != self.inputs:
-            raise ValueError(
+            raise errors.UserError(
                 f"inputs must be [batch, time, {self.inputs}], "
-                f"got {list(inputs.shape)}."
+                f"got {list(inputs.shape)}"
             )
         shape = (len(inputs), self.units)
         if state is None:
             state = [np.zeros(shape, np.float32)] * self.num_states
         state = [np.array(part, np.float32) for part in state]
         if [part.shape for part in state] != [shape] * self.num_states:
-            raise ValueError(
+            raise errors.UserError(
                 f"state must be {self.num_states} of {list(shape)}, got "
-                f"{' and '.join(str(list(part.shape)) for part in state)}."
+                f"{' and '.join(str(list(part.shape)) for part in state)}"
             )
         inputs = np.ascontiguousarray(inputs.swapaxes(0, 1))
         outputs, state = self.run(inputs, state, threads)
@@ -192,7 +192,7 @@ class PackedLayer:
 
         Raises:
           UserError: see `panels.Panels.from_arrays`.
-          ValueError: the arrays do not fit each other.
+          UserError: the arrays do not fit each other.
         """
         matrices, biases = cls.names(list(arrays))
         parts = {
@@ -209,9 +209,13 @@ class PackedLayer:
         for name in biases:
             bias = arrays.get(name, np.zeros(0, np.float32))
             if bias.dtype != np.float32:
-                raise ValueError(f"the bias must be float32, got {bias.dtype}.")
+                raise errors.UserError(
+                    f"the bias must be float32, got {bias.dtype}"
+                )
             if not np.isfinite(bias).all():
-                raise ValueError(f"{name} holds numbers that are not finite.")
+                raise errors.UserError(
+                    f"{name} holds numbers that are not finite"
+                )
             found[name] = bias
         return cls(parts, found)
 

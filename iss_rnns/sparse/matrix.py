@@ -101,12 +101,12 @@ class PackedMatrix:
         """
         x = _checked(x, "x")
         if x.shape[1] != self.shape[0]:
-            raise ValueError(
-                f"x must be [batch, {self.shape[0]}], got {list(x.shape)}."
+            raise errors.UserError(
+                f"x must be [batch, {self.shape[0]}], got {list(x.shape)}"
             )
         if bias is not None and np.shape(bias) != self.shape[1:]:
-            raise ValueError(
-                f"bias must be [{self.shape[1]}], got {list(np.shape(bias))}."
+            raise errors.UserError(
+                f"bias must be [{self.shape[1]}], got {list(np.shape(bias))}"
             )
         product, threads = self.product(len(x), threads, backend)
         return product.multiply(x, threads, bias)
@@ -135,12 +135,12 @@ class PackedMatrix:
         backend = choice.name if backend is None else backend
         threads = choice.threads if threads is None else threads
         if backend not in self._products:
-            raise ValueError(
+            raise errors.UserError(
                 f"backend must be one of "
-                f"{sorted(self._products)}, got '{backend}'."
+                f"{sorted(self._products)}, got '{backend}'"
             )
         if threads < 1:
-            raise ValueError(f"threads must be positive, got {threads}.")
+            raise errors.UserError(f"threads must be positive, got {threads}")
         return self._products[backend], threads
 
     def tune(self, batch_sizes: Sequence[int], threads: int = 1) -> None:
@@ -344,8 +344,8 @@ def _checked(array, name: str) -> np.ndarray:
             f"it with {name}.astype(np.float32)."
         )
     if array.ndim != 2:
-        raise ValueError(
-            f"{name} must have two axes, got shape {list(array.shape)}."
+        raise errors.UserError(
+            f"{name} must have two axes, got shape {list(array.shape)}"
         )
     return array
 

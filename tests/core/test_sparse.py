@@ -262,18 +262,18 @@ def test_cannot_pack(weights, block, message):
 def test_wrong_types_and_shapes():
     with pytest.raises(TypeError, match="matrix must be float32, got float64"):
         sparse.pack(np.eye(4))
-    with pytest.raises(ValueError, match="two axes"):
+    with pytest.raises(errors.UserError, match="two axes"):
         sparse.pack(np.ones(4, np.float32))
     packed = sparse.pack(np.eye(4, dtype=np.float32), batch_sizes=())
     with pytest.raises(TypeError, match="x must be float32, got int64"):
         packed.matmul(np.ones((1, 4), np.int64))
-    with pytest.raises(ValueError, match=r"x must be \[batch, 4\]"):
+    with pytest.raises(errors.UserError, match=r"x must be \[batch, 4\]"):
         packed.matmul(np.ones((1, 5), np.float32))
-    with pytest.raises(ValueError, match=r"bias must be \[4\]"):
+    with pytest.raises(errors.UserError, match=r"bias must be \[4\]"):
         packed.matmul(np.ones((1, 4), np.float32), bias=np.ones(3))
-    with pytest.raises(ValueError, match="threads must be positive"):
+    with pytest.raises(errors.UserError, match="threads must be positive"):
         packed.matmul(np.ones((1, 4), np.float32), threads=0)
-    with pytest.raises(ValueError, match="backend must be one of"):
+    with pytest.raises(errors.UserError, match="backend must be one of"):
         packed.matmul(np.ones((1, 4), np.float32), backend="mkl")
 
 
@@ -442,14 +442,18 @@ def test_lstm_saves_and_loads(tmp_path):
 
 def test_lstm_wrong_shapes():
     square = np.eye(12, 48, dtype=np.float32)
-    with pytest.raises(ValueError, match="kernel of an LSTM with 12 units"):
+    with pytest.raises(
+        errors.UserError, match="kernel of an LSTM with 12 units"
+    ):
         sparse.pack_lstm(square[:, :47], square, np.zeros(48), batch_sizes=())
     layer = sparse.pack_lstm(square, square, np.zeros(48), batch_sizes=())
-    with pytest.raises(ValueError, match=r"inputs must be \[batch, time, 12"):
+    with pytest.raises(
+        errors.UserError, match=r"inputs must be \[batch, time, 12"
+    ):
         layer(np.zeros((1, 2, 13), np.float32))
     with pytest.raises(TypeError, match="inputs must be float32"):
         layer(np.zeros((1, 2, 12)))
-    with pytest.raises(ValueError, match=r"state must be 2 of \[1, 12\]"):
+    with pytest.raises(errors.UserError, match=r"state must be 2 of \[1, 12\]"):
         layer(np.zeros((1, 2, 12), np.float32), np.zeros((2, 1, 11)))
 
 
