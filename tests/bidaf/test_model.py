@@ -198,7 +198,7 @@ def test_no_tensor_of_all_pairs_with_features():
     sizes = {"N": 7, "M": 1, "JX": 11, "JQ": 13}
     pairs = sizes["N"] * sizes["JX"] * sizes["JQ"]
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(x, cx, q, cq):
         with tf.GradientTape() as tape:
             outputs = net({"x": x, "cx": cx, "q": q, "cq": cq}, training=True)
@@ -605,9 +605,9 @@ def test_all_eight_directions_shrink(switch):
         net,
         groups_lib.iss_groups(net, groups_lib.DIRECTIONS),
         [batch(), batch(1)],
-        lambda each, inputs: [
-            scores(each, inputs)[key] for key in ("start", "end", "words")
-        ],
+        lambda each, inputs: list(
+            map(scores(each, inputs).get, ("start", "end", "words"))
+        ),
     )
     assert small.sizes == {
         name: size - len(DEAD.get(name, ())) for name, size in SIZES.items()
