@@ -10,88 +10,114 @@ from iss_rnns.groups.walk import Axis
 from iss_rnns.groups.walk import Signal
 
 
+class _Places:
+    """What `x[...]` takes of each axis, as the operation says it.
+
+    Attributes:
+      count: entries between the brackets.
+    """
+
+    def __init__(self, op: tf.Operation):
+        self._op = op
+        self._values: list[Any] = [
+            np.reshape(tf.get_static_value(t, partial=True), -1)
+            if tf.get_static_value(t, partial=True) is not None
+            else [None] * t.shape[0]
+            for t in op.inputs[1:4]
+        ]
+        self.count = len(self._values[0])
+
+    def _bit(self, name: str, i: int) -> bool:
+        return bool(self._op.get_attr(f"{name}_mask") >> i & 1)
+
+    def is_ellipsis(self, i: int) -> bool:
+        """Whether an entry is `...`."""
+        return self._bit("ellipsis", i)
+
+    def is_new_axis(self, i: int) -> bool:
+        """Whether an entry is `None`."""
+        return self._bit("new_axis", i)
+
+    def is_index(self, i: int) -> bool:
+        """Whether an entry is a number, `begin(i)`, that takes the axis away."""
+        return self._bit("shrink_axis", i)
+
+    def begin(self, i: int):
+        """Where an entry begins; None if that is not known."""
+        return self._values[0][i]
+
+    def span(self, i: int) -> Optional[slice]:
+        """An entry as a slice; None if it is not known."""
+        begin, end, stride = (values[i] for values in self._values)
+        free = self._bit("begin", i), self._bit("end", i)
+        if stride is None or (
+            (begin is None and not free[0]) or (end is None and not free[1])
+        ):
+            return None
+        return slice(
+            None if free[0] else begin, None if free[1] else end, stride
+        )
+
+
 def _strided_slice(walk, op, inputs):
     signal = inputs[0]
     if signal.shape is None:
         return common.unknown(walk, op, inputs)
-    begin: Any
-    end: Any
-    strides: Any
-    begin, end, strides = (
-        np.reshape(tf.get_static_value(t, partial=True), -1)
-        if tf.get_static_value(t, partial=True) is not None
-        else [None] * t.shape[0]
-        for t in op.inputs[1:4]
-    )
-
-    def bit(name, i):
-        return bool(op.get_attr(name) >> i & 1)
-
+    places = _Places(op)
     if len(signal.shape) == 1 and signal.sizes and not signal.labelled:
-        index = (
-            begin[0]
-            if bit("shrink_axis_mask", 0)
-            else slice(
-                None if bit("begin_mask", 0) else begin[0],
-                None if bit("end_mask", 0) else end[0],
-                strides[0],
-            )
-        )
-        if len(signal.sizes) == signal.shape[0] and index is not None:
-            found = signal.sizes[index]
-            found = found if isinstance(found, tuple) else (found,)
-            if not any(a is not None for a in found):
-                found = ()
-            return [Signal(common.shape(op.outputs[0]), sizes=found)]
-        return [Signal(common.shape(op.outputs[0]), sizes=signal.sizes)]
-    count = len(begin)
-    special = [
-        bit("ellipsis_mask", i) or bit("new_axis_mask", i) for i in range(count)
-    ]
+        return [
+            Signal(common.shape(op.outputs[0]), sizes=_sizes_at(signal, places))
+        ]
     axes: list[Optional[Axis]] = []
     at = 0
-    for i in range(count):
-        if bit("ellipsis_mask", i):
-            rest = sum(not s for s in special[i + 1 :])
+    for i in range(places.count):
+        if places.is_ellipsis(i):
+            rest = sum(
+                not (places.is_ellipsis(j) or places.is_new_axis(j))
+                for j in range(i + 1, places.count)
+            )
             stop = len(signal.shape) - rest
             axes += signal.axes[at:stop]
             at = stop
-            continue
-        if bit("new_axis_mask", i):
+        elif places.is_new_axis(i):
             axes.append(None)
-            continue
-        axis = signal.axes[at]
-        at += 1
-        if bit("shrink_axis_mask", i):
-            if axis is not None:
-                one = axis if begin[i] is None else axis.take([int(begin[i])])
+        else:
+            axis = signal.axes[at]
+            at += 1
+            if not places.is_index(i):
+                axes.append(_sliced(walk, axis, places.span(i)))
+            elif axis is not None:
+                index = places.begin(i)
+                one = axis if index is None else axis.take([int(index)])
                 walk.pin(one, f"{walk.where} takes it out alone")
-            continue
-        if axis is not None:
-            ends: list[Any] = [
-                None if bit(f"{name}_mask", i) else values[i]
-                for name, values in (("begin", begin), ("end", end))
-            ]
-            known = all(
-                bit(f"{name}_mask", i) or values[i] is not None
-                for name, values in (("begin", begin), ("end", end))
-            )
-            if not known or strides[i] is None:
-                walk.pin(axis, f"{walk.where} takes some of the units")
-                axis = None
-            else:
-                place = slice(ends[0], ends[1], strides[i])
-                some = range(len(axis))[place] != range(len(axis))
-                if some and (
-                    walk.fixed_places
-                    or (strides[i] != 1 and ends != [None, None])
-                    or strides[i] not in (1, -1)
-                ):
-                    walk.pin(axis, f"{walk.where} takes units at fixed places")
-                axis = axis.take(place)
-        axes.append(axis)
     axes += signal.axes[at:]
     return [Signal(common.shape(op.outputs[0]), tuple(axes), signal.weight)]
+
+
+def _sizes_at(signal: Signal, places: _Places) -> tuple:
+    """Of a tensor of sizes: those that are taken."""
+    place = places.begin(0) if places.is_index(0) else places.span(0)
+    if place is None or len(signal.sizes) != signal.shape[0]:
+        return signal.sizes
+    found = signal.sizes[place]
+    found = found if isinstance(found, tuple) else (found,)
+    return found if any(a is not None for a in found) else ()
+
+
+def _sliced(walk, axis: Optional[Axis], place: Optional[slice]):
+    if axis is None:
+        return None
+    if place is None:
+        walk.pin(axis, f"{walk.where} takes some of the units")
+        return None
+    some = range(len(axis))[place] != range(len(axis))
+    if some and (
+        walk.fixed_places
+        or (place.step != 1 and (place.start, place.stop) != (None, None))
+        or place.step not in (1, -1)
+    ):
+        walk.pin(axis, f"{walk.where} takes units at fixed places")
+    return axis.take(place)
 
 
 def _slice(walk, op, inputs):
