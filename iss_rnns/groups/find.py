@@ -289,20 +289,65 @@ def _weights(model, paths) -> list[walk_lib.Weight]:
 
 def _groups(model, structure: Structure, paths) -> Groups:
     units = structure.units
+    layers_of, refused = _layers_of_units(units)
+    refused += _unknown(model, structure, paths)
+    members = _members(units, set(layers_of))
+    alike: dict[tuple, list[int]] = {}
+    for unit, layers in layers_of.items():
+        places = members.get(unit, {})
+        key = tuple(sorted((place, len(at)) for place, at in places.items()))
+        alike.setdefault((key, tuple(layers)), []).append(unit)
+    found, spans, readers = [], [], []
+    used: dict[str, int] = {}
+    for (key, span), those in alike.items():
+        slices: dict[bool, list[group_lib.Slice]] = {True: [], False: []}
+        for (number, axis, counted), count in key:
+            entries = np.array(
+                [members[u][number, axis, counted] for u in those]
+            )
+            slices[counted] += [
+                group_lib.Slice.of(
+                    units.weights[number].variable, axis, entries[:, j].tolist()
+                )
+                for j in range(count)
+            ]
+        shown = [p for p in span if " (state" not in p] or list(span)
+        name = " + ".join(shown)
+        used[name] = used.get(name, 0) + 1
+        if used[name] > 1:
+            name += f" ({used[name]})"
+        found.append(group_lib.Group(name, slices[True], slices[False]))
+        spans.append(tuple(span))
+        owners = [
+            units.weights[number].owner
+            for (number, _, counted), _ in key
+            if counted
+        ]
+        readers.append(
+            tuple(
+                dict.fromkeys(
+                    [each for each in owners if each not in span]
+                    + _readers_without_weights(units, those)
+                )
+            )
+        )
+    return Groups(model, found, refused, spans, readers, structure)
+
+
+def _layers_of_units(
+    units: walk_lib.Units,
+) -> tuple[dict[int, list[str]], list[Refused]]:
+    """Of each unit that may go the layers that write it; and which may not."""
     pinned = units.pinned()
-    layers_of: dict[int, list[str]] = {}  # of each unit, and its place there
-    first: dict[int, int] = {}
+    layers_of: dict[int, list[str]] = {}
     refused: list[Refused] = []
     for path, ids in units.layers.items():
-        whole = units.unit_of[ids]
         reasons: dict[str, int] = {}
-        for unit in whole:
-            unit = int(unit)
+        for unit in map(int, units.unit_of[ids]):
             if unit in pinned:
                 reason = pinned[unit]
                 reasons[reason] = reasons.get(reason, 0) + 1
                 continue
-            first.setdefault(unit, len(first))
             names = layers_of.setdefault(unit, [])
             if path not in names:
                 names.append(path)
@@ -311,50 +356,20 @@ def _groups(model, structure: Structure, paths) -> Groups:
         ):
             continue
         refused += [Refused(path, n, reason) for reason, n in reasons.items()]
-    refused += _unknown(model, structure, paths)
-    members = _members(units, set(first))
-    alike: dict[tuple, list[int]] = {}
-    for unit in first:
-        places = members.get(unit, {})
-        key = tuple(sorted((place, len(at)) for place, at in places.items()))
-        alike.setdefault((key, tuple(layers_of[unit])), []).append(unit)
-    found, spans, readers = [], [], []
-    used: dict[str, int] = {}
-    for (key, span), those in alike.items():
-        slices: dict[bool, list[group_lib.Slice]] = {True: [], False: []}
-        owners: list[str] = []
-        for (number, axis, counted), count in key:
-            weight = units.weights[number]
-            entries = np.array(
-                [members[u][number, axis, counted] for u in those]
-            )
-            for j in range(count):
-                slices[counted].append(
-                    group_lib.Slice.of(
-                        weight.variable, axis, entries[:, j].tolist()
-                    )
-                )
-            if counted and weight.owner not in owners:
-                owners.append(weight.owner)
-        shown = [p for p in span if " (state" not in p] or list(span)
-        name = " + ".join(shown)
-        used[name] = used.get(name, 0) + 1
-        if used[name] > 1:
-            name += f" ({used[name]})"
-        found.append(group_lib.Group(name, slices[True], slices[False]))
-        spans.append(tuple(span))
-        at = set(those)
-        silent = [
-            f"{where.split(chr(39))[1] if chr(39) in where else where} "
-            "(without weights)"
-            for ids, where in units.reads
-            if at & set(units.unit_of[ids].tolist())
-        ]
-        own = set(span)
-        readers.append(
-            tuple(dict.fromkeys([o for o in owners if o not in own] + silent))
-        )
-    return Groups(model, found, refused, spans, readers, structure)
+    return layers_of, refused
+
+
+def _readers_without_weights(
+    units: walk_lib.Units, those: Sequence[int]
+) -> list[str]:
+    """Who reads some units and has no weights to cut."""
+    at = set(those)
+    return [
+        f"{where.split(chr(39))[1] if chr(39) in where else where} "
+        "(without weights)"
+        for ids, where in units.reads
+        if at & set(units.unit_of[ids].tolist())
+    ]
 
 
 def _members(
