@@ -47,8 +47,10 @@ class Loaded(tasks.Trained):
     def assign_averages(self) -> None:
         """Weights := averages; what is pruned stays zero.
 
-        Averages never reach exact zero.
+        Averages never reach exact zero. Where there are none, nothing changes.
         """
+        if self.averages is None:
+            return
         layers = self.net.layer_types()
         pruned = [v for name in self.pruned for v in layers[name]]
         masks = [tf.cast(tf.not_equal(v, 0.0), v.dtype) for v in pruned]
@@ -81,7 +83,7 @@ def vocabulary_of(
             "training wrote"
         )
     return vocabulary_lib.Vocabulary.load(
-        shared_path or pathlib.Path(load_path) / sources.VOCABULARY
+        shared_path or pathlib.Path(str(load_path)) / sources.VOCABULARY
     )
 
 
@@ -125,12 +127,14 @@ def state_of(folder: files.PathLike, step: int = 0) -> tuple[str, dict]:
       UserError: if there is none, or another program wrote it.
     """
     prefix, state = restoring.find_checkpoint(folder, step)
-    pruned = (state.get("options", {}).get("pruning") or {}).get("schedules")
+    pruned = (state.get("options", {}).get("pruning") or {}).get(
+        "schedules", {}
+    )
     try:
         states.check_fields(model_lib.ModelConfig, state.get("model"), "model")
         if not isinstance(state["sizes"], dict) or "max_word_size" not in state:
             raise ValueError("it says no sizes by name")
-        if not set(pruned or ()) <= set(model_lib.LAYER_TYPES):
+        if not set(pruned) <= set(model_lib.LAYER_TYPES):
             raise ValueError(f"no layers are called {', '.join(pruned)}")
     except ValueError as error:
         raise errors.UserError(
@@ -223,15 +227,17 @@ def load(path: str, config: model_lib.ModelConfig, step: int = 0) -> Loaded:
     restoring.check_held(path, arrays, sizes)
     net = model_lib.BiDAF(config, sizes)
     averaged = averaged_arrays(arrays)
-    averages = None
+    saved: Optional[averages_lib.MovingAverages] = None
     if averaged:
         tf1.assign(net.tf1_views(), averaged, f"{path} (averages)")
-        averages = averages_lib.MovingAverages(net.trainable_variables, 1.0)
+        saved = averages_lib.MovingAverages(net.trainable_variables, 1.0)
     tf1.assign(net.tf1_views(), arrays, path)
-    return Loaded(net, averages)
+    return Loaded(net, saved)
 
 
-def averaged_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def averaged_arrays(
+    arrays: Mapping[str, files.AnyArray],
+) -> dict[str, files.AnyArray]:
     """A TF1 checkpoint's moving averages, by the weights' names."""
     return {
         tf1.canonical(name[: -len(AVERAGE)]): array

@@ -8,7 +8,7 @@ sentence, JQ of a question, W characters of a word.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,8 @@ from iss_rnns import counting
 from iss_rnns import errors
 from iss_rnns.interop import tf1
 
-LAYER_TYPES, ModelConfig = configs.LAYER_TYPES, configs.ModelConfig
+ModelConfig = configs.ModelConfig
+LAYER_TYPES = configs.LAYER_TYPES
 
 # Places with dropout; each draws masks of its own.
 _SITES = {
@@ -337,7 +338,8 @@ class BiDAF(tf.keras.Model):
                 tf.repeat(u, sentences, axis=0),
                 tf.repeat(q_mask, sentences, axis=0),
             )
-        attended = context = None
+        attended: Any = None
+        context: Any = None
         if self.similarity is not None:
             attended, context, tensors["a_u"], tensors["a_h"] = (
                 attention.attend(self.similarity, h, u, x_mask, q_mask)

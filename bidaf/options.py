@@ -243,7 +243,7 @@ class Options(TrainingOptions):
 
     def steps_of_epoch(self, questions: sources.Questions) -> int:
         """Batches of all questions that are trained on."""
-        return -(-questions.train.num_examples // self.batch_size)
+        return -(-questions.trained.num_examples // self.batch_size)
 
 
 def choices_from_flags(values: Mapping[str, Any]) -> program.Choices:

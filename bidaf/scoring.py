@@ -89,7 +89,7 @@ def net_function(net, vectors: np.ndarray, wy: bool = False) -> NetFunction:
         )
         return kept
 
-    traced = []
+    traced: list[Callable] = []
 
     def function(batch):
         types = sources.specs(batch["cx"].shape[-1], "sentence" in batch)

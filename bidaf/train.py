@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +44,7 @@ def new_net(
     """
     vectors = None
     if not sizes:
-        vectors = feed.embedding_matrix(questions.train, options.seed)
+        vectors = feed.embedding_matrix(questions.trained, options.seed)
     return model_lib.BiDAF(options.model, sizes, options.seed, vectors)
 
 
@@ -74,7 +74,7 @@ def penalized_groups(
         return []
     if isinstance(options.group_config, group_json.GroupFile):
         return groups_lib.from_file(net, options.group_config)
-    names = groups_lib.shrinkable(net)
+    names: Sequence[str] = groups_lib.shrinkable(net)
     if net.config.answer_func == "sum":
         # Says why most of what was asked for cannot be.
         names = groups_lib.PRUNABLE
@@ -238,7 +238,7 @@ class _Training(training.Training):
             "batch_size": options.batch_size,
             "eval_period": options.eval_period,
             "cluster": options.cluster,
-            "data": dataclasses.asdict(questions.train.config),
+            "data": dataclasses.asdict(questions.trained.config),
         }
         if isinstance(options.group_config, group_json.GroupFile):
             self.fixed["groups"] = options.group_config.digest
@@ -246,13 +246,15 @@ class _Training(training.Training):
         self.epochs = -(-options.num_steps // options.eval_period)
         self.max_steps = options.num_steps
         self.items = options.batch_size
-        part = questions.train.part
+        part = questions.trained.part
         self.positions = self.items * len(part.tokens) // part.num_questions
         self.checkpoint_every = options.checkpoint_every
         self.keep_checkpoints = options.max_to_keep
         self.log_every = options.log_period
         self.sparsifies_weights = bool(options.l1wd or options.row_col_wd)
-        self._judged = self._function = self._scores = None
+        self._judged: Any = None
+        self._function: Any = None
+        self._scores: Any = None
 
     def compiled(self, sizes):
         net = self.start

@@ -278,6 +278,10 @@ class StoredArray:
         return array if dtype is None else array.astype(dtype)
 
 
+# Of a file: in memory, or read when it is asked for.
+AnyArray = Union[np.ndarray, StoredArray]
+
+
 def stored_arrays(path: PathLike, what: str) -> dict[str, StoredArray]:
     """The arrays of a file that `np.savez` wrote, by name, not read yet.
 

@@ -19,10 +19,13 @@ class WordTask(experiment.LanguageTask):
 
     def __init__(self, options, choices, texts):
         super().__init__(options, choices, texts)
-        self.title = f"Word language model, {options.model}"
         self.reads.append(options.config_file)
         self.asked_sizes = options.sizes if options.hidden_sizes else None
         self.paper = paper_columns()
+
+    @property
+    def title(self):
+        return f"Word language model, {self.options.model}"
 
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.vocab_size, sizes)

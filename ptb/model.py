@@ -6,7 +6,7 @@ With GRUs or plain recurrent layers in the place of the LSTMs, too.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import re
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from iss_rnns.interop import tf1
 from iss_rnns.ops import dropout
 from ptb import configs
 
-CELLS = {
+CELLS: dict[str, Any] = {
     "lstm": cells.LSTMCell,
     "gru": cells.GRUCell,
     "rnn": cells.SimpleRNNCell,
@@ -31,7 +31,8 @@ _TF1_NAMES = {
 }
 _STATES = {"lstm": "hc", "gru": "h", "rnn": "h"}
 LAYER_TYPES, PRUNED_TYPES = net_lib.LAYER_TYPES, net_lib.PRUNED_TYPES
-ModelConfig, CONFIGS = configs.ModelConfig, configs.CONFIGS
+ModelConfig = configs.ModelConfig
+CONFIGS = configs.CONFIGS
 
 
 def learning_rate(config: ModelConfig, epoch: int, optimizer: str) -> float:

@@ -50,7 +50,7 @@ class Options(language_options.LanguageOptions):
         values = {**values, "config_file": _place(values["config_file"])}
         settings = _settings(values)
         config = configs.CONFIGS[values["model"]]
-        changes = {
+        changes: dict[str, Any] = {
             "learning_rate": settings.learning_rate,
             "keep_prob": settings.dropout_keep_prob,
         }

@@ -1,6 +1,6 @@
 """Trains the word language model: from options to a trained net on disk."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -46,11 +46,12 @@ def compiled(
     net: model_lib.WordLSTM, options: options_lib.Options
 ) -> language_model.LanguageModel:
     """The net in its trainer, with the options' optimizer."""
-    optimizer = {
+    kinds: dict[str, Callable] = {
         "gd": optimizers.GradientDescent,
         # TensorFlow 1's epsilon.
         "adam": lambda rate: tf.keras.optimizers.Adam(rate, epsilon=1e-8),
-    }[options.optimizer](options.config.learning_rate)
+    }
+    optimizer = kinds[options.optimizer](options.config.learning_rate)
     return language_training.compiled(net, options, optimizer)
 
 
@@ -164,6 +165,8 @@ def _train(options, corpus, run, resume, start):
 
 class _Training(language_training.LanguageTraining):
     """See base class."""
+
+    options: options_lib.Options
 
     def __init__(self, options, corpus, start):
         super().__init__(options, corpus, start)

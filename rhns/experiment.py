@@ -27,13 +27,15 @@ class HighwayTask(experiment.LanguageTask):
 
     def __init__(self, options, choices, texts):
         super().__init__(options, choices, texts)
-        config, file = options.config, options.group_file
-        self.title = f"Highway language model, depth {config.depth}"
-        if self.trains:
-            self.title += f", lambda {config.structure_wd:g}"
-        self.reads.append(file and file.source)
+        self.reads.append(options.group_file and options.group_file.source)
         self.modes["eval_mc"] = self.evaluate_mc
         self.paper = paper_columns() if texts.corpus.unit == "word" else []
+
+    @property
+    def title(self):
+        config = self.options.config
+        strength = f", lambda {config.structure_wd:g}" if self.trains else ""
+        return f"Highway language model, depth {config.depth}{strength}"
 
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.vocab_size, sizes)

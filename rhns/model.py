@@ -14,7 +14,8 @@ from iss_rnns.interop import tf1
 from rhns import configs
 from rhns import noise as noise_lib
 
-LR_POLICIES, ModelConfig = configs.LR_POLICIES, configs.ModelConfig
+ModelConfig = configs.ModelConfig
+LR_POLICIES = configs.LR_POLICIES
 LAYER_TYPES, PRUNED_TYPES = net_lib.LAYER_TYPES, net_lib.PRUNED_TYPES
 NO_NOISE = noise_lib.Rates()
 

@@ -75,7 +75,8 @@ def evaluate(
         )
     run = _runner(net)
     total = np.zeros(len(ids) - 1)
-    accepted, rejected, in_a_row = [], 0, 0
+    accepted: list[float] = []
+    rejected = in_a_row = 0
     numbers = itertools.count()
 
     def read(count):

@@ -158,6 +158,8 @@ def train(
 class _Training(language_training.LanguageTraining):
     """See base class."""
 
+    options: options_lib.Options
+
     def new_net(self, sizes):
         return new_net(self.options, self.vocab_size, sizes)
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 import reprlib
 import time
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tqdm
@@ -128,8 +128,8 @@ def _part(
     word_ids: _WordIds,
 ) -> store.Part:
     """Cuts all texts of a source into words and finds its answers."""
-    columns = collections.defaultdict(list)
-    sizes = collections.defaultdict(list)
+    columns: dict[str, list] = collections.defaultdict(list)
+    sizes: dict[str, list[int]] = collections.defaultdict(list)
     seen: dict[int, None] = {}
     num_paragraphs = sum(len(a.paragraphs) for a in source.articles)
     progress = tqdm.tqdm(
@@ -143,13 +143,7 @@ def _part(
                 )
                 columns["paragraph_articles"].append(number)
                 progress.update()
-    return store.Part(
-        titles=[article.title for article in source.articles],
-        contexts=columns["contexts"],
-        ids=columns["ids"],
-        answer_texts=columns["answer_texts"],
-        answer_spans=_ints(columns["answer_spans"]).reshape(-1, 2, 2),
-        answer_characters=_ints(columns["answer_characters"]).reshape(-1, 2),
+    arrays: dict[str, Any] = {
         **{
             key: _ints(columns[key])
             for key in (
@@ -165,6 +159,15 @@ def _part(
             for key in ("sentence", "paragraph", "question", "answer")
         },
         **_counts(seen, columns, len(word_ids)),
+    }
+    return store.Part(
+        titles=[article.title for article in source.articles],
+        contexts=columns["contexts"],
+        ids=columns["ids"],
+        answer_texts=columns["answer_texts"],
+        answer_spans=_ints(columns["answer_spans"]).reshape(-1, 2, 2),
+        answer_characters=_ints(columns["answer_characters"]).reshape(-1, 2),
+        **arrays,
     )
 
 

@@ -45,6 +45,13 @@ class Questions:
     splitting: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def trained(self) -> read_data.DataSet:
+        """`train`, where there is one."""
+        if self.train is None:
+            raise ValueError("These questions are not to be trained on.")
+        return self.train
+
+    @property
     def vectors(self) -> np.ndarray:
         """`[words, word_emb_size]`, of ids beyond the trained words'."""
         return self.judged.new_emb_mat
@@ -235,7 +242,7 @@ def training_batches(
       stop: one past the last.
       cluster: see `DataSet.batches`.
     """
-    data_set, sizes = questions.train, questions.sizes
+    data_set, sizes = questions.trained, questions.sizes
 
     def generate() -> Iterator[dict[str, np.ndarray]]:
         order = data_set.batches(

@@ -273,7 +273,7 @@ def _get(
             f"{where}: field '{name}' is {_short(value)}, expected "
             f"{_KINDS[kind]}"
         )
-    if kind is str and encodable:
+    if isinstance(value, str) and encodable:
         _check_text(value, name, where)
     return value
 

@@ -174,14 +174,13 @@ class Store:
                 f"{', '.join(self.parts)}"
             )
         if name not in self._parts:
-            part = Part(
-                **{
-                    field.name: (
-                        self._texts if field.type == list[str] else self._array
-                    )(f"{name}/{field.name}")
-                    for field in dataclasses.fields(Part)
-                }
-            )
+            columns: dict[str, Any] = {
+                field.name: (
+                    self._texts if field.type == list[str] else self._array
+                )(f"{name}/{field.name}")
+                for field in dataclasses.fields(Part)
+            }
+            part = Part(**columns)
             wrong = misfit(part, self.words)
             if wrong:
                 raise self._damaged(f"'{name}/{wrong}' does not fit the rest")

@@ -71,7 +71,7 @@ def make(
     for name, number in ("num_train", num_train), ("num_dev", num_dev):
         arguments.integer(name, number, least=1)
     source = random.Random(seed)
-    known = set()
+    known: set[str] = set()
     return {
         part: _part(part, number, source, known)
         for part, number in (("train", num_train), ("dev", num_dev))
@@ -146,7 +146,7 @@ def word_vectors(size: int = 50, seed: int = 0) -> dict[str, np.ndarray]:
             zlib.crc32(f"out {word}".encode()) % 1000 < 1000 * _WITHOUT_VECTOR
         )
 
-    vectors = {}
+    vectors: dict[str, np.ndarray] = {}
     for kind, words in _words_by_kind().items():
         shared = noise(f"kind {kind}") if kind else 0.0
         for word in words:
@@ -291,7 +291,7 @@ class _Drawer:
 
     def __init__(self, source: random.Random):
         self.source = source
-        self.used = set()
+        self.used: set[str] = set()
 
     def one(self, kind: str) -> str:
         choice = self.source.choice
@@ -406,9 +406,8 @@ def _tell(
                         len(context) + len(text),
                     )
                 context += text
-            places.setdefault(
-                (clause, "subject"), places.get((fact, "subject"))
-            )
+            if (fact, "subject") in places:
+                places.setdefault((clause, "subject"), places[fact, "subject"])
         context = (
             context[:begin]
             + context[begin].upper()

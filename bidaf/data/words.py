@@ -68,8 +68,8 @@ def treebank_tokens(sentence: str) -> list[str]:
 
 
 def _halves(match: "re.Match") -> str:
-    second = match.lastindex
-    return f" {match[second - 1]} {match[second]} "
+    first, second = (half for half in match.groups() if half is not None)
+    return f" {first} {second} "
 
 
 def split_token(token: str) -> list[str]:
@@ -110,11 +110,7 @@ class Tokenizer:
         self.splitter = arguments.one_of(
             "the sentence splitter", splitter, SPLITTERS
         )
-        self.sentences = {
-            "punkt": _punkt,
-            "simple": lambda: _SENTENCE_END.split,
-            "none": lambda: lambda text: [text],
-        }[splitter]()
+        self.sentences = _sentences(splitter)
 
     def words(self, text: str) -> list[str]:
         """All words of a text, one sentence's after the other's.
@@ -128,6 +124,14 @@ class Tokenizer:
             for token in treebank_tokens(sentence)
             for word in split_token(token.replace("''", '"').replace("``", '"'))
         ]
+
+
+def _sentences(splitter: str) -> Callable[[str], list[str]]:
+    if splitter == "punkt":
+        return _punkt()
+    if splitter == "simple":
+        return _SENTENCE_END.split
+    return lambda text: [text]
 
 
 def _punkt() -> Callable[[str], list[str]]:

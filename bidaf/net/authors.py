@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from bidaf.net import attention_cell
 from bidaf.net import groups
 from bidaf.net import layers
+from iss_rnns import files
 from iss_rnns.interop import tf1
 
 # The authors' scopes of LSTM layers, and of the two directions of each.
@@ -51,7 +50,7 @@ def views(net) -> dict[str, tf1.View]:
     return found
 
 
-def sizes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+def sizes_of(arrays: Mapping[str, files.AnyArray]) -> dict[str, int]:
     """Sizes of the LSTM directions of a model given by those names."""
     scopes = {
         name: f"{scope}/{way}"

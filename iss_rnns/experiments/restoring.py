@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
-import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
@@ -17,8 +16,6 @@ from iss_rnns.experiments import metrics
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
 from iss_rnns.interop import tf1
-
-Arrays = Union[np.ndarray, files.StoredArray]
 
 
 def restore(
@@ -81,7 +78,7 @@ def takes_best_file(folder: files.PathLike) -> bool:
     return of_file and (folder / runs.BEST).exists()
 
 
-def read_arrays(path: str) -> dict[str, Arrays]:
+def read_arrays(path: str) -> dict[str, files.AnyArray]:
     """Weights by TF1 name, of a `.npz` file or a TF1 checkpoint.
 
     Those of a `.npz` file are read when they are used, so that their shapes
@@ -100,7 +97,7 @@ def read_arrays(path: str) -> dict[str, Arrays]:
 
 def check_held(
     path: str,
-    arrays: Mapping[str, Arrays],
+    arrays: Mapping[str, files.AnyArray],
     sizes: Mapping[str, int],
 ) -> None:
     """Refuses sizes that the arrays they are read off cannot be of.

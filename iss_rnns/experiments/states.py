@@ -37,7 +37,7 @@ def read_cuts(path: files.PathLike) -> list[dict[str, Any]]:
     return _read(path, "record of cuts", _CUTS, "; remove it to go on without")
 
 
-def check_fields(kind: type, values: Mapping[str, Any], name: str) -> None:
+def check_fields(kind: type, values: Any, name: str) -> None:
     """Refuses values that are not the fields of a dataclass.
 
     Args:

@@ -153,7 +153,6 @@ class Task(Protocol):
     module: str
     mode: str
     options: Any
-    title: str
     data: str
     reads: Sequence[Optional[str]]
     modes: Mapping[str, Callable[[], None]]
@@ -174,6 +173,9 @@ class Task(Protocol):
     def method(self) -> str:
         """What makes the net small; empty where nothing is trained."""
         return self.options.method if self.trains else ""
+
+    @property
+    def title(self) -> str: ...
 
     @property
     def shown_papers(self) -> Sequence[tables.Column]: ...
@@ -207,6 +209,7 @@ class Task(Protocol):
 
     def resume(self, run: runs.RunDirectory) -> None:
         """Takes over what a run that goes on says and flags do not."""
+        return None
 
     def prune(self, plan: Optional[pruning_flags.PruningPlan]) -> None:
         """From now on, training prunes by the plan."""
@@ -224,6 +227,7 @@ class Task(Protocol):
 
     def begin(self, run: runs.RunDirectory) -> None:
         """Writes what must stand beside the weights of a new run."""
+        return None
 
     def train(
         self, run: runs.RunDirectory, start: Optional[Net]
@@ -251,6 +255,7 @@ class Task(Protocol):
         self, groups: Sequence[groups_lib.Group]
     ) -> Optional[Sequence[Any]]:
         """`[n]` bool of each group: what stays; None: what is not zero."""
+        return None
 
     def card(
         self, net: Net, proof: shrinking.ShrinkReport, scores: Any = None

@@ -8,7 +8,6 @@ here and nowhere else.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import re
-from typing import Union
 
 import numpy as np
 import tensorflow as tf
@@ -297,7 +296,7 @@ def read_checkpoint(path: files.PathLike) -> dict[str, np.ndarray]:
 
 def assign(
     views: Mapping[str, View],
-    arrays: Mapping[str, Union[np.ndarray, files.StoredArray]],
+    arrays: Mapping[str, files.AnyArray],
     source: str,
 ) -> None:
     """Writes named TF1 arrays into a model; all of them or none.
