@@ -29,13 +29,9 @@ def define_flags() -> None:
         f"{flags_lib.RUNS}",
     )
     with program_flags.group("Data"):
-        flags.DEFINE_string(
-            "data_path",
-            None,
-            "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt. "
-            "Default: prose that comes with Python.",
+        language_flags.define_text_flags(
+            ". Default: prose that comes with Python"
         )
-        language_flags.define_text_flags()
     with program_flags.group("Model"):
         _define_model_flags()
     with program_flags.group("Training"):

@@ -57,13 +57,9 @@ def _define_data_flags() -> None:
         "Default: ptb with --data_path, embedded_words without.",
     )
     program_flags.authors_default("dataset", "ptb")
-    flags.DEFINE_string(
-        "data_path",
-        None,
-        "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or with "
-        "the file enwik8 or text8 (or that file).",
+    language_flags.define_text_flags(
+        ", or with the file enwik8 or text8 (or that file)"
     )
-    language_flags.define_text_flags()
     flags.DEFINE_integer(
         "num_test_symbols",
         5_000_000,

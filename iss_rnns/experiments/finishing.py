@@ -268,17 +268,7 @@ def finish(
             sections.other_runs(compare_with),
             metrics.number(rows[-1], "seconds") / 60 if rows else None,
         )
-    columns = [*measured.others]
-    if judged.as_trained is not None:
-        columns.append(
-            measuring.column(task, AS_TRAINED, net, judged.as_trained)
-        )
-    columns += [*measured.columns, *task.shown_papers]
-    table = tables.Table(
-        columns,
-        sections.known_measures(columns, task.measures),
-        f"{task.title} (times taken in turn; speedup over '{measured.base}')",
-    )
+    table = _table(task, judged, measured)
     summary = measuring.summary(task, measured, designed.sizes)
     sparsity = sections.sparsity_table(small, designed)
     epochs = sections.epochs_table(rows, **task.epochs)
@@ -315,6 +305,23 @@ def finish(
         f"report: {path}",
         sep="\n\n",
         flush=True,
+    )
+
+
+def _table(
+    task: tasks.Task, judged: tasks.Judged, measured: measuring.Measured
+) -> tables.Table:
+    """What was measured, beside other runs and the papers."""
+    columns = [*measured.others]
+    if judged.as_trained is not None:
+        columns.append(
+            measuring.column(task, AS_TRAINED, judged.net, judged.as_trained)
+        )
+    columns += [*measured.columns, *task.shown_papers]
+    return tables.Table(
+        columns,
+        sections.known_measures(columns, task.measures),
+        f"{task.title} (times taken in turn; speedup over '{measured.base}')",
     )
 
 

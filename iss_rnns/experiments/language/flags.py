@@ -38,8 +38,18 @@ def define_run_flags(
         )
 
 
-def define_text_flags() -> None:
-    """A text of one's own, see `corpora.read_text`; and what is unknown."""
+def define_text_flags(data_path: str) -> None:
+    """The texts; one of one's own, see `corpora.read_text`; what is unknown.
+
+    Args:
+      data_path: of what the folder may hold besides, and the default.
+    """
+    flags.DEFINE_string(
+        "data_path",
+        None,
+        "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt"
+        f"{data_path}.",
+    )
     flags.DEFINE_string(
         "text",
         None,
