@@ -46,6 +46,16 @@ class Pairs:
         """Notes which variable became which, in a layer and those inside."""
         if old is new:
             return
+        self._pair_weights(old, new)
+        inner = self._inner_layers(old, new)
+        self.layers.append((old, new))
+        for one, other in inner:
+            if other is not one and one.trainable != other.trainable:
+                other.trainable = one.trainable
+            self.pair(one, other)
+
+    def _pair_weights(self, old, new) -> None:
+        """The same of the weights that a layer holds itself."""
         ours, theirs = _keras.own_weights(old), _keras.own_weights(new)
         if len(ours) != len(theirs):
             raise errors.UserError(
@@ -53,7 +63,6 @@ class Pairs:
                 f"{len(theirs)}"
             )
         for one, other in zip(ours, theirs):
-            wanted = self.kept.variable_shape(one)
             known = self.variables.get(_keras.key(one))
             if known is not None and known[1] is not other:
                 names = [n for n, v in vars(old).items() if v is one]
@@ -64,12 +73,16 @@ class Pairs:
                     f"{one.name} is shared with another layer, but not in the "
                     "smaller one"
                 )
+            wanted = self.kept.variable_shape(one)
             if tuple(other.shape) != wanted or other.dtype != one.dtype:
                 raise errors.UserError(
                     f"the smaller {other.name} has shape "
                     f"{tuple(other.shape)}, expected {wanted}"
                 )
             self.variables[_keras.key(one)] = (one, other)
+
+    def _inner_layers(self, old, new) -> list[tuple[Any, Any]]:
+        """The layers that two layers hold: those known to belong, then rest."""
         ours, theirs = (
             [c for c in _keras.children(each) if not is_input(c)]
             for each in (old, new)
@@ -79,27 +92,25 @@ class Pairs:
                 f"layer '{old.name}' holds {len(ours)} layers, the smaller "
                 f"one {len(theirs)}"
             )
-        self.layers.append((old, new))
         matched = []
         for one in ours:
             other = self.new.get(id(one))
-            if other is not None and not any(other is c for c in theirs):
+            if other is None:
+                continue
+            if not any(other is c for c in theirs):
                 raise errors.UserError(
                     f"layer '{one.name}' is shared with another layer, but "
                     "not in the smaller one"
                 )
-            if other is not None:
-                matched.append((one, other))
+            matched.append((one, other))
         taken = {id(other) for _, other in matched}
         found = {id(one) for one, _ in matched}
-        matched += zip(
-            [c for c in ours if id(c) not in found],
-            [c for c in theirs if id(c) not in taken],
+        return matched + list(
+            zip(
+                [c for c in ours if id(c) not in found],
+                [c for c in theirs if id(c) not in taken],
+            )
         )
-        for one, other in matched:
-            if other is not one and one.trainable != other.trainable:
-                other.trainable = one.trainable
-            self.pair(one, other)
 
     def pair_up(self, old, new) -> None:
         """Notes the same of a whole model, and checks that nothing is left."""
