@@ -17,6 +17,7 @@ from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
+from iss_rnns.callbacks import checks
 
 
 def fit(
@@ -67,8 +68,9 @@ def fit(
       (the smaller model, compiled; the `History` of all epochs).
 
     Raises:
-      UserError: if the model is not compiled; if a cut fails; if a callback
-        cannot go on with a smaller model.
+      UserError: if the model is not compiled, or trains on several replicas
+        (`tf.distribute`); if a cut fails; if a callback cannot go on with a
+        smaller model.
 
     Example:
       >>> from iss_rnns import thresholding
@@ -89,6 +91,7 @@ def fit(
         raise errors.UserError(
             "fit takes a compiled Keras model: call model.compile(...) first"
         )
+    checks.one_replica(model)
     shrink_every = arguments.integer("shrink_every", shrink_every, least=1)
     epochs = arguments.integer("epochs", epochs, least=1)
     epoch = arguments.integer("initial_epoch", initial_epoch, least=0)

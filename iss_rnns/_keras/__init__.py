@@ -52,6 +52,8 @@ from iss_rnns._keras.optimizers import Hook
 from iss_rnns._keras.optimizers import hook_optimizer
 from iss_rnns._keras.optimizers import hooks_of
 from iss_rnns._keras.optimizers import replace_optimizer
+from iss_rnns._keras.optimizers import replicas
+from iss_rnns._keras.optimizers import updates
 from iss_rnns._keras.slots import build_slots
 from iss_rnns._keras.slots import mark_built
 from iss_rnns._keras.version import check_backend

@@ -33,6 +33,17 @@ class _Hooked:
         self.restore: list[Callable[[], None]] = []
 
 
+def updates(model: tf.keras.Model) -> int:
+    """How often the model's optimizer changed its weights, on replicas, too."""
+    return int(model.optimizer.iterations.numpy())
+
+
+def replicas(model: tf.keras.Model) -> int:
+    """On how many the model trains, by its `tf.distribute` strategy."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
 def hooks_of(model: tf.keras.Model) -> list[Hook]:
     """Hooks on the model's updates, in the order in which they act."""
     optimizer = getattr(model, "optimizer", None)

@@ -57,7 +57,14 @@ def array(variable: tf.Variable):
 
 def handle(variable: tf.Variable) -> tf.Tensor:
     """What TensorFlow's raw operations know a variable by."""
-    return inner(variable).handle
+    own = inner(variable)
+    if isinstance(own, tf.distribute.DistributedValues) and not (
+        tf.distribute.get_strategy() is own.distribute_strategy
+        and not tf.distribute.in_cross_replica_context()
+    ):
+        # What a graph outside of the replicas reads.
+        own = own.distribute_strategy.experimental_local_results(own)[0]
+    return own.handle
 
 
 def unique_names(variables: Iterable[tf.Variable]) -> list[str]:

@@ -13,6 +13,21 @@ from iss_rnns import _keras
 from iss_rnns import errors
 
 
+def one_replica(model: tf.keras.Model) -> None:
+    """Refuses a model that trains on several replicas.
+
+    Raises:
+      UserError: if it does; naming what to do instead.
+    """
+    count = _keras.replicas(model)
+    if count > 1:
+        raise errors.UserError(
+            f"units cannot be cut while a model trains on {count} replicas: "
+            "train it with model.fit and the same callbacks, and cut it with "
+            "iss_rnns.shrink when training is over"
+        )
+
+
 def groups(given: Any) -> list:
     """A list of groups, units' or blocks'; a list stays the same object.
 

@@ -75,5 +75,5 @@ class StopOnNaN(tf.keras.callbacks.Callback):
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"the {key} became {value} at step "
-                    f"{int(self.model.optimizer.iterations)}"
+                    f"{_keras.updates(self.model)}"
                 )

@@ -105,7 +105,7 @@ class GradualPruning(hooks.UpdateHook):
         self._foreseen = True
         steps, epochs = (self.params.get(name) for name in ("steps", "epochs"))
         if steps and epochs:
-            done = int(self.model.optimizer.iterations)
+            done = _keras.updates(self.model)
             self._check_end(
                 done + steps * (epochs - epoch),
                 "training will end after step {step}, before pruning does: "
@@ -116,7 +116,7 @@ class GradualPruning(hooks.UpdateHook):
         super().on_train_end(logs)
         zeros = self.sparsity()
         self._check_end(
-            int(self.model.optimizer.iterations),
+            _keras.updates(self.model),
             "training ended after step {step}, before pruning did: {asked}; "
             f"{100 * zeros:.1f} % of the weights are pruned",
         )
@@ -270,14 +270,14 @@ class BlockLasso(penalties.GroupLasso):
         self.end = end
 
     def set_model(self, model):
-        if int(model.optimizer.iterations) < self.end:
+        if _keras.updates(model) < self.end:
             super().set_model(model)
         else:
             tf.keras.callbacks.Callback.set_model(self, model)
 
     def on_train_batch_end(self, batch, logs=None):
         if _keras.attached(self.model, self) and (
-            int(self.model.optimizer.iterations) >= self.end
+            _keras.updates(self.model) >= self.end
         ):
             _keras.detach(self.model, self)
             _keras.rebuild_step(self.model)

@@ -19,6 +19,7 @@ from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
+from iss_rnns.callbacks import checks
 from iss_rnns.ops import memory
 
 TOLERANCE = 0.01  # of the held-out cost, in nats
@@ -156,11 +157,12 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 f"has no {', '.join(lacking)}; train it whole and cut it with "
                 "iss_rnns.shrink, or give it what a LanguageModel has"
             )
+        checks.one_replica(model)
         super().set_model(model)
 
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
-        step = int(self.model.optimizer.iterations)
+        step = _keras.updates(self.model)
         if self.every and step % self.every == 0:
             self.check()
 
@@ -181,7 +183,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             if self.keep_one and not alive[-1].any():
                 alive[-1][np.argmax(norms)] = True
         if not all(units.any() for units in alive):
-            step = int(self.model.optimizer.iterations)
+            step = _keras.updates(self.model)
             shrinking.check_alive(self.groups, alive, f"at step {step}")
         dead = ~np.concatenate(alive)
         if dead.any() and dead.mean() >= self.least_share:
@@ -198,7 +200,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             math.prod(map(len, keep)) - math.prod(int(k.sum()) for k in keep)
             for keep in groups_lib.keep_masks(self.groups, alive).values()
         )
-        left = self.steps - int(self.model.optimizer.iterations)
+        left = self.steps - _keras.updates(self.model)
         return shrinking.worth(weights, self.items, left)
 
     def _places(self) -> list[np.ndarray]:
@@ -215,7 +217,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             model.net, self.held_out
         )
         record = {
-            "step": int(model.optimizer.iterations),
+            "step": _keras.updates(model),
             "units": {g.name: int(a.sum()) for g, a in zip(self.groups, alive)},
             "kept": {
                 g.name: place[a].tolist()

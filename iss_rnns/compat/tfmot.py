@@ -338,13 +338,13 @@ class PruningSummaries(tf.keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = _keras.updates(self.model)
         if self._every is not None and step % self._every == 0:
             self._write(step)
 
     def on_epoch_end(self, epoch, logs=None):
         if self._every is None:
-            self._write(int(self.model.optimizer.iterations))
+            self._write(_keras.updates(self.model))
 
     def _write(self, step: int) -> None:
         with self._writer.as_default(step=step):
