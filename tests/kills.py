@@ -1,0 +1,172 @@
+"""Kills programs at any moment, resumes them, and compares: the long run.
+
+    python tests/kills.py --task=ptb --kills=30
+
+A small run of each task, with dropout, group lasso and units cut while it
+trains, is made once without a disturbance. Then the same run gets `kill -9`
+after a random part of that time, start and export included, and is resumed,
+again and again until it ends: with the same weights, optimizer and metrics,
+bit by bit.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import killing
+import ptb_program
+
+LANGUAGE = [
+    "--epochs=3",
+    "--batch_size=4",
+    "--zero_threshold=0.002",
+]
+TASKS = {
+    "ptb": [
+        "ptb.ptb_word_lm",
+        "--model=test",
+        "--hidden_sizes=12,12",
+        "--keep_prob=0.8",
+        "--structure_wd=0.008",
+        "--config_file=ptb/settings/structure_grouplasso.json",
+        *LANGUAGE,
+    ],
+    "rhns": [
+        "rhns.rhn_train",
+        "--hidden_size=8",
+        "--depth=2",
+        "--num_steps=5",
+        "--group_config=iss",
+        "--structure_wd=0.005",
+        *LANGUAGE,
+    ],
+    "bidaf": [
+        "bidaf.cli",
+        "--mode=train",
+        "--data_dir=synthetic",
+        "--synthetic_train=60",
+        "--synthetic_dev=16",
+        "--word_count_th=1",
+        "--char_count_th=2",
+        "--hidden_size=4",
+        "--char_emb_size=2",
+        "--char_out_size=3",
+        "--out_channel_dims=3",
+        "--highway_num_layers=1",
+        "--batch_size=6",
+        "--max_train_steps=24",
+        "--eval_period=6",
+        "--input_keep_prob=0.8",
+        "--learning_rate=0.01",
+        "--var_decay=0.8",
+        "--group_config=iss",
+        "--structure_wd=0.3",
+        "--zero_threshold=0.03",
+    ],
+}
+
+
+def command_of(task, folder):
+    """The task's program with all flags but the run's name."""
+    module, *flags = TASKS[task]
+    if task != "bidaf":
+        flags.append(f"--data_path={folder / 'data'}")
+    return [
+        sys.executable,
+        "-m",
+        module,
+        *flags,
+        "--threads=1",
+        "--seed=3",
+        "--checkpoint_every=2",
+        "--shrink_every_steps=10",
+        "--least_gain=0",
+        f"--save_path={folder}",
+    ]
+
+
+def attempt(command, seconds):
+    """Runs a program for some seconds at most; its exit code, and stderr."""
+    process = subprocess.Popen(
+        command,
+        cwd=killing.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _, complaints = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, complaints = process.communicate()
+    return process.returncode, complaints
+
+
+def kill_often(task, kills, seed, folder):
+    """Kills a task's runs until there were as many kills as asked for.
+
+    Returns:
+      The number of kills, and that of the runs which ended after them.
+
+    Raises:
+      AssertionError: a run ended otherwise than the undisturbed one.
+    """
+    chance = random.Random(seed)
+    if task != "bidaf":
+        ptb_program.write_corpus(folder / "data", tokens=1000)
+    command = command_of(task, folder)
+    began = time.monotonic()
+    code, complaints = attempt([*command, "--run_name=whole"], None)
+    assert code == 0, complaints
+    seconds = time.monotonic() - began
+    cuts = json.loads((folder / "whole" / "cuts.json").read_text())
+    print(f"{task}: {seconds:.0f} s, {len(cuts)} entries of cuts", flush=True)
+    done = runs = 0
+    while done < kills:
+        run = folder / f"killed-{runs}"
+        resume = []
+        while True:
+            code, complaints = attempt(
+                [*command, f"--run_name={run.name}", *resume],
+                chance.uniform(0, 1.5) * seconds,
+            )
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, complaints
+            done += 1
+            states = killing.states(run)
+            # Killed before its first checkpoint, it begins anew.
+            resume = ["--resume"] if states else ["--overwrite"]
+            at = max((s["epoch"], s["batch"]) for s in states) if states else 0
+            print(f"{task}: kill {done} at (epoch, batch) {at}", flush=True)
+        killing.assert_same_ending(folder / "whole", run)
+        runs += 1
+        print(f"{task}: run {runs} ended with the same numbers", flush=True)
+    return done, runs
+
+
+def main():
+    """Kills runs of the tasks asked for, and prints the sums."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--task", action="append", choices=sorted(TASKS), help="only this one"
+    )
+    parser.add_argument("--kills", type=int, default=30, help="of each task")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    for task in options.task or sorted(TASKS):
+        with tempfile.TemporaryDirectory() as folder:
+            done, runs = kill_often(
+                task, options.kills, options.seed, pathlib.Path(folder)
+            )
+        print(f"{task}: {done} kills, {runs} runs, all bit-equal", flush=True)
+
+
+if __name__ == "__main__":
+    main()
