@@ -105,6 +105,27 @@ def zero_units(group, dead: tf.Tensor) -> None:
         variable.assign(tf.where(line > 0.0, tf.zeros_like(variable), variable))
 
 
+def shorten_units(group, lengths: tf.Tensor) -> None:
+    """Takes a length off the group of each unit, in place: to zero at most.
+
+    The group soft-threshold w * max(0, 1 - length / |w|), which is the proximal
+    operator of length * |w|. An entry of two units, such as a gate column that
+    crosses a recurrent row, is made shorter for both. What gets to zero is zero
+    exactly, its companions included.
+
+    Args:
+      group: a `Group`.
+      lengths: `[n]`, >= 0.
+    """
+    norms = tf.sqrt(group.squared_norms())
+    shorter = tf.where(norms > lengths, lengths / norms, tf.ones_like(norms))
+    shorter = tf.where(lengths > 0.0, shorter, tf.zeros_like(norms))
+    for s, (variable, line) in zip(group.slices, group.spread(-shorter)):
+        factor = 1.0 + tf.cast(line / s.multiplier, variable.dtype)
+        variable.assign(variable * factor)
+    zero_units(group, shorter >= 1.0)
+
+
 def dead_masks(groups: Sequence) -> dict[object, tf.Tensor]:
     """variable.ref() -> bool tensor, broadcasting, True on dead units."""
     masks: dict[object, tf.Tensor] = {}

@@ -51,6 +51,7 @@ from iss_rnns._keras.optimizers import averages_weights
 from iss_rnns._keras.optimizers import Hook
 from iss_rnns._keras.optimizers import hook_optimizer
 from iss_rnns._keras.optimizers import hooks_of
+from iss_rnns._keras.optimizers import learning_rate
 from iss_rnns._keras.optimizers import replace_optimizer
 from iss_rnns._keras.optimizers import replicas
 from iss_rnns._keras.optimizers import updates

@@ -38,6 +38,15 @@ def updates(model: tf.keras.Model) -> int:
     return int(model.optimizer.iterations.numpy())
 
 
+def learning_rate(model: tf.keras.Model) -> tf.Tensor:
+    """The optimizer's at its present step."""
+    optimizer = model.optimizer
+    rate = optimizer.learning_rate
+    return tf.convert_to_tensor(
+        rate(optimizer.iterations) if callable(rate) else rate
+    )
+
+
 def replicas(model: tf.keras.Model) -> int:
     """On how many the model trains, by its `tf.distribute` strategy."""
     strategy = getattr(model, "distribute_strategy", None)

@@ -11,7 +11,9 @@ from iss_rnns.callbacks.pruning import BlockLasso
 from iss_rnns.callbacks.pruning import BlockPruning
 from iss_rnns.callbacks.pruning import GradualPruning
 from iss_rnns.callbacks.shrinking import ShrinkWhileTraining
+from iss_rnns.callbacks.sizes import SizeTarget
 from iss_rnns.callbacks.zeros import FreezeZeros
+from iss_rnns.callbacks.zeros import GroupSoftThreshold
 from iss_rnns.callbacks.zeros import ThresholdZeroing
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "FreezeZeros",
     "GradualPruning",
     "GroupLasso",
+    "GroupSoftThreshold",
     "Penalty",
     "ShrinkWhileTraining",
+    "SizeTarget",
     "SparsityLogger",
     "StopOnNaN",
     "ThresholdZeroing",

@@ -88,6 +88,48 @@ class ThresholdZeroing(hooks.UpdateHook):
             in_place.zero_small(self.variables, self.threshold)
 
 
+class GroupSoftThreshold(hooks.UpdateHook):
+    """Group lasso as a proximal step after each of the optimizer's.
+
+    w := w * max(0, 1 - learning_rate * strength * multiplier / |w|) for each
+    unit's w, which solves the lasso's part of the step exactly (proximal
+    gradient: Yuan & Lin 2006; as what Yang et al. 2020, ProxSGD, do with
+    momentum). Units get to zero exactly, with no threshold; dead ones stay so
+    as long as their gradients are shorter than the strength.
+
+    Args:
+      groups: of units, `Group` objects.
+      strength: the paper's lambda, >= 0; a number or a scalar variable.
+
+    Raises:
+      UserError: on something else.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[groups_lib.Group],
+        strength: regularizers.Strength,
+    ):
+        super().__init__()
+        groups_lib.check_groups(groups)
+        self.groups = checks.groups(groups)
+        self.strength = regularizers.check_strength(strength)
+
+    def after_update(self):
+        """See base class."""
+        rate = tf.cast(_keras.learning_rate(self.model), tf.float32)
+        for group in self.groups:
+            length = rate * self.strength * group.multiplier
+            thresholding.shorten_units(group, tf.fill([group.size], length))
+
+    def zeros(self):
+        """See base class."""
+        return [
+            (v, tf.equal(v, tf.zeros([], v.dtype)))
+            for v in groups_lib.unique_variables(self.groups)
+        ]
+
+
 class FreezeZeros(hooks.UpdateHook):
     """Keeps zeros zero while the rest trains on.
 

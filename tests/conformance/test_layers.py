@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "arguments": {"errors"},
     "counting": set(),
     "schedules": {"arguments", "errors"},
+    "size_control": set(),
     "files": {"errors"},
     "_keras": {"errors"},
     "_registry": set(),
@@ -41,6 +42,7 @@ MAY_IMPORT = {
         "regularizers",
         "schedules",
         "shrinking",
+        "size_control",
         "thresholding",
     },
     "fitting": {

@@ -1,0 +1,119 @@
+"""A wanted size instead of a strength: who is pressed at a step, and how hard.
+
+Pure functions of the weights' norms and of the step, so that a training that
+was killed and resumed goes on exactly; they take Python's numbers and tensors
+alike, also inside a `tf.function`.
+
+A plan says how many units may be alive at a step: all at first, and from
+`reach` of the training on as many as were asked for. Only the weakest units,
+those that the plan wants dead within the next tenth of that time, are pressed;
+so the size is never missed on the small side, and what stays is trained
+without a penalty. Each pressed unit's group is made shorter after every update
+(a group soft-threshold), by a share of what living groups of its layer are
+long: little while the training keeps up with the plan, more when it lags. That
+is the growing regularization of Wang et al. 2021 (Neural Pruning via Growing
+Regularization), on the components of ISS.
+"""
+
+from collections.abc import Sequence
+from typing import Union
+
+import tensorflow as tf
+
+Number = Union[int, float, tf.Tensor]
+
+AHEAD = 0.1  # of the time to reach the size: units are pressed so long
+URGENCY = 20.0  # more pressure when nothing of what was planned has died
+
+
+def planned(asked: Number, step: Number, steps: Number) -> tf.Tensor:
+    """Share of the units that may be alive at a step, from 1 to `asked`.
+
+    Args:
+      asked: share of the units in the end, in (0, 1].
+      step: updates done.
+      steps: updates after which the size is to be reached, > 0.
+
+    Example:
+      >>> [float(planned(0.4, step, 100)) for step in (0, 50, 200)]
+      [1.0, 0.7, 0.4]
+    """
+    passed = _float(step) / tf.maximum(_float(steps), 1.0)
+    return tf.round(1e6 * (1.0 - (1.0 - asked) * tf.minimum(passed, 1.0))) / 1e6
+
+
+def pressure(
+    asked: Number, reached: Number, step: Number, steps: Number
+) -> tf.Tensor:
+    """Share of a living group's length that is taken away in an update.
+
+    Enough to bring a unit to zero within `AHEAD` of the steps if its gradient
+    does not hold against it; and `1 + URGENCY * lag` times that, with the lag
+    behind the plan as a share of what is to die: 0 in time, 1 when nothing
+    has.
+
+    Args:
+      asked: share of the units in the end, in (0, 1].
+      reached: share of the units that are alive.
+      step: updates done.
+      steps: updates after which the size is to be reached, > 0.
+
+    Returns:
+      A share >= 0; 0 once the size is reached.
+
+    Example:
+      >>> float(pressure(0.5, reached=0.75, step=50, steps=100))  # in time
+      0.1
+      >>> float(pressure(0.5, reached=1.0, step=50, steps=100))  # lags by half
+      1.1
+      >>> float(pressure(0.5, reached=0.5, step=50, steps=100))
+      0.0
+    """
+    whole = tf.maximum(1.0 - _float(asked), 1e-6)
+    lag = tf.maximum(reached - planned(asked, step, steps), 0.0) / whole
+    each = 1.0 / (AHEAD * tf.maximum(_float(steps), 1.0))
+    share = each * (1.0 + URGENCY * lag)
+    return tf.where(reached <= asked + 1e-6, 0.0, share)
+
+
+def pressed(
+    strengths: Sequence[tf.Tensor],
+    costs: Sequence[Number],
+    budget: Number,
+    least: int = 1,
+    multiple_of: int = 1,
+) -> list[tf.Tensor]:
+    """The weakest units of all groups, as many as a budget allows.
+
+    Args:
+      strengths: of each group its units' strengths, `[n]`; of equal ones the
+        first are the weaker.
+      costs: of each group what one of its units counts: 1, or its weights.
+      budget: what all pressed units may count together.
+      least: units of each group that are never pressed.
+      multiple_of: of each group a multiple of so many is left alone, or all.
+
+    Returns:
+      Of each group `[n]` bool.
+    """
+    sizes = [int(each.shape[0]) for each in strengths]
+    joined = tf.concat([tf.cast(s, tf.float32) for s in strengths], 0)
+    counts = tf.concat(
+        [tf.fill([n], _float(cost)) for n, cost in zip(sizes, costs)], 0
+    )
+    order = tf.argsort(joined, stable=True)
+    spent = tf.cumsum(tf.gather(counts, order))
+    weak = tf.scatter_nd(
+        order[:, None], tf.cast(spent <= budget + 1e-3, tf.int32), joined.shape
+    )
+    result = []
+    for units, own, n in zip(tf.split(weak, sizes), strengths, sizes):
+        kept = tf.maximum(n - tf.reduce_sum(units), min(least, n))
+        kept = tf.minimum(-(-kept // multiple_of) * multiple_of, n)
+        rank = tf.argsort(tf.argsort(own, stable=True), stable=True)
+        result.append(rank < n - kept)
+    return result
+
+
+def _float(number: Number) -> tf.Tensor:
+    return tf.cast(number, tf.float32)

@@ -1,0 +1,75 @@
+"""The laws that steer a training to a size, against NumPy and by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iss_rnns import size_control
+
+
+def test_the_plan_falls_in_a_line_and_stays_at_what_was_asked():
+    shares = [float(size_control.planned(0.25, s, 80)) for s in (0, 20, 80, 99)]
+    np.testing.assert_allclose(shares, [1.0, 0.8125, 0.25, 0.25], atol=1e-6)
+    assert float(size_control.planned(1.0, 7, 80)) == 1.0
+
+
+def test_who_keeps_up_with_the_plan_is_pressed_the_least():
+    steps = 50
+    in_time, late, later = (
+        float(size_control.pressure(0.4, reached, 25, steps))
+        for reached in (0.7, 0.85, 1.0)
+    )
+    assert in_time == pytest.approx(1 / (0.1 * steps))
+    # Half of what is to die is planned for now; a quarter, half of it lag.
+    assert late == pytest.approx(in_time * (1 + 20 * 0.25))
+    assert later == pytest.approx(in_time * (1 + 20 * 0.5))
+    assert float(size_control.pressure(0.4, 0.2, 25, steps)) == 0.0
+
+
+def test_in_graph_it_is_the_same():
+    graph = tf.function(size_control.pressure)
+    for reached in (0.3, 0.6, 0.9):
+        np.testing.assert_array_equal(
+            graph(0.4, reached, tf.constant(7), 31),
+            size_control.pressure(0.4, reached, 7, 31),
+        )
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("costs", [(1, 1, 1), (3, 10, 2)])
+def test_the_weakest_of_all_groups_are_pressed(seed, costs):
+    rng = np.random.default_rng(seed)
+    strengths = [rng.random(n).astype(np.float32) for n in (4, 7, 5)]
+    budget = rng.integers(1, 20)
+    found = size_control.pressed(
+        [tf.constant(s) for s in strengths], costs, budget
+    )
+    order = sorted(
+        (s, i, k)
+        for i, each in enumerate(strengths)
+        for k, s in enumerate(each)
+    )
+    expected = [np.zeros(len(s), bool) for s in strengths]
+    spent = 0
+    for _, i, k in order:
+        spent += costs[i]
+        if spent > budget:
+            break
+        expected[i][k] = True
+    for i, units in enumerate(expected):
+        if units.all():  # one stays
+            units[np.argmax(strengths[i])] = False
+    for a, b in zip(found, expected):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sizes_are_rounded_up_to_a_multiple():
+    strengths = [tf.range(10.0), tf.range(6.0) + 100.0]
+    found = size_control.pressed(strengths, (1, 1), 5, multiple_of=4)
+    assert [int(np.sum(f)) for f in found] == [2, 0]  # 8 and all 6 stay
+    np.testing.assert_array_equal(np.flatnonzero(found[0]), [0, 1])
+
+
+def test_of_equal_units_the_first_are_the_weaker():
+    (found,) = size_control.pressed([tf.zeros([5])], (1,), 2)
+    np.testing.assert_array_equal(found, [True, True, False, False, False])
