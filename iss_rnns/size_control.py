@@ -35,11 +35,11 @@ def planned(asked: Number, step: Number, steps: Number) -> tf.Tensor:
       steps: updates after which the size is to be reached, > 0.
 
     Example:
-      >>> [float(planned(0.4, step, 100)) for step in (0, 50, 200)]
+      >>> [round(float(planned(0.4, n, 100)), 3) for n in (0, 50, 200)]
       [1.0, 0.7, 0.4]
     """
     passed = _float(step) / tf.maximum(_float(steps), 1.0)
-    return tf.round(1e6 * (1.0 - (1.0 - asked) * tf.minimum(passed, 1.0))) / 1e6
+    return 1.0 - (1.0 - asked) * tf.minimum(passed, 1.0)
 
 
 def pressure(
@@ -62,11 +62,12 @@ def pressure(
       A share >= 0; 0 once the size is reached.
 
     Example:
-      >>> float(pressure(0.5, reached=0.75, step=50, steps=100))  # in time
+      >>> half_way = dict(asked=0.5, step=50, steps=100)
+      >>> round(float(pressure(reached=0.75, **half_way)), 3)  # in time
       0.1
-      >>> float(pressure(0.5, reached=1.0, step=50, steps=100))  # lags by half
+      >>> round(float(pressure(reached=1.0, **half_way)), 3)  # lags by half
       1.1
-      >>> float(pressure(0.5, reached=0.5, step=50, steps=100))
+      >>> float(pressure(reached=0.5, **half_way))  # done
       0.0
     """
     whole = tf.maximum(1.0 - _float(asked), 1e-6)
