@@ -69,6 +69,7 @@ KERAS3 = (
     "convolutions_around",
     "a_layer_in_two_groups",
     "a_state_beside_the_output",
+    "multi_head_attention",
 )
 SHORT_REFUSED = (
     "units_are_the_output",
