@@ -8,6 +8,8 @@ import any_layouts as layouts
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
+
 FEATURES = 3  # of float inputs
 SYMBOLS = 7  # of ids; 0 is padding
 STEPS = 5
@@ -105,7 +107,7 @@ def dead_units(case):
 
 def randomize(variables, generator):
     """Values that no symmetry hides an error behind."""
-    for variable in variables:
+    for variable in map(_keras.inner, variables):
         if variable.dtype not in (tf.float32, tf.float16, tf.float64):
             continue
         low, high = (0.5, 1.5) if "variance" in variable.name else (-0.7, 0.7)
@@ -152,15 +154,16 @@ def made(case, dead=None):
 def batch(case, model_, size=2, steps=STEPS, seed=0):
     """Random inputs; ids are padded, and steps of zeros where that is masked."""
     generator = rng(case, size, steps, seed)
-    spec = case.spec if case.spec is not None else model_.input
+    spec = case.spec if case.spec is not None else _keras.ends(model_)[0]
 
     def draw(each):
         shape = [size if each.shape[0] is None else each.shape[0]]
         shape += [steps if n is None else n for n in each.shape[1:]]
-        if each.dtype == tf.string:
+        dtype = tf.as_dtype(each.dtype)  # text, in Keras 3
+        if dtype == tf.string:
             words = generator.choice(list("abcdef"), [size, 1, steps])
             return tf.constant([[" ".join(w) for w in row] for row in words])
-        if each.dtype.is_integer:
+        if dtype.is_integer:
             value = generator.integers(1, SYMBOLS, shape)
             padded = case.masked or len(shape) > 1
         else:
@@ -171,7 +174,7 @@ def batch(case, model_, size=2, steps=STEPS, seed=0):
             lengths[0] = shape[1]
             valid = np.arange(shape[1]) < lengths[:, None]
             value *= valid.reshape(valid.shape + (1,) * (len(shape) - 2))
-        return tf.constant(value, each.dtype)
+        return tf.constant(value, dtype)
 
     return tf.nest.map_structure(draw, spec)
 
@@ -193,7 +196,7 @@ def keep_masks(places, dead):
 def left(variable, masks):
     """What must be left of a variable."""
     value = np.array(variable)
-    keep = masks.get(variable.ref())
+    keep = masks.get(_keras.key(variable))
     return value if keep is None else value[np.ix_(*keep)]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import iss_rnns
+from iss_rnns import _keras
 
 
 def check(case, folder=None):
@@ -31,10 +32,11 @@ def check_model(case, model, places, dead, folder=None):
     check_alive(groups, places, dead)
     if not places:
         return model, None  # nothing can be cut
-    before = [np.array(v) for v in model.variables]
+    variables = _keras.variables(model)
+    before = [np.array(v) for v in variables]
     batch = any_cases.batch(case, model)
     small, report = iss_rnns.shrink(model, groups, [batch])
-    for variable, value in zip(model.variables, before):
+    for variable, value in zip(variables, before):
         np.testing.assert_array_equal(variable, value, variable.name)
     check_weights(model, small, places, dead)
     check_report(report, model, small, dead)
@@ -151,7 +153,7 @@ def check_weights(model, small, places, dead):
 
 
 def _numbers(model):
-    return [v for v in model.variables if hasattr(v, "shape")]
+    return [v for v in _keras.variables(model) if hasattr(v, "shape")]
 
 
 def _sizes(arrays):
@@ -180,13 +182,13 @@ def _count(model):
 def check_layers(model, small):
     """Stock layers stay stock layers, with their names."""
     assert _owners(small) == _owners(model)
-    if hasattr(model, "input_names") and model._is_graph_network:
+    if _keras.is_graph(model):
         assert [(type(layer), layer.name) for layer in small.layers] == [
             (type(layer), layer.name) for layer in model.layers
         ]
         assert type(small) is type(model)
-        assert small.input_names == model.input_names
-        assert small.output_names == model.output_names
+        for names in ("input_names", "output_names"):
+            assert getattr(small, names, None) == getattr(model, names, None)
     assert not {id(v) for v in small.trainable_variables} & {
         id(v) for v in model.trainable_variables
     }
@@ -196,22 +198,22 @@ def _owners(model):
     """How many layers of each class have weights of their own."""
     return collections.Counter(
         type(layer)
-        for layer in model._flatten_layers(include_self=False)
-        if layer._trainable_weights or layer._non_trainable_weights
+        for layer in _keras.all_layers(model)
+        if layer is not model and _keras.own_weights(layer)
     )
 
 
 def reset(model):
     """States of stateful layers back to zero."""
-    for layer in model._flatten_layers(include_self=False):
-        if getattr(layer, "stateful", False):
-            layer.reset_states()
+    for layer in _keras.all_layers(model):
+        for state in _keras.states_of(layer):
+            state.assign(tf.zeros_like(state))
 
 
 def check_outputs(case, model, small):
     """The same outputs on batches of other sizes, lengths and numbers."""
     fixed = tf.nest.flatten(
-        case.spec if case.spec is not None else model.input
+        case.spec if case.spec is not None else _keras.ends(model)[0]
     )[0].shape[0]
     for size, steps, seed in ((2, 5, 1), (fixed or 3, 7, 2)):
         batch = any_cases.batch(case, model, size, steps, seed)
@@ -235,7 +237,7 @@ def compare(case, model, small, batch):
         if not any(
             getattr(layer, "stateful", False)
             and isinstance(layer, tf.keras.layers.RNN)
-            for layer in model._flatten_layers()
+            for layer in _keras.all_layers(model)
         ):
             break
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from iss_rnns import _keras
+
 WEIGHT = "weight"  # zero in a dead unit
 BIAS = "bias"  # goes with a dead unit, whatever it is
 CANDIDATE = "candidate"  # makes the state non-zero: counts if that is seen
@@ -45,7 +47,7 @@ class Place:
 def at(variable, axis, n, *starts, kind=WEIGHT, stride=1):
     """Units at `start + stride * k` for each of the starts."""
     entries = np.add.outer(np.asarray(starts or (0,)), stride * np.arange(n))
-    return [Place(variable, axis, entries, kind)]
+    return [Place(_keras.inner(variable), axis, entries, kind)]
 
 
 def rows(variable, n, *starts):

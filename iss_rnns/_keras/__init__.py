@@ -40,6 +40,8 @@ from iss_rnns._keras.graphs import steps
 from iss_rnns._keras.layers import all_layers
 from iss_rnns._keras.layers import children
 from iss_rnns._keras.layers import compile_on_request
+from iss_rnns._keras.layers import equal_directions
+from iss_rnns._keras.layers import has_fixed_sizes
 from iss_rnns._keras.layers import is_function
 from iss_rnns._keras.layers import is_lambda
 from iss_rnns._keras.layers import is_layer

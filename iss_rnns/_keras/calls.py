@@ -8,6 +8,7 @@ from typing import Callable
 import tensorflow as tf
 
 from iss_rnns._keras import attributes
+from iss_rnns._keras import version
 
 
 @contextlib.contextmanager
@@ -62,9 +63,11 @@ def sketched(layer: tf.keras.layers.Layer) -> Iterator[None]:
         sizes = tf.nest.flatten(cell.state_size)
         last = getattr(cell, "output_size", None) or sizes[0]
         dynamic = tf.shape(values)
-        batch = values.shape[int(layer.time_major)]
+        # Of Keras 2 only.
+        time_major = bool(getattr(layer, "time_major", False))
+        batch = values.shape[int(time_major)]
         lead = dynamic[:2]
-        batch_only = dynamic[1:2] if layer.time_major else dynamic[:1]
+        batch_only = dynamic[1:2] if time_major else dynamic[:1]
         whole = layer.return_sequences
         output = tf.zeros(
             tf.concat([lead if whole else batch_only, [last]], 0),
@@ -92,11 +95,15 @@ def zero_weights() -> Iterator[None]:
     """New weights are zeros in this block, which takes no time to draw."""
     kind = tf.keras.layers.Layer
     add_weight = kind.add_weight
+    # What comes before the initializer, and behind it by position.
+    before = 3 if version.VERSION == 2 else 1
+    behind = () if version.VERSION == 2 else ("initializer", "dtype")
 
     @functools.wraps(add_weight)
     def add_zeros(layer, *args, **kwargs):
+        kwargs.update(zip(behind, args[before:]))
         kwargs["initializer"] = "zeros"
-        return add_weight(layer, *args[:3], **kwargs)
+        return add_weight(layer, *args[:before], **kwargs)
 
     kind.add_weight = add_zeros
     try:

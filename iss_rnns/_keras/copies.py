@@ -1,11 +1,13 @@
 """Objects like others: models and layers of a user's class, functions."""
 
+import copy
 import functools
 from typing import Any
 
 import tensorflow as tf
 
 from iss_rnns._keras import graphs
+from iss_rnns._keras import version
 
 
 def bare_model(model: tf.keras.Model, *args, **kwargs) -> tf.keras.Model:
@@ -16,6 +18,9 @@ def bare_model(model: tf.keras.Model, *args, **kwargs) -> tf.keras.Model:
       *args: of `tf.keras.Model`.
       **kwargs: the same.
     """
+    version.require_2(
+        f"'{model.name}', of the class {type(model).__name__}, can be cut"
+    )
     cls: Any = type(model)
     new: Any = cls.__new__(cls, *args, **kwargs)
     bases = [tf.keras.Model]
@@ -27,6 +32,10 @@ def bare_model(model: tf.keras.Model, *args, **kwargs) -> tf.keras.Model:
 
 def bare_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """A layer of another's class, without running the class' `__init__`."""
+    version.require_2(
+        f"layer '{layer.name}', whose class {type(layer).__name__} does not "
+        "build it from its config, can be cut"
+    )
     cls: Any = type(layer)
     new = cls.__new__(cls)
     config = {"name": layer.name, "dtype": layer.dtype}
@@ -53,6 +62,10 @@ def copied_function(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
             if hasattr(layer, "dtype_policy")
             else None,
         )
+    if version.VERSION == 3:  # an operation, whose sizes cannot be changed
+        new = copy.copy(layer)
+        new._inbound_nodes, new._outbound_nodes = [], []
+        return new
     return type(layer).from_config(layer.get_config())
 
 
@@ -145,4 +158,6 @@ def compile_like(model: tf.keras.Model, source: tf.keras.Model, optimizer):
 
 def is_compiled(model: tf.keras.Model) -> bool:
     """Whether `compile` was called of a model."""
+    if version.VERSION == 3:
+        return bool(getattr(model, "compiled", False))
     return getattr(model, "_compile_config", None) is not None

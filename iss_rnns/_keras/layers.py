@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from iss_rnns._keras import graphs
 from iss_rnns._keras import version
 
 
@@ -24,9 +25,31 @@ def is_lambda(layer: Any) -> bool:
     return type(layer) is tf.keras.layers.Lambda
 
 
-def is_operation(layer: tf.keras.layers.Layer) -> bool:
-    """Whether Keras made a layer of a TensorFlow function that it met."""
+def is_operation(layer: Any) -> bool:
+    """Whether Keras made a layer, or the like, of a function that it met."""
+    if version.VERSION == 3:
+        return not is_layer(layer)
     return type(layer).__module__.endswith(".tf_op_layer")
+
+
+def has_fixed_sizes(layer: Any) -> bool:
+    """Whether sizes stand in what a layer or model itself computes.
+
+    Of a `Lambda`, and of a model of Keras 3, which has operations with numbers
+    in them between its layers.
+    """
+    return is_lambda(layer) or (version.VERSION == 3 and graphs.is_graph(layer))
+
+
+def equal_directions(layer: Any) -> bool:
+    """Whether both directions of a `Bidirectional` need the same units.
+
+    Keras 3 takes the forward layer's output for the backward one's, when it
+    asks for the shape.
+    """
+    return version.VERSION == 3 and isinstance(
+        layer, tf.keras.layers.Bidirectional
+    )
 
 
 def is_function(layer: tf.keras.layers.Layer) -> bool:

@@ -37,6 +37,5 @@ def require_2(what: str) -> None:
     if VERSION == 3:
         raise errors.UserError(
             f"{what} on Keras 2 only, and this process has Keras 3: set "
-            "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported, or say the "
-            "groups with iss_group"
+            "TF_USE_LEGACY_KERAS=1 before TensorFlow is imported"
         )

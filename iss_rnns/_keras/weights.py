@@ -83,10 +83,13 @@ def own_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
 
     What has no shape, such as the table of a vocabulary, is none.
     """
+    own = (
+        [*layer._trainable_weights, *layer._non_trainable_weights]
+        if version.VERSION == 2
+        else [*layer._trainable_variables, *layer._non_trainable_variables]
+    )
     return [
-        v
-        for v in layer._trainable_weights + layer._non_trainable_weights
-        if hasattr(v, "shape") and hasattr(v, "dtype")
+        inner(v) for v in own if hasattr(v, "shape") and hasattr(v, "dtype")
     ]
 
 
@@ -94,4 +97,4 @@ def states_of(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
     """The states that a stateful layer carries from batch to batch."""
     if not getattr(layer, "stateful", False) or not hasattr(layer, "states"):
         return []
-    return [v for v in tf.nest.flatten(layer.states) if is_variable(v)]
+    return [inner(v) for v in tf.nest.flatten(layer.states) if is_variable(v)]

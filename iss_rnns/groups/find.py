@@ -132,7 +132,6 @@ def find_groups(model: tf.keras.Model, inputs: Any = None) -> Groups:
       >>> find_groups(model)
       Groups([Group('lstm', units=8)], refused=0)
     """
-    _keras.require_2("find_groups finds groups")
     if not isinstance(model, tf.keras.layers.Layer):
         raise errors.UserError(
             f"find_groups takes a Keras model, got {type(model).__name__}"
@@ -271,7 +270,7 @@ def _weights(model, paths) -> list[walk_lib.Weight]:
         seen.add(id(layer))
         owner = paths.get(id(layer), layer.name)
         for variable in _keras.own_weights(layer):
-            name = variable.name.split(":")[0].rpartition("/")[2]
+            name = _keras.name(variable).rpartition("/")[2]
             counted = len(variable.shape) > 1 and "bias" not in name
             found.setdefault(
                 _keras.key(variable),

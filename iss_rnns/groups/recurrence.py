@@ -40,6 +40,17 @@ def cells_in(model) -> list:
     return list(found.values())
 
 
+def units_of(cell) -> Optional[tuple[Any, int]]:
+    """A variable and its axis that a cell's units lie along; None: unknown."""
+    kind = registry.cell_kind_of(cell)
+    if kind is not None:
+        return getattr(cell, kind.recurrent), 0
+    if hasattr(cell, "unit_slices"):
+        first = cell.unit_slices()[0]
+        return first.variable, first.axis
+    return None
+
+
 def recurrent(
     walk: Walk,
     layer,
@@ -194,7 +205,7 @@ def _slices(walk: Walk, cell, axis) -> Axis:
             own, walk.weight(s.variable, s.axis).take(slice(s.start, s.stop))
         )
     candidates = [
-        (s.variable.name, s.start)
+        (_keras.key(s.variable), s.start)
         for s in getattr(cell, "candidate_companions", list)()
     ]
     for s in cell.unit_companions():
@@ -202,7 +213,7 @@ def _slices(walk: Walk, cell, axis) -> Axis:
             slice(s.start, s.stop)
         )
         walk.tie(own, entries)
-        if (s.variable.name, s.start) in candidates:
+        if (_keras.key(s.variable), s.start) in candidates:
             own = walk_lib.sum_of([own, entries])
     if not hasattr(cell, "candidate_companions"):
         return walk.louden(

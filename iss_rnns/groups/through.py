@@ -142,8 +142,9 @@ class _Follower:
         call = self.hidden.get(tensor.name.split(":")[0])
         if call is None or tensor.name in self.signals:
             return
+        inside = {_keras.key(v) for v in _keras.variables(call.layer)}
         for weight in self.walk.weights.values():
-            if any(weight.variable is v for v in call.layer.weights):
+            if _keras.key(weight.variable) in inside:
                 self.walk.pin(
                     [
                         self.walk.weight(weight.variable, i)
@@ -157,7 +158,7 @@ class _Follower:
         if op.outputs and op.outputs[0].name in self.signals:
             return  # an input
         walk = self.walk
-        walk.fixed_places = _keras.is_lambda(owner)
+        walk.fixed_places = _keras.has_fixed_sizes(owner)
         walk.where = (
             f"the operation {op.type}"
             if owner is None

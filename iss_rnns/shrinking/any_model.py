@@ -115,7 +115,7 @@ def cut(
         for s in (*group.slices, *group.companions):
             if _keras.key(s.variable) not in known:
                 raise errors.UserError(
-                    f"{s.variable.name}, which the groups cut, is no variable "
+                    f"{_keras.name(s.variable)}, which the groups cut, is no variable "
                     "of the model: give the groups of its present weights"
                 )
     return smaller(model, structure, groups_lib.keep_masks(groups, alive))
@@ -156,7 +156,7 @@ def smaller(model, structure: find.Structure, masks: kept_lib.Masks) -> Smaller:
 
 def _result(model, structure, new, build: rebuild.Rebuild, masks) -> Smaller:
     pairs: list[Any] = []
-    for variable in [*model.trainable_variables, *model.variables]:
+    for variable in [*_keras.trainable(model), *_keras.variables(model)]:
         key = _keras.key(variable)
         if key in build.pairs.variables and not any(
             v is variable for v, _, _ in pairs

@@ -56,12 +56,12 @@ class Kept:
                 if not np.array_equal(found, wanted):
                     raise errors.UserError(
                         f"the groups do not say all that belongs to a unit: "
-                        f"{weight.variable.name} along axis {axis}; take them "
+                        f"{_keras.name(weight.variable)} along axis {axis}; take them "
                         "from find_groups"
                     )
                 if not found.any():
                     raise errors.UserError(
-                        f"nothing would be left of {weight.variable.name} "
+                        f"nothing would be left of {_keras.name(weight.variable)} "
                         f"along axis {axis}: all of its units are dead"
                     )
 
@@ -71,8 +71,9 @@ class Kept:
 
     def masks(self, variable) -> Optional[list[np.ndarray]]:
         """What is kept of each axis of a variable; None: of another model."""
+        own = _keras.inner(variable)
         for weight in self.structure.units.weights:
-            if weight.variable is variable:
+            if weight.variable is own:
                 return [
                     self.of(weight.axes[axis])
                     if axis in weight.axes

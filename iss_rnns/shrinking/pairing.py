@@ -44,7 +44,7 @@ class Pairs:
 
     def pair(self, old, new) -> None:
         """Notes which variable became which, in a layer and those inside."""
-        if old is new:
+        if old is new or not _keras.is_layer(old):
             return
         self._pair_weights(old, new)
         inner = self._inner_layers(old, new)
@@ -70,13 +70,13 @@ class Pairs:
                     setattr(new, names[0], known[1])
                     continue
                 raise errors.UserError(
-                    f"{one.name} is shared with another layer, but not in the "
+                    f"{_keras.name(one)} is shared with another layer, but not in the "
                     "smaller one"
                 )
             wanted = self.kept.variable_shape(one)
             if tuple(other.shape) != wanted or other.dtype != one.dtype:
                 raise errors.UserError(
-                    f"the smaller {other.name} has shape "
+                    f"the smaller {_keras.name(other)} has shape "
                     f"{tuple(other.shape)}, expected {wanted}"
                 )
             self.variables[_keras.key(one)] = (one, other)
@@ -118,18 +118,18 @@ class Pairs:
             new.trainable = old.trainable
         self.pair(old, new)
         variables = [
-            v
+            _keras.inner(v)
             for v in old.weights
             if hasattr(v, "shape") and hasattr(v, "dtype")
         ]
         missing = [v for v in variables if _keras.key(v) not in self.variables]
-        shared = {id(v) for v in new.weights}
+        shared = {id(_keras.inner(v)) for v in new.weights}
         missing = [v for v in missing if id(v) not in shared]
         if missing or len(old.weights) != len(new.weights):
             raise errors.UserError(
                 f"the smaller model has {len(new.weights)} weights, the model "
                 f"{len(old.weights)}"
-                + (f"; {missing[0].name} has none" if missing else "")
+                + (f"; {_keras.name(missing[0])} has none" if missing else "")
             )
 
 

@@ -165,7 +165,7 @@ def cut_and_prove(
     if hasattr(model, "resized") or not _keras.is_layer(model):
         small, cuts = cutting.cut(model, groups, alive)
     else:
-        _keras.require_2("shrink cuts models without `resized`")
+        alive = rounding.balanced(model, groups, alive)
         cut = any_model.cut(model, groups, alive, batches)
         if check:
             random = structure.check_structure(

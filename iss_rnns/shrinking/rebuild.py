@@ -298,12 +298,20 @@ class Rebuild:
     def _bidirectional(self, old):
         # Keras makes the forward layer, and its cells, once more.
         before = dict(self.pairs.new)
-        name = old.layer.name
+        name = old.layer.name if hasattr(old, "layer") else None  # Keras 2
         forward, backward = (
             self._recurrent(each, name)
             for each in (old.forward_layer, old.backward_layer)
         )
         config = configs.base(old)
+        if _keras.equal_directions(old) and (
+            forward.cell.state_size != backward.cell.state_size
+        ):
+            raise errors.UserError(
+                f"on Keras 3 both directions of layer '{old.name}' need the "
+                "same number of units; set TF_USE_LEGACY_KERAS=1 before "
+                "TensorFlow is imported, and cut it on Keras 2"
+            )
         given = "backward_layer" in old.get_config()
         shapes = [
             [self.kept.variable_shape(v) for v in each.weights]

@@ -5,9 +5,11 @@ from typing import Optional
 
 import numpy as np
 
+from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
+from iss_rnns.groups import recurrence
 
 
 def rounded_up(
@@ -56,6 +58,59 @@ def rounded_up(
                 alive[i][k] = True
                 changed = True
     return alive
+
+
+def balanced(
+    model, groups: Sequence[groups_lib.Group], alive: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Keeps dead units, so that both directions have the same number.
+
+    Of each `Bidirectional` whose directions need it; the strongest of the dead
+    ones stay, as in `rounded_up`.
+
+    Args:
+      model: that the groups are of.
+      groups: what may be cut.
+      alive: one `[n]` bool array per group.
+    """
+    pairs = [
+        cells
+        for layer in _keras.all_layers(model)
+        if _keras.equal_directions(layer)
+        for cells in zip(
+            recurrence.cells_of(layer.forward_layer),
+            recurrence.cells_of(layer.backward_layer),
+        )
+    ]
+    alive = [np.array(units) for units in alive]
+    changed = bool(pairs)
+    while changed:  # a unit that is kept may belong to other layers, too
+        changed = False
+        for cells in pairs:
+            one, other = (_dead(groups, alive, cell) for cell in cells)
+            more = max(one, other, key=len)
+            for i, k in more[: abs(len(one) - len(other))]:
+                alive[i][k] = True
+                changed = True
+    return alive
+
+
+def _dead(groups, alive, cell) -> list[tuple[int, int]]:
+    """(group, unit) of a cell's dead units, the strongest first."""
+    place = recurrence.units_of(cell)
+    if place is None:
+        return []
+    variable, axis = place
+    norms = {
+        (i, k): float(norm)
+        for i, group in enumerate(groups)
+        if not alive[i].all()
+        for s in group.slices
+        if s.axis == axis and _keras.key(s.variable) == _keras.key(variable)
+        for k, norm in enumerate(np.asarray(group.squared_norms()))
+        if not alive[i][k]
+    }
+    return sorted(norms, key=lambda unit: (-norms[unit], unit))
 
 
 def _checked(sizes) -> Optional[list[int]]:

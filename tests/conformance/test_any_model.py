@@ -51,6 +51,26 @@ SHORT = (
     "two_outputs",
     "a_cell_of_the_user",
 )
+# Of SHORT, those that have passed on Keras 3, too.
+KERAS3 = (
+    "stacked-lstm",
+    "bidirectional-gru_reset_before",
+    "masked-own_gru",
+    "residual-simple_cell",
+    "encoder_decoder-gru",
+    "shared-own_highway",
+    "nested-simple",
+    "luong-lstm_cell",
+    "stateful-own_simple",
+    "backwards_and_normalized-own_lstm",
+    "unrolled-lstm_no_bias",
+    "bidirectional_sum",
+    "list_of_cells",
+    "convolutions_around",
+    "a_layer_in_two_groups",
+    "a_state_beside_the_output",
+    "multi_head_attention",
+)
 SHORT_REFUSED = (
     "units_are_the_output",
     "residual_on_the_input",
@@ -93,7 +113,18 @@ def pytest_generate_tests(metafunc):
         ),
     }.get(metafunc.function.__name__)
     if names:
-        metafunc.parametrize("name", names[long])
+        metafunc.parametrize(
+            "name",
+            [
+                pytest.param(
+                    name,
+                    marks=[pytest.mark.keras3] if name in KERAS3 else [],
+                )
+                if names[0] is SHORT
+                else name
+                for name in names[long]
+            ],
+        )
 
 
 @pytest.fixture(autouse=True)

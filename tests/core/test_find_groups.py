@@ -5,10 +5,13 @@ import pytest
 import tensorflow as tf
 
 import iss_rnns
+from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import groups
 from iss_rnns import thresholding
 from iss_rnns.groups import registry
+
+pytestmark = pytest.mark.keras3
 
 keras = tf.keras
 L = keras.layers
@@ -19,9 +22,8 @@ def places(group):
     found = {}
     for each in group.slices:
         entries = np.arange(each.variable.shape[each.axis])[each.index]
-        found.setdefault((each.variable.name, each.axis), []).append(
-            entries.tolist()
-        )
+        name = _keras.name(each.variable)
+        found.setdefault((name, each.axis), []).append(entries.tolist())
     return found
 
 
@@ -36,13 +38,13 @@ def test_a_group_has_all_that_writes_and_reads_its_units():
     (group,) = found
     gates = [[0, 1], [2, 3], [4, 5]]
     assert places(group) == {
-        ("a/gru_cell/kernel:0", 1): gates,
-        ("a/gru_cell/recurrent_kernel:0", 0): [[0, 1]],
-        ("a/gru_cell/recurrent_kernel:0", 1): gates,
-        ("out/kernel:0", 0): gates,  # one slice a step
+        ("a/gru_cell/kernel", 1): gates,
+        ("a/gru_cell/recurrent_kernel", 0): [[0, 1]],
+        ("a/gru_cell/recurrent_kernel", 1): gates,
+        ("out/kernel", 0): gates,  # one slice a step
     }
-    assert [c.variable.name for c in group.companions] == [
-        "a/gru_cell/bias:0"
+    assert [_keras.name(c.variable) for c in group.companions] == [
+        "a/gru_cell/bias"
     ] * 3
     assert not found.refused and found.layers == (("a",),)
 
@@ -69,7 +71,7 @@ def test_entries_that_are_not_side_by_side_have_indices():
     y = L.SimpleRNN(3, name="a")(x)
     y = L.Lambda(lambda t: tf.reverse(t, [-1]))(y)
     (group,) = iss_rnns.find_groups(keras.Model(x, L.Dense(1, name="out")(y)))
-    assert places(group)["out/kernel:0", 0] == [[2, 1, 0]]
+    assert places(group)["out/kernel", 0] == [[2, 1, 0]]
     assert [s.indices for s in group.slices][-1] == (2, 1, 0)
 
 
@@ -119,9 +121,8 @@ def test_a_registered_layer_is_no_longer_refused():
     iss_rnns.register_layer(Unseen, rule)
     try:
         (group,) = iss_rnns.find_groups(model)
-        assert [c.variable.name for c in group.companions][-1].startswith(
-            "unseen"
-        )
+        names = [_keras.name(c.variable) for c in group.companions]
+        assert "unseen" in names[-1]
         thresholding.zero_units(group, tf.range(4) == 1)
         small, _ = iss_rnns.shrink(
             model, iss_rnns.find_groups(model), [np.ones([2, 3, 2], "f")]
@@ -176,3 +177,38 @@ def test_a_registered_cell_is_no_longer_refused():
         iss_rnns.register_layer(3, lambda *args: None)
     with pytest.raises(errors.UserError, match=r"rule\(walk, layer, "):
         iss_rnns.register_layer(Paired, None)
+
+
+@pytest.mark.skipif(_keras.VERSION == 2, reason="of Keras 3")
+def test_operations_of_keras_3_have_sizes_that_stay():
+    x = keras.Input([3, 2])
+    y = L.SimpleRNN(4, return_sequences=True, name="a")(x)
+    for z, reason in (
+        (keras.ops.reshape(y, (-1, 12)), "reshapes to fixed sizes"),
+        (keras.ops.reshape(y, (-1, 2)), "operation Reshape"),
+        (y[:, 0, :2], "takes units at fixed places"),
+    ):
+        found = iss_rnns.find_groups(keras.Model(x, L.Dense(1)(z)))
+        assert not len(found)
+        assert reason in found.refused[0].reason
+    z = L.Dense(1, name="out")(y[:, -1] + keras.ops.tanh(y[:, 0]))
+    (group,) = iss_rnns.find_groups(keras.Model(x, z))
+    assert places(group)["out/kernel", 0] == [[0, 1, 2, 3]]
+
+
+@pytest.mark.skipif(_keras.VERSION == 2, reason="of Keras 3")
+def test_models_that_keras_3_cannot_rebuild_are_refused_in_one_line():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = L.SimpleRNN(4, name="a")
+            self.out = L.Dense(1)
+
+        def call(self, inputs):
+            return self.out(tf.tanh(self.rnn(inputs)))
+
+    model, batch = Own(), np.ones([2, 3, 2], "f")
+    groups_ = iss_rnns.find_groups(model, batch)
+    thresholding.zero_units(groups_[0], tf.range(4) == 1)
+    with pytest.raises(errors.UserError, match="TF_USE_LEGACY_KERAS=1"):
+        iss_rnns.shrink(model, groups_, [batch])

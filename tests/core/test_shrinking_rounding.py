@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import iss_rnns
+from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns import thresholding
 from iss_rnns.shrinking import rounding
 
 
@@ -66,3 +69,18 @@ def test_groups_of_one_layer_are_rounded_together():
 def test_bad_sizes_are_refused(options, message):
     with pytest.raises(errors.UserError, match=message):
         rounded([1, 0], [1, 0], **options)
+
+
+@pytest.mark.keras3
+def test_both_directions_keep_as_many_units_where_keras_needs_it():
+    layers = tf.keras.layers
+    x = tf.keras.Input([None, 2])
+    y = layers.Bidirectional(layers.SimpleRNN(4))(x)
+    model = tf.keras.Model(x, layers.Dense(1)(y))
+    found = iss_rnns.find_groups(model)
+    thresholding.zero_units(found[0], tf.constant([True, False, True, True]))
+    thresholding.zero_units(found[1], tf.constant([False, True, False, False]))
+    small, report = iss_rnns.shrink(model, found, [np.ones([2, 3, 2], "f")])
+    forward = 1 if _keras.VERSION == 2 else 3
+    assert list(report.after.values()) == [forward, 3]
+    assert small.layers[-1].kernel.shape[0] == forward + 3
