@@ -118,8 +118,11 @@ def shorten_units(group, lengths: tf.Tensor) -> None:
       lengths: `[n]`, >= 0.
     """
     norms = tf.sqrt(group.squared_norms())
-    shorter = tf.where(norms > lengths, lengths / norms, tf.ones_like(norms))
-    shorter = tf.where(lengths > 0.0, shorter, tf.zeros_like(norms))
+    shorter = tf.where(norms <= lengths, tf.ones_like(norms), lengths / norms)
+    # A norm of NaN is neither: such a unit is broken, and is left as it is.
+    shorter = tf.where(
+        (lengths > 0.0) & (norms >= 0.0), shorter, tf.zeros_like(norms)
+    )
     for s, (variable, line) in zip(group.slices, group.spread(-shorter)):
         factor = 1.0 + tf.cast(line / s.multiplier, variable.dtype)
         variable.assign(variable * factor)

@@ -228,3 +228,29 @@ def test_unread_units_of_filters_are_not_guessed():
         errors.UserError, match=r"'filters' .* \(2, 3, 4\).* in matrices only"
     ):
         thresholding.zero_unread_units([group])
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_units_are_shortened_to_zero_at_most(graph):
+    """Columns against NumPy, with a companion; NaN is never short (B8)."""
+    start = np.random.default_rng(2).normal(size=(4, 5)).astype(np.float32)
+    start[0, 4] = np.nan
+    matrix, bias = tf.Variable(start), tf.Variable(tf.ones([5]))
+    group = groups.Group(
+        "columns",
+        [groups.whole(matrix, axis=1)],
+        companions=[groups.whole(bias, axis=0)],
+    )
+    norms = np.linalg.norm(start, axis=0)
+    lengths = np.float32([0, 0.5, norms[2], 2 * norms[3], 100])
+
+    def shorten():
+        thresholding.shorten_units(group, tf.constant(lengths))
+
+    (tf.function(shorten) if graph else shorten)()
+    expected = start * np.maximum(0, 1 - lengths / norms)
+    expected[:, 2:4] = 0
+    np.testing.assert_allclose(matrix[:, :4], expected[:, :4], atol=1e-6)
+    np.testing.assert_array_equal(matrix[:, 2:4], np.zeros([4, 2]))
+    np.testing.assert_array_equal(bias, [1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(matrix[:, 4], start[:, 4])
