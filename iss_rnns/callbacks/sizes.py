@@ -12,6 +12,7 @@ from iss_rnns import groups as groups_lib
 from iss_rnns import size_control
 from iss_rnns import thresholding
 from iss_rnns.callbacks import zeros
+from iss_rnns.groups import group as group_lib
 
 Target = Union[float, Mapping[str, int]]
 
@@ -179,7 +180,11 @@ class SizeTarget(zeros.FreezeZeros):
             asked = tf.maximum(self._asked[part], self._held[part])
             norms = [tf.sqrt(group.squared_norms()) for group in groups]
             reached = self._share(
-                [tf.cast(n > 0.0, tf.float32) for n in norms], part
+                [
+                    tf.cast(group_lib.not_within(0.0, n), tf.float32)
+                    for n in norms
+                ],
+                part,
             )
             ahead = size_control.planned(
                 asked,
