@@ -47,6 +47,7 @@ def test_there_are_four():
     assert NAMES == ["dates", "forecaster", "keywords", "text_classifier"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", NAMES, indirect=True)
 def test_small_model_is_smaller_and_gives_the_same(
     example, cut, tmp_path, capsys
