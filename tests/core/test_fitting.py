@@ -8,6 +8,8 @@ import iss_rnns
 from iss_rnns import errors
 from iss_rnns import thresholding
 
+pytestmark = pytest.mark.keras3
+
 keras = tf.keras
 
 
