@@ -18,6 +18,7 @@ from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import shrinking
 from iss_rnns.callbacks import checks
+from iss_rnns.shrinking import rounding
 
 
 def fit(
@@ -116,16 +117,16 @@ def fit(
             **options,
         )
         _extend(history, part)
-        history.model = model
+        history.set_model(model)
         epoch += len(part.epoch)
-        alive = _living(groups)
+        alive = _living(model, groups)
         dead = not all(units.all() for units in alive)
         ended = epoch >= epochs or not stopper.stopped
         if dead:
             model = _cut(
                 model, groups, alive, batch, callbacks, check, tolerance
             )
-            history.model = model
+            history.set_model(model)
         if ended:
             break
     for each in passing:
@@ -164,13 +165,16 @@ def _cut(model, groups, alive, batch, callbacks, check, tolerance):
     return small
 
 
-def _living(groups) -> list[np.ndarray]:
-    """Which units stay: those alive, and one of each layer."""
+def _living(model, groups) -> list[np.ndarray]:
+    """Which units stay: those alive, and one of each layer.
+
+    And what a `Bidirectional` needs, see `rounding.balanced`.
+    """
     alive = [np.array(group.alive()) for group in groups]
     for units in alive:
         if not units.any():
             units[0] = True
-    return alive
+    return rounding.balanced(model, groups, alive)
 
 
 class _StopToCut(tf.keras.callbacks.Callback):
@@ -189,7 +193,7 @@ class _StopToCut(tf.keras.callbacks.Callback):
             return
         if self.model.stop_training:  # by another callback, for good
             return
-        if not all(units.all() for units in _living(self.groups)):
+        if not all(units.all() for units in _living(self.model, self.groups)):
             self.stopped = True
             self.model.stop_training = True
 

@@ -61,7 +61,7 @@ def callbacks(groups):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: "adam",
+        pytest.param(lambda: "adam", marks=pytest.mark.keras3),
         lambda: keras.optimizers.SGD(0.01, momentum=0.9),
     ],
     ids=["adam", "momentum"],
@@ -151,6 +151,7 @@ def test_a_layer_that_died_keeps_a_unit():
     assert small.layers[1].units == 1
 
 
+@pytest.mark.keras3
 def test_what_cannot_go_on_with_a_smaller_model_is_refused():
     x, y = data()
     model = new_model()
