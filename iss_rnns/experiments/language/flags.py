@@ -80,6 +80,24 @@ def define_text_flags(data_path: str) -> None:
     program_flags.authors_default("drop_unseen", True)
 
 
+def define_relaxing_flags() -> None:
+    """When the group lasso lets go, see `options.LanguageOptions`."""
+    flags.DEFINE_integer(
+        "relax_epoch",
+        None,
+        "From this epoch on, counted from 1, the group lasso's strength is "
+        "--relax_decay: when the sizes are learned, what is left learns with "
+        "less pressure.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "relax_decay",
+        0.0,
+        "With --relax_epoch: the strength from then on.",
+        lower_bound=0.0,
+    )
+
+
 def define_use_flags() -> None:
     """What a trained model is used for, see `using.Use`."""
     with program_flags.group("Using what was trained"):
