@@ -50,6 +50,13 @@ def define_text_flags(data_path: str) -> None:
         "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt"
         f"{data_path}.",
     )
+    flags.DEFINE_integer(
+        "train_words",
+        None,
+        "Of the prose that comes with Python: train on so many words only. A "
+        "short text is quick, and soon learned by heart.",
+        lower_bound=1,
+    )
     flags.DEFINE_string(
         "text",
         None,

@@ -21,6 +21,7 @@ class LanguageOptions:
         `batch_size` B, `num_steps` T, `learning_rate` and `max_grad_norm`.
       data_path: of the texts; None: prose that comes with Python.
       text: one file of words instead, see `corpora.read_text`.
+      train_words: see `corpora.embedded`.
       drop_unseen: see `corpora.read_words`.
       shrink_every_steps: 0: each epoch; None: never.
       least_gain: of a cut, see `callbacks.ShrinkWhileTraining`.
@@ -32,6 +33,7 @@ class LanguageOptions:
     config: Any
     data_path: Optional[str] = None
     text: Optional[str] = None
+    train_words: Optional[int] = None
     vocab_limit: int = 10_000
     min_count: int = 2
     drop_unseen: bool = False
