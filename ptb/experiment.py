@@ -70,7 +70,9 @@ def read_texts(options: options_lib.Options) -> texts_lib.Texts:
     Raises:
       UserError: if there is none, or it does not fit a batch.
     """
-    corpus = corpora.own_words(options) or corpora.embedded("word")
+    corpus = corpora.own_words(options) or corpora.embedded(
+        "word", train_words=options.train_words
+    )
     print(f"data: {corpus.description}", flush=True)
     return texts_lib.Texts.from_corpus(
         corpus, options.config.batch_size, options.config.num_steps

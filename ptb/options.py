@@ -23,7 +23,6 @@ class Options(language_options.LanguageOptions):
       model: name of `config`, one of `configs.CONFIGS`.
       config_file: of `settings`, if any.
       hidden_sizes: of the layers; None: those of `config`.
-      relax_epoch: counted from 1.
     """
 
     model: str = ""
@@ -34,8 +33,6 @@ class Options(language_options.LanguageOptions):
     optimizer: str = "gd"
     freeze_mode: Optional[str] = None
     zero_threshold: float = thresholding.ZERO_THRESHOLD
-    relax_epoch: Optional[int] = None
-    relax_decay: float = 0.0
     cell: str = "lstm"
     warmup_steps: int = 0
     mixed_precision: bool = False
@@ -127,19 +124,11 @@ class Options(language_options.LanguageOptions):
             "weight_decay": self.settings.weight_decay,
             "global_decay": self.settings.global_decay,
             "grouplasso": self.settings.grouplasso,
-            "relax_epoch": self.relax_epoch,
-            "relax_decay": self.relax_decay,
             "cell": self.cell,
             "warmup_steps": self.warmup_steps,
             "mixed_precision": self.mixed_precision,
             "zero_threshold": self.zero_threshold,
         }
-
-    def lasso_strength(self, epoch: int) -> float:
-        """Lambda of an epoch, counted from 0."""
-        if self.relax_epoch is not None and epoch + 1 >= self.relax_epoch:
-            return self.relax_decay
-        return self.settings.global_decay
 
 
 def _place(config_file: Optional[str]) -> Optional[str]:
@@ -173,15 +162,9 @@ def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:
                 "--structure_wd needs a --config_file with a group lasso"
             )
         settings = dataclasses.replace(settings, global_decay=strength)
-    if values["relax_epoch"] is None and values["relax_decay"]:
-        raise errors.UserError(
-            "--relax_decay needs --relax_epoch, the epoch "
-            "from which on it holds"
-        )
-    if values["relax_epoch"] is not None and not settings.global_decay:
-        raise errors.UserError(
-            "--relax_epoch needs a --config_file with a group lasso to relax"
-        )
+    language_options.check_relaxing(
+        values, settings.global_decay, "a --config_file that has one"
+    )
     return settings
 
 

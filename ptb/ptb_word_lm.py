@@ -147,20 +147,7 @@ def _define_sparsity_flags() -> None:
         "global_decay of --config_file, which says what the groups are.",
     )
     program_flags.alias("global_decay", "structure_wd")
-    flags.DEFINE_integer(
-        "relax_epoch",
-        None,
-        "From this epoch on, counted from 1, the group lasso's strength is "
-        "--relax_decay: when the sizes are learned, what is left learns with "
-        "less pressure.",
-        lower_bound=1,
-    )
-    flags.DEFINE_float(
-        "relax_decay",
-        0.0,
-        "With --relax_epoch: the strength from then on.",
-        lower_bound=0.0,
-    )
+    language_flags.define_relaxing_flags()
     flags.DEFINE_enum(
         "regularizer",
         "l1_regularizer",

@@ -71,14 +71,7 @@ def sparsity_callbacks(
         settings, net.tf1_views(), net.tf1_cells()
     )
     if penalized and settings.global_decay:
-        result.append(
-            callbacks.GroupLasso(
-                penalized,
-                settings.global_decay
-                if options.relax_epoch is None
-                else options.lasso_strength,
-            )
-        )
+        result.append(callbacks.GroupLasso(penalized, options.lasso))
     if options.freeze_mode:
         result.append(
             callbacks.FreezeZeros(options.freeze_mode, net.iss_groups())

@@ -160,7 +160,9 @@ def read_corpus(options: options_lib.Options) -> corpora.Corpus:
                     f"--{name}; leave out --{name}={getattr(options, name)}, "
                     "or give --dataset=ptb, enwik8 or text8"
                 )
-        corpus = corpora.embedded(configs.EMBEDDED[dataset])
+        corpus = corpora.embedded(
+            configs.EMBEDDED[dataset], train_words=options.train_words
+        )
     elif dataset == "ptb":
         found = corpora.own_words(options)
         if found is None:

@@ -60,6 +60,9 @@ class Options(language_options.LanguageOptions):
                         f"--{name} needs --group_config: 'iss', or a JSON "
                         "file of groups"
                     )
+        language_options.check_relaxing(
+            values, config.structure_wd, "--structure_wd above 0"
+        )
         return flags_lib.fill(
             cls,
             values,

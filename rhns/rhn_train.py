@@ -145,6 +145,7 @@ def _define_sparsity_flags(preset: configs.ModelConfig) -> None:
     flags_lib.define(
         preset, structure_wd="Strength of the group lasso, the paper's lambda."
     )
+    language_flags.define_relaxing_flags()
     flags.DEFINE_string(
         "group_config",
         None,

@@ -85,7 +85,7 @@ def sparsity_callbacks(
         )
     penalized = penalized_groups(net, options)
     if penalized and config.structure_wd:
-        result.append(callbacks.GroupLasso(penalized, config.structure_wd))
+        result.append(callbacks.GroupLasso(penalized, options.lasso))
     if penalized and config.zero_threshold:
         # Of the groups' variables only, not of biases.
         result.append(

@@ -158,6 +158,10 @@ def test_options_name_one_text(tmp_path):
             corpora.own_words(
                 options.LanguageOptions(None, data_path, text=text)
             )
+    with pytest.raises(errors.UserError, match="--train_words=9 is of the"):
+        corpora.own_words(
+            options.LanguageOptions(None, str(folder), train_words=9)
+        )
     found = corpora.own_words(
         options.LanguageOptions(None, text=str(path), vocab_limit=4)
     )

@@ -176,6 +176,25 @@ def test_embedded_characters(tmp_path, extract_once, texts):
     assert len(corpus.test) == len(corpus.valid) == len(text) // 20
 
 
+def test_embedded_words_can_be_cut_short(tmp_path, extract_once):
+    """The vocabulary is that of what is left; what it lacks is `<unk>`."""
+    whole = corpora.embedded(cache_dir=tmp_path)
+    short = corpora.embedded(cache_dir=tmp_path, train_words=5000)
+
+    def words(corpus, part):
+        return [corpus.symbols[i] for i in getattr(corpus, part)]
+
+    assert words(short, "train") == words(whole, "train")[:5000]
+    known = set(short.symbols)
+    assert known == {"<unk>", *words(short, "train")}
+    for part in ("valid", "test"):
+        assert words(short, part) == [
+            word if word in known else "<unk>" for word in words(whole, part)
+        ]
+    with pytest.raises(errors.UserError, match="--train_words counts words"):
+        corpora.embedded("character", tmp_path, train_words=5000)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\xff", None])
 def test_damaged_cache_is_made_anew(tmp_path, extract_once, damage):
     first = corpora.embedded(cache_dir=tmp_path)

@@ -49,6 +49,10 @@ BAD = {
         ["--zero_threshold=1e-4"],
         "--zero_threshold needs --group_config",
     ),
+    "nothing_relaxed": (
+        ["--relax_epoch=2"],
+        "--relax_epoch needs --structure_wd above 0",
+    ),
     "no_such_groups": (
         ["--group_config=/no/groups.json"],
         "cannot read groups /no/groups.json",
@@ -349,6 +353,27 @@ def test_penalties_add_up():
         sum(np.square(value).sum() for value in values.values())
     )
     np.testing.assert_allclose(tf.add_n(model.losses), expected, rtol=1e-5)
+
+
+def test_the_group_lasso_lets_go_when_it_is_relaxed():
+    options = rhn_runs.new_options(
+        iss=True,
+        structure_wd=0.3,
+        relax_epoch=2,
+        relax_decay=0.1,
+        weight_decay=0.0,
+    )
+    net = train_lib.new_net(options, 9)
+    model = train_lib.compiled(net, options)
+    (lasso,) = train_lib.sparsity_callbacks(net, options)
+    lasso.set_model(model)
+    losses = []
+    for epoch in range(3):
+        lasso.on_epoch_begin(epoch)
+        losses.append(float(tf.add_n(model.losses)))
+    np.testing.assert_allclose(
+        np.divide(losses, losses[0]), [1, 1 / 3, 1 / 3], rtol=1e-5
+    )
 
 
 def test_norm_for_clipping_counts_parts_of_the_embedding_apart():

@@ -173,12 +173,18 @@ def own_words(options) -> Optional[Corpus]:
     """
     if options.data_path == "":
         raise errors.UserError(EMPTY_PATH)
+    if options.text is not None and options.data_path:
+        raise errors.UserError(
+            f"--text={options.text} and --data_path={options.data_path} "
+            "are two texts; give one of them"
+        )
+    named = options.text or options.data_path
+    if named and options.train_words is not None:
+        raise errors.UserError(
+            f"--train_words={options.train_words} is of the prose that comes "
+            f"with Python, and {named} is another text; leave one of them out"
+        )
     if options.text is not None:
-        if options.data_path:
-            raise errors.UserError(
-                f"--text={options.text} and --data_path={options.data_path} "
-                "are two texts; give one of them"
-            )
         return read_text(options.text, options.vocab_limit, options.min_count)
     if options.data_path:
         return read_words(options.data_path, options.drop_unseen)
@@ -220,7 +226,9 @@ def read_characters(
 
 
 def embedded(
-    unit: str = "word", cache_dir: Optional[files.PathLike] = None
+    unit: str = "word",
+    cache_dir: Optional[files.PathLike] = None,
+    train_words: Optional[int] = None,
 ) -> Corpus:
     """The default text: Python's own documentation, on every machine.
 
@@ -230,12 +238,16 @@ def embedded(
       unit: `"word"` or `"character"`.
       cache_dir: where to keep it. Defaults to `iss_rnns` in
         `$XDG_CACHE_HOME`, or in `~/.cache`.
+      train_words: keep so many words at the beginning of the training text;
+        those of the valid and the test text that they lack are `<unk>`. None:
+        all.
 
     Returns:
       A `Corpus` named `"embedded"`.
 
     Raises:
-      UserError: unknown unit, or this Python carries no documentation.
+      UserError: unknown unit, a text of characters cut short, or this Python
+        carries no documentation.
     """
     arguments.one_of("the embedded text's unit", unit, ("word", "character"))
     texts = corpora_embedded.load(cache_dir)
@@ -244,8 +256,18 @@ def embedded(
         f"{platform.python_version()}), {unit}s"
     )
     if unit == "word":
-        words = [_words(texts[part]) for part in PARTS]
-        return _word_corpus("embedded", source, words)
+        train, *others = (_words(texts[part]) for part in PARTS)
+        return _word_corpus(
+            "embedded",
+            source,
+            [train[:train_words], *others],
+            drop_unseen=False,
+            more=(UNKNOWN,),
+        )
+    if train_words is not None:
+        raise errors.UserError(
+            "--train_words counts words; leave it out with characters"
+        )
     data = texts["characters"].encode()
     return _character_corpus("embedded", source, data, len(data) // 20)
 

@@ -50,6 +50,13 @@ def define_text_flags(data_path: str) -> None:
         "Folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt"
         f"{data_path}.",
     )
+    flags.DEFINE_integer(
+        "train_words",
+        None,
+        "Of the prose that comes with Python: train on so many words only. A "
+        "short text is quick, and soon learned by heart.",
+        lower_bound=1,
+    )
     flags.DEFINE_string(
         "text",
         None,
@@ -78,6 +85,24 @@ def define_text_flags(data_path: str) -> None:
         "count as <unk>.",
     )
     program_flags.authors_default("drop_unseen", True)
+
+
+def define_relaxing_flags() -> None:
+    """When the group lasso lets go, see `options.LanguageOptions`."""
+    flags.DEFINE_integer(
+        "relax_epoch",
+        None,
+        "From this epoch on, counted from 1, the group lasso's strength is "
+        "--relax_decay: when the sizes are learned, what is left learns with "
+        "less pressure.",
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "relax_decay",
+        0.0,
+        "With --relax_epoch: the strength from then on.",
+        lower_bound=0.0,
+    )
 
 
 def define_use_flags() -> None:
