@@ -155,20 +155,23 @@ class SizeTarget(zeros.FreezeZeros):
         self._total_steps.assign(float(total))
 
     def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        loss = logs.get("val_loss", logs.get("loss"))
+        if loss is not None and self.max_loss is not None:
+            self._hold_if_worse(float(loss), self.max_loss)
         for part, (asked, held) in enumerate(zip(self._asked, self._held)):
             name = "" if len(self._asked) == 1 else f"/{self._name(part)}"
-            reached = float(self._reached(part))
-            if logs is not None:
-                logs[f"size_asked{name}"] = max(asked, float(held.numpy()))
-                logs[f"size_reached{name}"] = reached
-        loss = (logs or {}).get("val_loss", (logs or {}).get("loss"))
-        if loss is None or self.max_loss is None:
-            return
-        if loss > float(self._lowest.numpy()) + self.max_loss:
+            logs[f"size_asked{name}"] = max(asked, float(held.numpy()))
+            logs[f"size_reached{name}"] = float(self._reached(part))
+
+    def _hold_if_worse(self, loss: float, most: float) -> None:
+        """Keeps the present sizes, if they cost too much."""
+        lowest = float(self._lowest.numpy())
+        if loss > lowest + most:
             for part, held in enumerate(self._held):
                 if not held.numpy():
                     held.assign(float(self._reached(part)))
-        self._lowest.assign(min(float(loss), float(self._lowest.numpy())))
+        self._lowest.assign(min(loss, lowest))
 
     def after_update(self):
         """See base class."""
