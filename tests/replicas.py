@@ -108,7 +108,7 @@ def trained(name, strategy):
         callbacks = new_callbacks(model, groups)
     fit = {
         "batch_size": 16,
-        "epochs": 3,
+        "epochs": 4,
         "shuffle": False,
         "verbose": 0,
         "callbacks": callbacks,
