@@ -115,6 +115,8 @@ def test_code_that_is_shown_runs(path, tmp_path, monkeypatch):
     write_tflite(pathlib.Path("runs/demo/saved_model"))
     shutil.copytree(RUNS / "pruned", "runs/pruned")
     names = {"__name__": "shown"}
+    # Layers are named as in a process of the reader's own.
+    tf.keras.backend.clear_session()
     for block in blocks((ROOT / path).read_text(encoding="utf-8")):
         exec(compile(block, path, "exec"), names)
 
