@@ -21,7 +21,8 @@ def arguments(
     description: str,
     epochs: int,
     examples: int,
-    strength: float,
+    strength: Optional[float] = None,
+    target: Optional[float] = None,
     threshold: float = 2e-3,
     argv: Optional[Sequence[str]] = None,
 ) -> argparse.Namespace:
@@ -31,7 +32,8 @@ def arguments(
       description: the docstring of the program.
       epochs: how long each model trains, if nothing else is asked for.
       examples: how many it trains on, if nothing else is asked for.
-      strength: of the group lasso, if nothing else is asked for.
+      strength: of the group lasso, if nothing else is asked for; or None.
+      target: share of the units to stay, instead; or None.
       threshold: below which weights become zero, if nothing else is asked for.
       argv: without the program's name; None takes the command line's.
     """
@@ -42,7 +44,9 @@ def arguments(
     for name, kind, default, what in (
         ("epochs", _count, epochs, "of each training"),
         ("examples", _count, examples, "to train on"),
-        ("strength", float, strength, "of the group lasso"),
+        ("strength", float, strength, "of the group lasso")
+        if target is None
+        else ("target", float, target, "share of the units to stay"),
         # Adam's steps are about as long as its rate, however small the
         # gradient: what is dead trembles by more than the usual 1e-4.
         ("threshold", float, threshold, "below which a weight becomes zero"),

@@ -98,7 +98,7 @@ def main(argv=None):
         __doc__,
         epochs=7,
         examples=3000,
-        strength=8e-3,
+        target=0.5,
         threshold=1e-3,
         argv=argv,
     )
@@ -132,14 +132,7 @@ def main(argv=None):
         x,
         y,
         callbacks=[
-            # First it learns what its units are for; then which can go; then
-            # to do without them.
-            iss_rnns.GroupLasso(
-                groups,
-                lambda epoch: (
-                    args.strength * (0.3 <= epoch / args.epochs < 0.7)
-                ),
-            ),
+            iss_rnns.GroupLasso(groups, target=args.target),
             iss_rnns.ThresholdZeroing(args.threshold),
             iss_rnns.SparsityLogger(groups),
             comparison.Lines("with group lasso"),

@@ -26,7 +26,7 @@ def example(request, monkeypatch):
 
 @pytest.fixture
 def cut(monkeypatch):
-    """What `shrink` is given; of each group every other unit has died then.
+    """What `shrink` is given; of each group every other living unit is dead.
 
     In trainings as short as these none would.
     """
@@ -35,7 +35,8 @@ def cut(monkeypatch):
 
     def recorded(model, groups, batches):
         for group in groups:
-            thresholding.zero_units(group, tf.range(group.size) % 2 == 0)
+            rank = np.cumsum(group.alive())
+            thresholding.zero_units(group, tf.constant(rank % 2 == 0))
         calls.append((model, batches))
         return shrink(model, groups, batches)
 
@@ -59,7 +60,8 @@ def test_small_model_is_smaller_and_gives_the_same(
     dense, small = rows[:2]
     names = [row["model"] for row in rows]
     assert names == ["dense", "small", *["scratch"] * scratch]
-    assert [2 * units for units in small["units"]] == dense["units"]
+    for units, of_dense in zip(small["units"], dense["units"]):
+        assert 0 < units <= of_dense / 2
     assert small["weights"] < dense["weights"]
     assert small["bytes"] < dense["bytes"]
     for row in rows:
