@@ -34,7 +34,8 @@ main.run_main(ptb_word_lm.main)
 
 def prepared(monkeypatch, present, **chosen):
     for name in SET:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what comes is undone, too
+        monkeypatch.delenv(name)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
