@@ -25,8 +25,7 @@ def find(path: str, package: Optional[str]) -> str:
       path: as the user names it.
       package: the program's.
     """
-    path = shipped.find(path, package, "flags", ".flags")
-    return os.path.expanduser(path)
+    return shipped.find(path, package, "flags", ".flags")
 
 
 def read(path: str) -> list[str]:
@@ -37,6 +36,7 @@ def read(path: str) -> list[str]:
     Raises:
       UserError: it cannot be read.
     """
+    path = os.path.expanduser(path)
     text = files.read_text(path, "flags")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return _of_place(
