@@ -67,9 +67,9 @@ def test_flags_and_the_settings_that_they_name(empty_flags, name):
     ptb_word_lm.define_flags()
     program_flags.parse(["ptb_word_lm", f"--flagfile={name}"], "ptb")
     values = empty_flags.flag_values_dict()
-    assert values["hidden_sizes"] == ["128", "128"]
+    assert values["hidden_sizes"] == ["200", "200"]
     options = options_lib.Options.from_flags(values)
-    assert options.settings.global_decay == 0.006
+    assert options.settings.global_decay == 0.0078
     assert options.settings.grouplasso
 
 
