@@ -110,12 +110,21 @@ def fit_best(model, x, y, title: str = "dense", **options) -> None:
         model.load_weights(path)
 
 
-def fresh(small, model) -> tf.keras.Model:
-    """A new model of the small one's sizes, compiled as `model` was."""
-    new = tf.keras.models.clone_model(small)
-    optimizer = type(model.optimizer)
-    new.compile(optimizer.from_config(model.optimizer.get_config()), model.loss)
-    return new
+def side_by_side(args, dense, small, x, y, **options) -> dict[str, Any]:
+    """What the table shows; with `--scratch` also a third model.
+
+    That is new, of the small one's sizes, and trained as the dense one was.
+    """
+    models = {"dense": dense, "small": small}
+    if args.scratch:
+        new = tf.keras.models.clone_model(small)
+        optimizer = type(dense.optimizer)
+        new.compile(
+            optimizer.from_config(dense.optimizer.get_config()), dense.loss
+        )
+        fit_best(new, x, y, "scratch", **options)
+        models["scratch"] = new
+    return models
 
 
 def units(model) -> list[int]:

@@ -141,10 +141,7 @@ def main(argv=None):
     )
     small, report = iss_rnns.shrink(model, groups, [x_test[:32]])
 
-    models = {"dense": dense, "small": small}
-    if args.scratch:
-        models["scratch"] = comparison.fresh(small, build(args))
-        comparison.fit_best(models["scratch"], x, y, "scratch", **options)
+    models = comparison.side_by_side(args, dense, small, x, y, **options)
     rows = comparison.table(
         models,
         x_test,

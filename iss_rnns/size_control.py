@@ -10,9 +10,9 @@ those that the plan wants dead within the next tenth of that time, are pressed;
 so the size is never missed on the small side, and what stays is trained
 without a penalty. Each pressed unit's group is made shorter after every update
 (a group soft-threshold), by a share of what living groups of its layer are
-long: little while the training keeps up with the plan, more when it lags. That
-is the growing regularization of Wang et al. 2021 (Neural Pruning via Growing
-Regularization), on the components of ISS.
+long: little while the training keeps up with the plan, more when it lags. To
+press only what is to go, and ever more, is the idea of Wang et al. 2021 (Neural
+Pruning via Growing Regularization); plan and pressure here are this library's.
 """
 
 from collections.abc import Sequence

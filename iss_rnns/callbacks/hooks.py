@@ -49,6 +49,18 @@ class UpdateHook(tf.keras.callbacks.Callback):
         super().set_model(model)
         _keras.add_hook(model, self)
 
+    def last_step(self, epoch: int) -> Optional[int]:
+        """The optimizer's step at the end of this `fit`; None: not known.
+
+        Args:
+          epoch: that begins now, counted from 0.
+        """
+        steps, epochs = (self.params.get(name) for name in ("steps", "epochs"))
+        if not (steps and epochs):
+            return None
+        # `epochs` counts those before `initial_epoch`, too.
+        return _keras.updates(self.model) + steps * (epochs - epoch)
+
     def attach(self, optimizer) -> None:
         """Puts the hook on an optimizer, behind those already there.
 

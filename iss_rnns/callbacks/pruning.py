@@ -103,11 +103,10 @@ class GradualPruning(hooks.UpdateHook):
         if self._foreseen:
             return
         self._foreseen = True
-        steps, epochs = (self.params.get(name) for name in ("steps", "epochs"))
-        if steps and epochs:
-            done = _keras.updates(self.model)
+        end = self.last_step(epoch)
+        if end is not None:
             self._check_end(
-                done + steps * (epochs - epoch),
+                end,
                 "training will end after step {step}, before pruning does: "
                 "{asked}; train longer, or let the schedule end earlier",
             )

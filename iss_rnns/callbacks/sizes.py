@@ -21,8 +21,9 @@ class SizeTarget(zeros.FreezeZeros):
     """Brings the groups to a wanted size; the formulas are `size_control`'s.
 
     Dead units stay dead, as with `FreezeZeros("group")`, and what is left
-    learns without a penalty. Nothing of it is state but the weights and the
-    optimizer's step, so a resumed training goes on exactly.
+    learns without a penalty. Its state is the weights and the optimizer's step,
+    and for `max_loss` two numbers that the model's checkpoints hold: a resumed
+    training goes on exactly.
 
     Args:
       groups: of units, `Group` objects.
@@ -141,13 +142,8 @@ class SizeTarget(zeros.FreezeZeros):
         )
 
     def on_epoch_begin(self, epoch, logs=None):
-        steps, epochs = (self.params.get(name) for name in ("steps", "epochs"))
-        if self.steps is not None:
-            total = self.steps
-        elif steps and epochs:
-            # `epochs` counts those before `initial_epoch`, too.
-            total = _keras.updates(self.model) + steps * (epochs - epoch)
-        else:
+        total = self.steps or self.last_step(epoch)
+        if total is None:
             raise errors.UserError(
                 "the number of steps is not known, so there is no plan for a "
                 "size: give fit its steps_per_epoch, or the callback its steps"

@@ -92,9 +92,9 @@ class GroupSoftThreshold(hooks.UpdateHook):
     """Group lasso as a proximal step after each of the optimizer's.
 
     w := w * max(0, 1 - learning_rate * strength * multiplier / |w|) for each
-    unit's w, which solves the lasso's part of the step exactly (proximal
-    gradient: Yuan & Lin 2006; as what Yang et al. 2020, ProxSGD, do with
-    momentum). Units get to zero exactly, with no threshold; dead ones stay so
+    unit's w: the proximal operator of the group's norm, which solves the lasso's
+    part of a step of gradient descent exactly. Adaptive optimizers, too, count
+    with their plain learning rate. Units get to zero exactly, with no threshold; dead ones stay so
     as long as their gradients are shorter than the strength.
 
     Args:
