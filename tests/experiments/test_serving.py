@@ -11,7 +11,7 @@ import tensorflow as tf
 from iss_rnns import errors
 from iss_rnns import export
 from iss_rnns.experiments.language import serving
-from iss_rnns.ops import products
+from iss_rnns.ops import fixed
 from ptb import model as model_lib
 from rhns import model as highway
 
@@ -169,7 +169,7 @@ def test_the_table_is_made_where_it_is_no_larger(embedding, table):
     ids=["lstm", "gru", "rhn"],
 )
 def test_large_recurrent_weights_are_constants(make, monkeypatch, tmp_path):
-    monkeypatch.setattr(products, "_FIXED_BYTES", range(1, 1 << 20))
+    monkeypatch.setattr(fixed, "_FIXED_BYTES", range(1, 1 << 20))
     net = make()
     path = serving.save_compressed(net, tmp_path / "m", SYMBOLS, {})
     shapes = [
