@@ -170,7 +170,8 @@ class Recurrent(tf.keras.layers.Layer):
         `[batch, time, ...]`.
       jit_compile: in training, compile the loops over time with XLA: 1 to 5 %
         of a step of the language models on a CPU. Each new shape is compiled
-        anew, so leave it off where lengths vary.
+        anew, so leave it off where lengths vary. `ShrinkWhileTraining` turns it
+        off at its third cut.
 
     Call arguments:
       inputs: `[batch, time, features]`.

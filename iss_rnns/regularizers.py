@@ -8,6 +8,7 @@ import tensorflow as tf
 from iss_rnns import arguments
 from iss_rnns import groups as groups_lib
 from iss_rnns.ops import gradients
+from iss_rnns.ops import xla
 
 EPSILON = 1e-8  # inside each root, as in the authors' code
 
@@ -78,7 +79,8 @@ def group_lasso(groups: Sequence, strength: Strength) -> tf.Tensor:
 
 
 # One pass over the matrix; without XLA the sum of the lines is a second one.
-@tf.function(jit_compile=True, autograph=False)
+# The bits are the same: nothing here can be a fused multiply-add.
+@xla.for_few_shapes
 def _scaled(matrix: tf.Tensor, lines: list[tf.Tensor]) -> tf.Tensor:
     return matrix * sum(lines)
 

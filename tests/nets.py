@@ -28,6 +28,7 @@ class Net(tf.keras.Model):
         scale=0.5,
         seed=0,
         keep_prob=1.0,
+        jit_compile=False,
     ):
         super().__init__()
         self.vocabulary = vocabulary
@@ -36,6 +37,7 @@ class Net(tf.keras.Model):
         self.scale = scale
         self.seed = seed
         self.keep_prob = keep_prob
+        self.jit_compile = jit_compile
         seeds = itertools.count(1000 * seed)
 
         def uniform():
@@ -58,6 +60,7 @@ class Net(tf.keras.Model):
                     name=f"lstm_{i}",
                 ),
                 time_major=True,
+                jit_compile=jit_compile,
             )
             layer.build(tf.TensorShape([None, None, inputs]))
             self.recurrent.append(layer)
@@ -130,6 +133,7 @@ class Net(tf.keras.Model):
             "scale": self.scale,
             "seed": self.seed,
             "keep_prob": self.keep_prob,
+            "jit_compile": self.jit_compile,
         }
 
     def tf1_views(self):

@@ -18,11 +18,15 @@ from iss_rnns import _keras
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
+from iss_rnns import recurrent
 from iss_rnns import shrinking
 from iss_rnns.callbacks import checks
 from iss_rnns.ops import memory
 
 TOLERANCE = 0.01  # of the held-out cost, in nats
+# Loops over time that are compiled stay so up to this many cuts. XLA keeps all
+# that it compiled, some 3 MB for each loop of each size.
+_COMPILED_CUTS = 2
 _LOG = logging.getLogger("iss_rnns")
 _NEEDED = ("net", "replace_net", "cost_of")  # of the model
 
@@ -159,6 +163,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             )
         checks.one_replica(model)
         super().set_model(model)
+        self._bound_compiling(model.net)
 
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
@@ -191,6 +196,12 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             if gain is None or gain >= self.least_gain:
                 self._cut(alive, gain)
                 memory.free_former_steps()
+
+    def _bound_compiling(self, net) -> None:
+        if len(self.cuts) > _COMPILED_CUTS:
+            for layer in net.submodules:
+                if isinstance(layer, recurrent.Recurrent):
+                    layer.jit_compile = False
 
     def _gain(self, alive: list[np.ndarray]) -> Optional[float]:
         """What a cut saves; None if nobody knows for how many steps."""
@@ -237,6 +248,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             self._streaks = [np.zeros(g.size, int) for g in self.groups]
             return
         self.cuts.append(record)
+        self._bound_compiling(small)
         self.report(
             f"step {record['step']}: cut to {text} units; held-out cost "
             f"{change:+.2g} nats"

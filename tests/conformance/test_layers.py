@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "errors",
         "groups",
         "ops",
+        "recurrent",
         "regularizers",
         "schedules",
         "shrinking",

@@ -302,7 +302,10 @@ def test_what_a_cut_is_worth():
 
 
 def test_b20_a_cut_leaves_next_to_nothing_behind():
-    """In a process of its own: 1.4 MB a cut were measured, and 8.5 before."""
+    """In a process of its own, the first two cuts compiled.
+
+    Over 40 cuts 538 MB became 572; without compiled loops 530 became 547.
+    """
     tests = pathlib.Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, tests / "cutting_memory.py", "7"],

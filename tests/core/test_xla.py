@@ -54,3 +54,20 @@ def test_known_in_a_models_step():
         model.fit(np.ones([2, 3]), np.ones([2, 1]), verbose=0)
         assert set(seen) == {compiled}
         seen.clear()
+
+
+def test_a_function_is_compiled_for_the_first_shapes_only():
+    seen = []
+
+    @xla.for_few_shapes
+    def count(tensor, more):
+        seen.append(xla.compiling())
+        return tensor + more[0]
+
+    one_more = tf.function(lambda *args: count(*args), autograph=False)
+    for size in range(1, 30):
+        sums = one_more(tf.ones([size]), [tf.ones([])])
+        np.testing.assert_array_equal(sums, np.full(size, 2.0))
+    assert seen == [True] * 24 + [False] * 5
+    one_more(tf.ones([1]), [tf.ones([])])
+    assert len(seen) == 29
