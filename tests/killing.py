@@ -12,6 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
+# A program without what follows its training: cutting, exports, a report.
+_TRAINING = """
+import importlib, runpy, sys
+from unittest import mock
+module, *sys.argv[1:] = sys.argv[1:]
+importlib.import_module(module.split(".")[0])  # sets the environment
+from iss_rnns.experiments import finishing
+with mock.patch.object(finishing, "finish"):
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
 _MEASURED = ("seconds", "words_per_second", "questions_per_second")
 
 
@@ -75,26 +85,40 @@ def _signalled_midway(command, run, number):
     return process.returncode, complaints
 
 
-def kill_and_resume(command, run):
-    """Kills a run in its second epoch, resumes it and waits for its end.
+def train(command):
+    """Runs a program to the end of its training, and no further.
 
     Args:
-      command: see `kill_midway`.
-      run: its folder.
+      command: the interpreter, `-m`, a module and its flags.
 
     Returns:
-      The state of the last checkpoint before the resumption.
+      What it printed.
     """
-    last = kill_midway(command, run)
+    interpreter, _, *program = command
     done = subprocess.run(
-        [*command, "--resume"],
+        [interpreter, "-c", _TRAINING, *program],
         cwd=ROOT,
         text=True,
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "resumed" in done.stdout and "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def kill_and_resume(command, run):
+    """Kills a run in its second epoch, resumes it and waits for its end.
+
+    Args:
+      command: see `kill_midway` and `train`.
+      run: its folder.
+
+    Returns:
+      The state of the last checkpoint before the resumption.
+    """
+    last = kill_midway(command, run)
+    assert "resumed" in train([*command, "--resume"])
     return last
 
 

@@ -11,10 +11,10 @@ HERE = pathlib.Path(__file__).parent
 # Reads [module, precious, cases] from stdin, see `outcomes_of`.
 _DRIVER = """
 import contextlib, glob, hashlib, importlib, io, json, logging, pathlib
-import resource, shutil, sys, traceback
+import resource, shutil, sys, traceback, unittest.mock
 from absl import flags
 from iss_rnns import errors
-from iss_rnns.experiments import program_flags
+from iss_rnns.experiments import finishing, program_flags
 
 def digest(folder):
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -42,6 +42,10 @@ for name, case in cases.items():
             rest = program_flags.parse(sys.argv)
             if case.get("parse_only"):
                 ending = ["parsed", flags.FLAGS.flag_values_dict()]
+            elif case.get("train_only"):
+                with unittest.mock.patch.object(finishing, "finish"):
+                    program.main(rest)
+                ending = ["ended", ""]
             else:
                 program.main(rest)
                 ending = ["ended", ""]
@@ -64,7 +68,8 @@ def outcomes_of(module, cases, precious):
       module: of the program.
       cases: by name its flags, a list; or a dict of these `flags`, a folder to
         `copy` to another before, a pattern of files to `damage`, a
-        `file_limit` in bytes, and whether to `parse_only` the flags.
+        `file_limit` in bytes, and whether to `parse_only` the flags or to
+        `train_only`, without cutting, exporting and a report at the end.
       precious: folder that mistakes must leave as it is.
 
     Returns:

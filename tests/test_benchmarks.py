@@ -67,6 +67,24 @@ PLACEHOLDERS = {
 }
 
 
+@pytest.fixture
+def few_rounds(monkeypatch):
+    """No rounds but those that are run however long they take."""
+    take_turns = harness.take_turns
+    monkeypatch.setattr(
+        harness,
+        "take_turns",
+        lambda runs, least, most, seconds, threads: take_turns(
+            runs, least, least, 0, threads
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def bidaf_predictors():
+    return bidaf.predictors(BIDAF, quick=True)
+
+
 @pytest.fixture(scope="module")
 def net():
     return model_lib.WordLSTM(30, 6, [5, 4], init_scale=0.5, seed=3)
@@ -109,6 +127,7 @@ def logits_of(net, tokens):
     return np.reshape(logits, [tokens.shape[1], len(tokens), -1])
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_train_names_are_the_documented_ones():
     numbers = ptb_train.measure(QUICK, {"large": TINY["large"]})
     # Not with --quick, of which there is no more in tests.
@@ -123,6 +142,7 @@ def test_train_names_are_the_documented_ones():
     check_names("ptb_train", numbers)
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_infer_names_are_the_documented_ones():
     models = ptb_infer.Models((5, 4), (3, 2), embedding=6, vocab=30)
     numbers = ptb_infer.measure(QUICK, models)
@@ -133,6 +153,7 @@ def test_infer_names_are_the_documented_ones():
     )
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_sparse_names_are_the_documented_ones(monkeypatch):
     pytest.importorskip("numba")
     for name, value in (
@@ -176,6 +197,7 @@ RHN = rhn.Case(
 )
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_rhn_names_are_the_documented_ones():
     numbers = rhn.measure(QUICK, RHN)
     check_names("rhn", numbers)
@@ -188,13 +210,16 @@ def test_rhn_rivals_that_differ_are_not_timed(monkeypatch):
         rhn.train_speed(RHN, QUICK)
 
 
-def test_bidaf_names_are_the_documented_ones():
+@pytest.mark.usefixtures("few_rounds")
+def test_bidaf_names_are_the_documented_ones(bidaf_predictors, monkeypatch):
+    monkeypatch.setattr(bidaf, "predictors", lambda *_: bidaf_predictors)
     check_names("bidaf", bidaf.measure(QUICK, BIDAF))
 
 
-def test_bidaf_rivals_predict_the_same():
+def test_bidaf_rivals_predict_the_same(bidaf_predictors):
     """From the same weights, words past the ends of passages included."""
-    nets, batch = bidaf.predictors(BIDAF, quick=True), BIDAF.batch_of(4)
+    # As many questions as a run has: another number would be traced anew.
+    nets, batch = bidaf_predictors, BIDAF.batch_of(1)
     for ours, keras in zip(nets["dense"][1](batch), nets["keras"][1](batch)):
         np.testing.assert_allclose(keras, ours, atol=1e-6)
     assert nets["iss_4"][0].mult_adds() < nets["dense"][0].mult_adds()

@@ -326,17 +326,14 @@ def fixture_outcomes(inputs, tmp_path_factory):
     (precious / "flags.txt").write_text("months of work")
     base = TRAIN + [f"--save_path={runs}"]
     good = base + ISS + [f"--restore_path={inputs}/base"]  # and its sizes
-    program = [sys.executable, "-m", "bidaf.cli", *good]
-    killing.kill_midway(program + ["--run_name=killed"], runs / "killed")
-    killing.terminate_midway(
-        program
-        + [
-            "--run_name=cut",
-            "--shrink_every_steps=2",
-            "--least_gain=0",
-            "--freeze_mode=group",
-        ],
-        runs / "cut",
+    cut = good + [
+        "--shrink_every_steps=2",
+        "--least_gain=0",
+        "--freeze_mode=group",
+    ]
+    killing.kill_midway(
+        [sys.executable, "-m", "bidaf.cli", *cut, "--run_name=killed"],
+        runs / "killed",
     )
     cases = {
         name: base
@@ -366,10 +363,12 @@ def fixture_outcomes(inputs, tmp_path_factory):
     )
     cases.update(
         {
-            "whole": good
+            "whole": cut
             + ["--run_name=whole", "--display_weights", "--papers"],
-            "resumed": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
-            "cut": [f"--flagfile={runs}/cut/flags.txt", "--resume"],
+            "resumed": {
+                "flags": [f"--flagfile={runs}/killed/flags.txt", "--resume"],
+                "train_only": True,
+            },
             "other flags": [
                 f"--flagfile={runs}/killed/flags.txt",
                 "--resume",
@@ -400,9 +399,20 @@ def fixture_outcomes(inputs, tmp_path_factory):
                 "--checkpoint_every=1",
             ],
             "lower": [flag.format(runs) for flag in ADVICE],
-            "sums": base
-            + SIZES
-            + ["--answer_func=sum", "--run_name=sums", "--debug"],
+            "sums": {
+                "flags": base
+                + SIZES
+                + ["--answer_func=sum", "--run_name=sums", "--debug"],
+                "train_only": True,
+            },
+            "shrunk sums": DATA
+            + [
+                "--mode=shrink",
+                f"--save_path={runs}",
+                f"--restore_path={runs}/sums",
+                "--run_name=shrunk-sums",
+                "--threads=1",
+            ],
             "exported": weights + ["--mode=export", "--run_name=exported"],
             "shrunk": weights + ["--mode=shrink", "--run_name=shrunk"],
         }
@@ -451,9 +461,8 @@ def test_what_breaks_later_gives_one_line(name, message, outcomes):
 def test_answers_that_read_units_without_weights(outcomes):
     """Such units are never cut; all else works."""
     programs.ended(outcomes["sums"])
-    report = json.loads((outcomes["runs"] / "sums/report.json").read_text())
-    small = report["table"]["shrunk (reloaded)"]
-    assert [small[name] for name in groups_lib.PRUNABLE] == [4] * 6
+    printed = programs.ended(outcomes["shrunk sums"])
+    assert re.search(r"shrunk (\([4, ]+\)) -> \1 units", printed)
 
 
 def test_nan_leaves_finite_weights(outcomes):
@@ -500,7 +509,6 @@ def test_a_whole_run(outcomes):
         "plots/weights.png",
         "plots/training.png",
         "eval/dev-000016.json",
-        "saved_model/dense/saved_model.pb",
         "saved_model/compressed/saved_model.pb",
         "saved_model/compressed/vocabulary.json",
         "saved_model/compressed/model_card.json",
@@ -518,9 +526,10 @@ def test_a_whole_run(outcomes):
         for row in rows
     } | {"all": None, "all, at the first one's speed": None}
     assert columns["paper: baseline"]["F1"] == {"value": 77.85, "mark": "M"}
-    trained, small = columns["trained (masked)"], columns["shrunk (reloaded)"]
-    assert trained["EM"] <= trained["F1"]
-    assert small["weights (M)"] <= trained["weights (M)"]
+    small = columns["shrunk (reloaded)"]
+    assert small["EM"] <= small["F1"]
+    designed = columns["as designed (untrained)"]
+    assert small["weights (M)"] < designed["weights (M)"]
     found = re.search(
         r"shrunk and reloaded: exact match (\S+), F1 (\S+) ", printed
     )
@@ -586,10 +595,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(outcomes):
     )
 
 
-def test_cut_in_training_ended_by_sigterm_and_resumed(outcomes):
-    """B30, and: the table has the sizes that training began with, and those left."""
-    programs.ended(outcomes["cut"])
-    run = outcomes["runs"] / "cut"
+def test_the_table_has_the_sizes_that_training_began_with(outcomes):
+    """And those that are left after the cuts."""
+    programs.ended(outcomes["whole"])
+    run = outcomes["runs"] / "whole"
     cuts = json.loads((run / "cuts.json").read_text())
     left = [4 - len(DEAD.get(name, ())) for name in groups_lib.PRUNABLE]
     assert cuts[0]["step"] == 2

@@ -652,8 +652,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path):
         "--zero_threshold=1e-4",
         "--checkpoint_every=13",
     ]
-    whole = call(command[1:] + ["--run_name=whole"])
-    assert whole.returncode == 0, whole.stderr
+    killing.train(command + ["--run_name=whole"])
     killing.kill_and_resume(
         command + ["--run_name=killed"], tmp_path / "killed"
     )
