@@ -26,7 +26,7 @@ TESTS ?=
 GOLDEN ?=
 
 .PHONY: help demo demo-rhn demo-bidaf test test-row-b test-row-c test-all rows \
-	check docs bench clean
+	check docs bench rivals clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make check       lint, types and documentation, in .venv-check"
 	@echo "make docs        the documentation site, into build/site"
 	@echo "make bench       benchmarks beside their rivals, in .venv-bench"
+	@echo "make rivals      the same models given to other pruning libraries"
 	@echo "make clean       remove the environments and caches; runs/ stays"
 
 # $(call install,PYTHON,ENVIRONMENT,REQUIREMENTS)
@@ -68,6 +69,17 @@ endef
 
 .venv-bench/.stamp: requirements.txt benchmarks/requirements.txt setup.py pyproject.toml
 	$(call install,$(PYTHON),.venv-bench,requirements.txt benchmarks/requirements.txt)
+
+# Each library to be compared with has an environment of its own.
+.venv-tfmot/.stamp: benchmarks/rivals/requirements-tfmot.txt
+	@"$(PYTHON_A)" -m venv .venv-tfmot
+	@.venv-tfmot/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+.venv-torch-pruning/.stamp: benchmarks/rivals/requirements-torch-pruning.txt
+	@"$(PYTHON_A)" -m venv .venv-torch-pruning
+	@.venv-torch-pruning/bin/python -m pip install --quiet -r $<
+	@touch $@
 
 demo: .venv/.stamp
 	.venv/bin/python -m ptb.ptb_word_lm --flagfile=ptb/flags/demo_dense.flags $(ARGS)
@@ -116,6 +128,10 @@ bench: .venv-bench/.stamp
 	set -e; for name in $(BENCHMARKS); do \
 	.venv-bench/bin/python -m benchmarks.$$name $(ARGS); done
 
+rivals: .venv/.stamp .venv-tfmot/.stamp .venv-torch-pruning/.stamp
+	.venv/bin/python -m benchmarks.rivals --tfmot=.venv-tfmot/bin/python \
+	--torch_pruning=.venv-torch-pruning/bin/python $(ARGS)
+
 clean:
-	rm -rf .venv .venv-row-b .venv-row-c .venv-bench .venv-check build dist *.egg-info .*_cache
+	rm -rf .venv .venv-row-b .venv-row-c .venv-bench .venv-check .venv-tfmot .venv-torch-pruning build dist *.egg-info .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,9 @@ from benchmarks import ptb_peers
 from benchmarks import ptb_train
 from benchmarks import rhn
 from benchmarks import sparse_infer
+from benchmarks.rivals import __main__ as rivals
+from benchmarks.rivals import keras_models
+from benchmarks.rivals import outcome
 from iss_rnns import errors
 from ptb import model as model_lib
 
@@ -371,3 +374,29 @@ def test_json_is_flat(tmp_path):
     values = json.loads(path.read_text())
     assert values["a/b_ms"] == 1.5
     assert all(isinstance(v, (int, float)) for v in values.values())
+
+
+def test_half_of_a_models_units_are_cut(monkeypatch):
+    monkeypatch.setattr(outcome, "ROUNDS", 2)
+    found = keras_models.taken("iss_rnns", "attention")
+    assert found["units"] == [2 * outcome.UNITS, outcome.UNITS]
+    assert found["difference"] <= outcome.SAME
+    assert found["bytes"][1] < 0.4 * found["bytes"][0]
+
+
+def test_every_library_has_a_cell_for_every_model():
+    def take(name):
+        if name == "stacked":
+            raise ValueError("first | line\nsecond")
+        return {
+            "units": [8, 4],
+            "difference": None if name == "language" else 0.5,
+            "bytes": [100, 50],
+            "speedup": 1.5,
+        }
+
+    lines = rivals.table({"tfmot": outcome.of_each(take)}).splitlines()
+    assert len(lines) == 2 + len(outcome.MODELS)
+    assert lines[2].endswith("| no: ValueError: first / line |")
+    assert "8 -> 4 units, outputs differ by 0.5, file 0.50x" in lines[3]
+    assert "outputs of another shape" in lines[-1]
