@@ -45,6 +45,7 @@ def define_flags() -> None:
         _define_evaluation_flags()
     with program_flags.group("Sparsity"):
         _define_sparsity_flags()
+    flags_lib.define_target_flags("ModFwd1=40,OutFwd=20", "evaluation")
     flags_lib.define_shrinking_flags("evaluation")
     flags_lib.define_pruning_flags(configs.LAYER_TYPES, configs.LAYER_TYPES)
     flags_lib.define_machine_flags()

@@ -130,6 +130,11 @@ class BiDAFTask(tasks.Task):
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.questions, sizes)
 
+    def new_net_of(self, sizes):
+        return train_lib.new_net(
+            self.options, self.questions, sizes, known_words=True
+        )
+
     def restore(self, path):
         step = self.options.load_step
         config = self._config_of(path)

@@ -13,9 +13,11 @@ from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import from_scratch
 from iss_rnns.experiments import program
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import shipped
+from iss_rnns.experiments import size_flags
 from iss_rnns.interop import group_json
 
 ISS, AUTHORS = "iss", "authors"  # groups of the net itself
@@ -41,6 +43,7 @@ class TrainingOptions:
       finetuned: TF1 names of the only variables to train; None means all.
       shrink_every_steps: 0: each evaluation; None: never.
       pruning: how weights are pruned while training, or None.
+      target: the size that training is steered to, or None.
     """
 
     optimizer: str = "adam"
@@ -66,6 +69,8 @@ class TrainingOptions:
     dead_checks: int = 3
     least_gain: float = 0.0
     pruning: Optional[pruning_flags.PruningPlan] = None
+    target: Optional[size_flags.SizeGoal] = None
+    from_scratch_of: Optional[str] = None
 
     @property
     def method(self) -> str:
@@ -73,11 +78,14 @@ class TrainingOptions:
         parts = [self.pruning.title] if self.pruning else []
         if self.structure_wd:
             parts.append("ISS")
+        if self.target:
+            parts.append(self.target.method)
         if self.structured_sparsity and (self.row_col_wd or self.l1wd):
             parts.append("rows and columns")
         elif self.l1wd:
             parts.append("L1")
-        return " + ".join(parts) or "dense"
+        plain = from_scratch.METHOD if self.from_scratch_of else "dense"
+        return " + ".join(parts) or plain
 
     @property
     def threshold(self) -> float:
@@ -100,6 +108,8 @@ class TrainingOptions:
         # Runs of an older version have no such keys. The gain that a cut must
         # have is kept with the cuts.
         del values["least_gain"]
+        del values["target"]  # The harness looks after both.
+        del values["from_scratch_of"]
         if self.compute_dtype == "float32":
             del values["compute_dtype"]
         if self.shrink_every_steps is None:
@@ -172,12 +182,28 @@ class Options(TrainingOptions):
                 "--structure_wd needs --group_config: 'iss', 'authors', or a "
                 "JSON file of groups"
             )
+        target = size_flags.SizeGoal.from_flags(
+            values, values["structure_wd"], "--structure_wd"
+        )
+        names = values["finetuning_config"]
+        if target:
+            if groups not in (None, ISS):
+                raise errors.UserError(
+                    "a size is one of the units of the model itself: with "
+                    "--target_units and --target_weights leave --group_config "
+                    "out, or give 'iss'"
+                )
+            if names:
+                raise errors.UserError(
+                    "--finetuning_config leaves most weights as they are: "
+                    "--target_units and --target_weights need all of them"
+                )
+            groups = ISS
         if values["shrink_every_steps"] is not None and groups != ISS:
             raise errors.UserError(
                 "--shrink_every_steps needs --group_config=iss: a unit can "
                 "only be cut when all that reads it is in its group"
             )
-        names = values["finetuning_config"]
         batch_size = values["batch_size"] * values["num_gpus"]
         others = {
             "model": flags_lib.fill(model_lib.ModelConfig, values),
@@ -188,7 +214,9 @@ class Options(TrainingOptions):
             "init_lr": values["learning_rate"],
             "num_steps": _num_steps(values),
             "group_config": groups,
-            "group_name": values["group_config"] or cls.group_name,
+            "group_name": values["group_config"]
+            or (ISS if target else cls.group_name),
+            "target": target,
             "finetuned": load_finetuning(names) if names else None,
             "batch_size": batch_size,
             "rules": scoring.Rules(

@@ -33,17 +33,19 @@ def new_net(
     options: options_lib.Options,
     questions: sources.Questions,
     sizes: Optional[tasks.Sizes] = None,
+    known_words: Optional[bool] = None,
 ) -> model_lib.BiDAF:
     """A freshly initialised net.
 
     Args:
       options: see `options.Options`, complete for the data.
-      questions: known words start from their vectors; not if sizes are
-        given, which is for weights that are restored next.
+      questions: to train on.
       sizes: of its directions, instead of those that training begins with.
+      known_words: whether these start from their vectors; None: not if sizes
+        are given, which is for weights that are restored next.
     """
     vectors = None
-    if not sizes:
+    if known_words or (known_words is None and not sizes):
         vectors = feed.embedding_matrix(questions.trained, options.seed)
     return model_lib.BiDAF(options.model, sizes, options.seed, vectors)
 
@@ -324,6 +326,9 @@ class _Training(training.Training):
 
     def score(self, row):
         return -metrics_lib.number(row, "dev_f1")
+
+    def loss(self, row):
+        return metrics_lib.number(row, "dev_cost")
 
     def line(self, row, units, living):
         return (

@@ -18,11 +18,13 @@ Pruning via Growing Regularization); plan and pressure here are this library's.
 from collections.abc import Sequence
 from typing import Union
 
+import numpy as np
 import tensorflow as tf
 
 Number = Union[int, float, tf.Tensor]
 
 AHEAD = 0.1  # of the time to reach the size: units are pressed so long
+ROUNDING = 1e-6  # of a share, in float32
 URGENCY = 20.0  # more pressure when nothing of what was planned has died
 
 
@@ -70,27 +72,75 @@ def pressure(
       >>> float(pressure(reached=0.5, **half_way))  # done
       0.0
     """
-    whole = tf.maximum(1.0 - _float(asked), 1e-6)
+    whole = tf.maximum(1.0 - _float(asked), ROUNDING)
     lag = tf.maximum(reached - planned(asked, step, steps), 0.0) / whole
     each = 1.0 / (AHEAD * tf.maximum(_float(steps), 1.0))
     share = each * (1.0 + URGENCY * lag)
-    return tf.where(reached <= asked + 1e-6, 0.0, share)
+    return tf.where(reached <= asked + ROUNDING, 0.0, share)
+
+
+class Measure:
+    """What counts of a number of layers: their units, or their weights.
+
+    A sum over matrices of the product of their axes' lengths, of which each
+    dead unit takes entries away. Of units, a vector with an entry for each.
+
+    Args:
+      lengths: `[matrices, axes]`.
+      taken: `[matrices, axes, units]`, entries that each unit has of each
+        axis.
+    """
+
+    def __init__(self, lengths: np.ndarray, taken: np.ndarray):
+        self._lengths = np.asarray(lengths, np.float32)
+        self._taken = np.asarray(taken, np.float32)
+
+    @classmethod
+    def of_units(cls, units: int) -> "Measure":
+        """Counts each unit as one."""
+        return cls(np.array([[units]]), np.ones([1, 1, units]))
+
+    @property
+    def whole(self) -> float:
+        """What there is while no unit is dead."""
+        return float(np.prod(self._lengths.astype(float), 1).sum())
+
+    def left(self, alive: tf.Tensor) -> tf.Tensor:
+        """What there is of living units, `[units]` bool, as a scalar."""
+        dead = 1.0 - tf.cast(alive, tf.float32)
+        return self._product(tf.linalg.matvec(self._taken, dead))
+
+    def left_along(self, order: tf.Tensor) -> tf.Tensor:
+        """`[units]`: what is left when one after the other has died.
+
+        Args:
+          order: `[units]`, in which they die.
+        """
+        taken = tf.cumsum(tf.gather(self._taken, order, axis=2), axis=2)
+        return self._product(taken)
+
+    def _product(self, taken: tf.Tensor) -> tf.Tensor:
+        lengths = self._lengths
+        if taken.shape.rank > 2:
+            lengths = lengths[..., None]
+        left = tf.maximum(lengths - taken, 0.0)
+        return tf.reduce_sum(tf.reduce_prod(left, axis=1), axis=0)
 
 
 def pressed(
     strengths: Sequence[tf.Tensor],
-    costs: Sequence[Number],
-    budget: Number,
+    measure: Measure,
+    keep: Number,
     least: int = 1,
     multiple_of: int = 1,
 ) -> list[tf.Tensor]:
-    """The weakest units of all groups, as many as a budget allows.
+    """The weakest units of all groups, as many as may go.
 
     Args:
       strengths: of each group its units' strengths, `[n]`; of equal ones the
         first are the weaker.
-      costs: of each group what one of its units counts: 1, or its weights.
-      budget: what all pressed units may count together.
+      measure: of all units, in this order.
+      keep: so much of it must be left.
       least: units of each group that are never pressed.
       multiple_of: of each group a multiple of so many is left alone, or all.
 
@@ -99,13 +149,10 @@ def pressed(
     """
     sizes = [int(each.shape[0]) for each in strengths]
     joined = tf.concat([tf.cast(s, tf.float32) for s in strengths], 0)
-    counts = tf.concat(
-        [tf.fill([n], _float(cost)) for n, cost in zip(sizes, costs)], 0
-    )
     order = tf.argsort(joined, stable=True)
-    spent = tf.cumsum(tf.gather(counts, order))
+    enough = measure.left_along(order) >= keep * (1.0 - ROUNDING)
     weak = tf.scatter_nd(
-        order[:, None], tf.cast(spent <= budget + 1e-3, tf.int32), joined.shape
+        order[:, None], tf.cast(enough, tf.int32), joined.shape
     )
     result = []
     for units, own, n in zip(tf.split(weak, sizes), strengths, sizes):

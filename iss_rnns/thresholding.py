@@ -118,15 +118,56 @@ def shorten_units(group, lengths: tf.Tensor) -> None:
       lengths: `[n]`, >= 0.
     """
     norms = tf.sqrt(group.squared_norms())
-    shorter = tf.where(norms <= lengths, tf.ones_like(norms), lengths / norms)
-    # A norm of NaN is neither: such a unit is broken, and is left as it is.
-    shorter = tf.where(
-        (lengths > 0.0) & (norms >= 0.0), shorter, tf.zeros_like(norms)
+    scale_units([group], [shortened(norms, lengths)])
+
+
+def shortened(norms: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """`[n]`: what is left of each norm if it loses a length, as its share.
+
+    Args:
+      norms: `[n]`; of NaN, which is of a broken unit, all is left.
+      lengths: `[n]`, >= 0.
+    """
+    left = tf.where(
+        norms > lengths, 1.0 - lengths / norms, tf.zeros_like(norms)
     )
-    for s, (variable, line) in zip(group.slices, group.spread(-shorter)):
-        factor = 1.0 + tf.cast(line / s.multiplier, variable.dtype)
-        variable.assign(variable * factor)
-    zero_units(group, shorter >= 1.0)
+    acts = (lengths > 0.0) & (norms >= 0.0)
+    return tf.where(acts, left, tf.ones_like(norms))
+
+
+def scale_units(groups: Sequence, shares: Sequence[tf.Tensor]) -> None:
+    """Multiplies the weights of units, in place: one pass over each variable.
+
+    Args:
+      groups: `Group` objects.
+      shares: of each group `[n]`. A unit times 0 loses its companions, too;
+        otherwise they stay.
+    """
+    variables: dict[object, tf.Variable] = {}
+    taken: dict[object, dict[int, tf.Tensor]] = {}  # by variable and axis
+    for group, share in zip(groups, shares):
+        dead = tf.cast(tf.equal(share, 0.0), share.dtype)
+        for slices, per_unit in (
+            (group.slices, 1.0 - share),
+            (group.companions, dead),
+        ):
+            for s in slices:
+                variables[s.variable.ref()] = s.variable
+                axes = taken.setdefault(s.variable.ref(), {})
+                # No entry is of two units of one axis.
+                axes[s.axis] = axes.get(s.axis, 0.0) + s.line(per_unit)
+    for reference, axes in taken.items():
+        variable = variables[reference]
+        lines = [tf.cast(1.0 - line, variable.dtype) for line in axes.values()]
+        variable.assign(_scaled(tf.convert_to_tensor(variable), lines))
+
+
+# One pass; without XLA it is one for each axis.
+@tf.function(jit_compile=True, autograph=False)
+def _scaled(matrix: tf.Tensor, lines: list[tf.Tensor]) -> tf.Tensor:
+    for line in lines:
+        matrix = matrix * line
+    return matrix
 
 
 def dead_masks(groups: Sequence) -> dict[object, tf.Tensor]:

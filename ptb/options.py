@@ -10,6 +10,7 @@ from iss_rnns import errors
 from iss_rnns import thresholding
 from iss_rnns.experiments import flags as flags_lib
 from iss_rnns.experiments import shipped
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments.language import options as language_options
 from iss_rnns.interop import ptb_settings
 from ptb import configs
@@ -68,6 +69,11 @@ class Options(language_options.LanguageOptions):
             regularizer=values["regularizer"][:2],
             epochs=config.max_max_epoch if epochs is None else epochs,
             pruning=None,
+            target=size_flags.SizeGoal.from_flags(
+                values,
+                settings.global_decay if settings.grouplasso else 0.0,
+                "--structure_wd and the --config_file that it is of",
+            ),
         )
 
     @property
@@ -86,7 +92,9 @@ class Options(language_options.LanguageOptions):
             parts.append("ISS" if settings.learns_structures else "group lasso")
         if settings.weight_decay:
             parts.append(self.regularizer.upper())
-        return " + ".join(parts) or "dense"
+        if self.target:
+            parts.append(self.target.method)
+        return " + ".join(parts) or self.plain_method
 
     @property
     def strength(self) -> float:
@@ -162,6 +170,8 @@ def _settings(values: Mapping[str, Any]) -> ptb_settings.AuthorsSettings:
                 "--structure_wd needs a --config_file with a group lasso"
             )
         settings = dataclasses.replace(settings, global_decay=strength)
+    if values["from_scratch_of"]:
+        settings = dataclasses.replace(settings, grouplasso={})
     language_options.check_relaxing(
         values, settings.global_decay, "a --config_file that has one"
     )

@@ -38,7 +38,7 @@ def define_flags() -> None:
         _define_training_flags()
     with program_flags.group("Sparsity"):
         _define_sparsity_flags()
-    language_flags.define_size_and_machine_flags()
+    language_flags.define_size_and_machine_flags("lstm_0=80,lstm_1=120")
     language_flags.define_use_flags()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from iss_rnns import arguments
 from iss_rnns import errors
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments.language import options as language_options
 from iss_rnns.interop import group_json
 from rhns import configs
@@ -60,6 +61,15 @@ class Options(language_options.LanguageOptions):
                         f"--{name} needs --group_config: 'iss', or a JSON "
                         "file of groups"
                     )
+        target = size_flags.SizeGoal.from_flags(
+            values, config.structure_wd, "--structure_wd"
+        )
+        if target and file:
+            raise errors.UserError(
+                "a size is one of the units of the model itself: with "
+                "--target_units and --target_weights leave --group_config "
+                "out, or give 'iss'"
+            )
         language_options.check_relaxing(
             values, config.structure_wd, "--structure_wd above 0"
         )
@@ -70,6 +80,7 @@ class Options(language_options.LanguageOptions):
             iss=groups == ISS,
             group_file=file,
             pruning=None,
+            target=target,
         )
 
     @property
@@ -86,7 +97,9 @@ class Options(language_options.LanguageOptions):
         parts = [self.pruning.title] if self.pruning else []
         if self.config.structure_wd:
             parts.append("ISS")
-        return " + ".join(parts) or "dense"
+        if self.target:
+            parts.append(self.target.method)
+        return " + ".join(parts) or self.plain_method
 
     @property
     def strength(self) -> float:

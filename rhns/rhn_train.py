@@ -41,7 +41,7 @@ def define_flags() -> None:
         _define_training_flags(preset)
     with program_flags.group("Sparsity"):
         _define_sparsity_flags(preset)
-    language_flags.define_size_and_machine_flags()
+    language_flags.define_size_and_machine_flags("rhn_0=400")
     with program_flags.group("Monte-Carlo evaluation"):
         _define_monte_carlo_flags()
     language_flags.define_use_flags()

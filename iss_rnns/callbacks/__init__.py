@@ -11,6 +11,7 @@ from iss_rnns.callbacks.pruning import BlockLasso
 from iss_rnns.callbacks.pruning import BlockPruning
 from iss_rnns.callbacks.pruning import GradualPruning
 from iss_rnns.callbacks.shrinking import ShrinkWhileTraining
+from iss_rnns.callbacks.sizes import Size
 from iss_rnns.callbacks.sizes import SizeTarget
 from iss_rnns.callbacks.zeros import FreezeZeros
 from iss_rnns.callbacks.zeros import GroupSoftThreshold
@@ -25,6 +26,7 @@ __all__ = [
     "GroupSoftThreshold",
     "Penalty",
     "ShrinkWhileTraining",
+    "Size",
     "SizeTarget",
     "SparsityLogger",
     "StopOnNaN",

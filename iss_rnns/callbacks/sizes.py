@@ -1,8 +1,9 @@
 """Steering a training to a size, see `size_control`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import _keras
@@ -17,6 +18,37 @@ from iss_rnns.groups import group as group_lib
 Target = Union[float, Mapping[str, int]]
 
 
+class Size(NamedTuple):
+    """Where a training stands that is steered to a size.
+
+    Attributes:
+      name: of the group; empty if all groups have one size in common.
+      asked: share that is wanted, or at which `max_loss` ended the steering.
+      reached: share that is there.
+    """
+
+    name: str
+    asked: float
+    reached: float
+
+
+class _Part:
+    """Groups that have one size in common.
+
+    Attributes:
+      members: their places among all.
+      asked: share that is wanted.
+      whole: what there was by design.
+      held: at this share by `max_loss`, below which no plan goes.
+    """
+
+    def __init__(self, members: Sequence[int], asked: float, whole: float):
+        self.members = members
+        self.asked = asked
+        self.whole = whole
+        self.held = tf.Variable(0.0, trainable=False)
+
+
 class SizeTarget(zeros.FreezeZeros):
     """Brings the groups to a wanted size; the formulas are `size_control`'s.
 
@@ -29,7 +61,8 @@ class SizeTarget(zeros.FreezeZeros):
       groups: of units, `Group` objects.
       target: share of their units that is to be alive in the end, in (0, 1];
         or units by name of group, those without one stay as they are.
-      target_weights: share of the groups' weights instead, in (0, 1].
+      target_weights: instead, the share of the weights that is left when what
+        is dead is cut, in (0, 1]: of the matrices that the groups lie in.
       reach: share of the training after which the size is reached, in (0, 1].
       multiple_of: units of each group in the end, rounded up to a multiple.
       max_loss: by so much `val_loss` (`loss` in a fit without validation) may
@@ -37,6 +70,8 @@ class SizeTarget(zeros.FreezeZeros):
         more, no further unit is pressed, and `stopped_at` says so. None: the
         size is reached at any cost.
       steps: updates of the whole training; None: `fit` knows.
+      designed: the groups that shares are of, where the training goes on with
+        a model that was cut; None: the groups themselves.
 
     Attributes:
       stopped_at: share alive at which `max_loss` ended the steering, or None.
@@ -55,6 +90,7 @@ class SizeTarget(zeros.FreezeZeros):
         multiple_of: int = 1,
         max_loss: Optional[float] = None,
         steps: Optional[int] = None,
+        designed: Optional[Sequence[groups_lib.Group]] = None,
     ):
         groups_lib.check_groups(groups)
         super().__init__("group", groups)
@@ -71,75 +107,80 @@ class SizeTarget(zeros.FreezeZeros):
         if steps is not None:
             steps = arguments.integer("steps", steps, least=1)
         self.steps = steps
-        self._costs = [
-            group.weights_per_unit if target is None else 1
-            for group in self.groups
-        ]
-        self._designed = [group.size for group in self.groups]
-        self._asked = self._checked(target, target_weights)
-        # The whole; or each group by itself.
+        self._of_units = target is not None
+        design = self.groups if designed is None else list(designed)
         self._parts = (
-            [[i] for i in range(len(self.groups))]
+            _parts_by_name(design, target)
             if isinstance(target, Mapping)
-            else [list(range(len(self.groups)))]
+            else [self._all_in_one(design, target, target_weights)]
         )
         self._total_steps = tf.Variable(0.0, trainable=False)
-        # Held at this share by `max_loss`: no plan goes below it.
-        self._held = [tf.Variable(0.0, trainable=False) for _ in self._parts]
         self._lowest = tf.Variable(float("inf"), trainable=False)
+        self._squared_norms: list[tf.Tensor] = []  # as a step found them
 
-    def _checked(self, target, target_weights) -> list[float]:
-        """The share asked for of each part."""
-        if isinstance(target, Mapping):
-            names = [group.name for group in self.groups]
-            unknown = sorted(set(target) - set(names))
-            if unknown:
-                raise errors.UserError(
-                    f"target names the group '{unknown[0]}', which is none of "
-                    f"{', '.join(names)}"
-                )
-            shares = []
-            for group in self.groups:
-                units = arguments.integer(
-                    f"the target of '{group.name}'",
-                    target.get(group.name, group.size),
-                    least=1,
-                )
-                if units > group.size:
-                    raise errors.UserError(
-                        f"the target of '{group.name}' is {units} units, and "
-                        f"it has {group.size}"
-                    )
-                shares.append(units / group.size)
-            return shares
-        name, share = (
+    def _all_in_one(self, design, target, target_weights) -> _Part:
+        name, asked = (
             ("target", target)
-            if target_weights is None
+            if self._of_units
             else ("target_weights", target_weights)
         )
-        share = arguments.number(name, share, above=0, most=1)
-        whole = sum(c * n for c, n in zip(self._costs, self._designed))
-        least = sum(self._costs) / whole
-        if share < least:
+        asked = arguments.number(name, asked, above=0, most=1)
+        measure = self._measure(design)
+        one_each = np.concatenate([np.arange(g.size) == 0 for g in design])
+        least = float(measure.left(one_each)) / measure.whole
+        if asked < least:
             raise errors.UserError(
-                f"{name}={share:g} cannot be reached: with one unit in each "
-                f"of the {len(self.groups)} groups {least:.3g} is left"
+                f"{name}={asked:g} cannot be reached: with one unit in each "
+                f"of the {len(design)} groups {least:.3g} is left"
             )
-        return [share]
+        return _Part(range(len(design)), asked, measure.whole)
 
     @property
     def stopped_at(self) -> Optional[float]:
         """See class."""
-        held = max(float(each.numpy()) for each in self._held)
-        return held or None
+        return max(float(part.held.numpy()) for part in self._parts) or None
+
+    def progress(self) -> list[Size]:
+        """What is asked for and what there is, as the weights are now."""
+        named = len(self._parts) > 1
+        return [
+            Size(
+                self.groups[part.members[0]].name if named else "",
+                max(part.asked, float(part.held.numpy())),
+                float(
+                    self._reached(
+                        part, [g.squared_norms() for g in self._groups_of(part)]
+                    )
+                ),
+            )
+            for part in self._parts
+        ]
+
+    def judge(self, loss: float) -> bool:
+        """Ends the steering if a loss exceeds the lowest by `max_loss`.
+
+        `on_epoch_end` asks this of its logs; who validates otherwise does.
+
+        Args:
+          loss: of the whole epoch that ends.
+
+        Returns:
+          Whether it ends now.
+        """
+        if self.max_loss is None:
+            return False
+        lowest = float(self._lowest.numpy())
+        ends = loss > lowest + self.max_loss and self.stopped_at is None
+        if ends:
+            for part, size in zip(self._parts, self.progress()):
+                part.held.assign(size.reached)
+        self._lowest.assign(min(loss, lowest))
+        return ends
 
     def set_model(self, model):
         super().set_model(model)
-        _keras.keep_in_checkpoints(
-            model,
-            "size_target",
-            dict(enumerate([self._lowest, *self._held])),
-        )
+        state = [self._lowest, *(part.held for part in self._parts)]
+        _keras.keep_in_checkpoints(model, "size_target", dict(enumerate(state)))
 
     def on_epoch_begin(self, epoch, logs=None):
         total = self.steps or self.last_step(epoch)
@@ -153,85 +194,124 @@ class SizeTarget(zeros.FreezeZeros):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         loss = logs.get("val_loss", logs.get("loss"))
-        if loss is not None and self.max_loss is not None:
-            self._hold_if_worse(float(loss), self.max_loss)
-        for part, (asked, held) in enumerate(zip(self._asked, self._held)):
-            name = "" if len(self._asked) == 1 else f"/{self._name(part)}"
-            logs[f"size_asked{name}"] = max(asked, float(held.numpy()))
-            logs[f"size_reached{name}"] = float(self._reached(part))
+        if loss is not None:
+            self.judge(float(loss))
+        for size in self.progress():
+            of = size.name and f"/{size.name}"
+            logs[f"size_asked{of}"] = size.asked
+            logs[f"size_reached{of}"] = size.reached
 
-    def _hold_if_worse(self, loss: float, most: float) -> None:
-        """Keeps the present sizes, if they cost too much."""
-        lowest = float(self._lowest.numpy())
-        if loss > lowest + most:
-            for part, held in enumerate(self._held):
-                if not held.numpy():
-                    held.assign(float(self._reached(part)))
-        self._lowest.assign(min(loss, lowest))
+    def before_update(self, gradients):
+        """See base class.
+
+        The norms that a step begins with serve for all of it: they are as dear
+        as a pass over the weights.
+        """
+        self._squared_norms = [g.squared_norms() for g in self.groups]
+        return gradients
 
     def after_update(self):
         """See base class."""
-        super().after_update()
-        step = self.model.optimizer.iterations
+        norms, self._squared_norms = self._squared_norms, []
+        shares: dict[int, tf.Tensor] = {}
+        for part in self._parts:
+            shares.update(
+                zip(
+                    part.members,
+                    self._shares(part, [norms[i] for i in part.members]),
+                )
+            )
+        thresholding.scale_units(
+            self.groups, [shares[i] for i in range(len(self.groups))]
+        )
+
+    def _shares(self, part: _Part, squared_norms: list) -> list[tf.Tensor]:
+        """What an update leaves of each unit; 0 of the dead."""
+        groups = self._groups_of(part)
+        step = tf.cast(self.model.optimizer.iterations, tf.float32)
         steps = self.reach * self._total_steps
-        for part, members in enumerate(self._parts):
-            groups = [self.groups[i] for i in members]
-            asked = tf.maximum(self._asked[part], self._held[part])
-            norms = [tf.sqrt(group.squared_norms()) for group in groups]
-            reached = self._share(
-                [
-                    tf.cast(group_lib.not_within(0.0, n), tf.float32)
-                    for n in norms
-                ],
-                part,
+        asked = tf.maximum(part.asked, part.held)
+        soon = step + size_control.AHEAD * steps
+        norms = [tf.sqrt(each) for each in squared_norms]
+        weak = size_control.pressed(
+            [n / g.weights_per_unit**0.5 for n, g in zip(norms, groups)],
+            self._measure(groups),
+            part.whole * size_control.planned(asked, soon, steps),
+            multiple_of=self.multiple_of,
+        )
+        pressure = size_control.pressure(
+            asked, self._reached(part, squared_norms), step, steps
+        )
+        result = []
+        for norm, units in zip(norms, weak):
+            living = tf.cast(norm > 0.0, norm.dtype)
+            mean = tf.reduce_sum(norm) / tf.maximum(tf.reduce_sum(living), 1.0)
+            left = thresholding.shortened(
+                norm, tf.where(units, pressure * mean, tf.zeros_like(norm))
             )
-            ahead = size_control.planned(
-                asked,
-                tf.cast(step, tf.float32) + size_control.AHEAD * steps,
-                steps,
+            result.append(
+                tf.where(tf.equal(norm, 0.0), tf.zeros_like(left), left)
             )
-            whole = self._whole(part)
-            present = sum(self._costs[i] * self.groups[i].size for i in members)
-            weak = size_control.pressed(
-                [
-                    n / group.weights_per_unit**0.5
-                    for n, group in zip(norms, groups)
-                ],
-                [self._costs[i] for i in members],
-                whole * (1.0 - ahead) - (whole - present),
-                multiple_of=self.multiple_of,
-            )
-            share = size_control.pressure(asked, reached, step, steps)
-            for group, norm, units in zip(groups, norms, weak):
-                living = tf.cast(norm > 0.0, norm.dtype)
-                mean = tf.reduce_sum(norm) / tf.maximum(
-                    tf.reduce_sum(living), 1.0
-                )
-                thresholding.shorten_units(
-                    group, tf.where(units, share * mean, tf.zeros_like(norm))
-                )
+        return result
 
-    def _share(self, alive, part: int):
+    def _reached(self, part: _Part, squared_norms: list) -> tf.Tensor:
         """Share of a part that is alive, of what it was designed with."""
-        members = self._parts[part]
-        return sum(
-            self._costs[i] * tf.reduce_sum(units)
-            for i, units in zip(members, alive)
-        ) / self._whole(part)
+        alive = [group_lib.not_within(0.0, each) for each in squared_norms]
+        measure = self._measure(self._groups_of(part))
+        return measure.left(tf.concat(alive, 0)) / part.whole
 
-    def _whole(self, part: int) -> float:
-        return float(
-            sum(self._costs[i] * self._designed[i] for i in self._parts[part])
+    def _groups_of(self, part: _Part) -> list[groups_lib.Group]:
+        return [self.groups[i] for i in part.members]
+
+    def _measure(self, groups) -> size_control.Measure:
+        if self._of_units:
+            return size_control.Measure.of_units(sum(g.size for g in groups))
+        return _measure_of_weights(groups)
+
+
+def _parts_by_name(groups, target: Mapping[str, int]) -> list[_Part]:
+    """Each group by itself.
+
+    Raises:
+      UserError: naming what is no size of a group.
+    """
+    names = [group.name for group in groups]
+    unknown = sorted(set(target) - set(names))
+    if unknown:
+        raise errors.UserError(
+            f"target names the group '{unknown[0]}', which is none of "
+            f"{', '.join(names)}"
         )
-
-    def _reached(self, part: int):
-        return self._share(
-            [
-                tf.cast(self.groups[i].alive(), tf.float32)
-                for i in self._parts[part]
-            ],
-            part,
+    parts = []
+    for i, group in enumerate(groups):
+        units = arguments.integer(
+            f"the target of '{group.name}'",
+            target.get(group.name, group.size),
+            least=1,
         )
+        if units > group.size:
+            raise errors.UserError(
+                f"the target of '{group.name}' is {units} units, and it has "
+                f"{group.size}"
+            )
+        parts.append(_Part([i], units / group.size, group.size))
+    return parts
 
-    def _name(self, part: int) -> str:
-        return self.groups[self._parts[part][0]].name
+
+def _measure_of_weights(groups) -> size_control.Measure:
+    """Counts the weights of all matrices that units of the groups lie in."""
+    variables = groups_lib.unique_variables(groups)
+    rank = max(len(v.shape) for v in variables)
+    units = sum(group.size for group in groups)
+    lengths = np.ones([len(variables), rank])
+    taken = np.zeros([len(variables), rank, units])
+    places = {v.ref(): i for i, v in enumerate(variables)}
+    for variable, own in zip(variables, lengths):
+        own[: len(variable.shape)] = variable.shape
+    first = 0
+    for group in groups:
+        for s in group.slices:
+            place = places[s.variable.ref()]
+            taken[place, s.axis, first : first + group.size] += 1
+        first += group.size
+    return size_control.Measure(lengths, taken)

@@ -20,6 +20,7 @@ from iss_rnns.experiments import metrics
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments import tasks
 from iss_rnns.experiments.reports import documents
 from iss_rnns.experiments.reports import sections
@@ -40,11 +41,13 @@ class Origin:
       designed_sizes: that it began with; None: those that the net has.
       weights: which epoch's they are; None: the last one's.
       pruning: how it pruned; None: it did not.
+      size: what it was steered to, as a state has it; None: it was not.
     """
 
     designed_sizes: Optional[tasks.Sizes] = None
     weights: Optional[str] = None
     pruning: Optional[pruning_flags.PruningPlan] = None
+    size: Optional[Mapping[str, Any]] = None
 
 
 def shrink_proved(
@@ -269,7 +272,12 @@ def finish(
             metrics.number(rows[-1], "seconds") / 60 if rows else None,
         )
     table = _table(task, judged, measured)
-    summary = measuring.summary(task, measured, designed.sizes)
+    size = (
+        size_flags.outcome(origin.size, small, designed)
+        if origin.size
+        else None
+    )
+    summary = measuring.summary(task, measured, designed.sizes, size)
     sparsity = sections.sparsity_table(small, designed)
     epochs = sections.epochs_table(rows, **task.epochs)
     drawn = sections.draw(
@@ -287,6 +295,7 @@ def finish(
             "table": table,
             "sparsity": sparsity,
             **({"epochs": epochs} if rows else {}),
+            **({"size": size} if size else {}),
             **sections.cuts_section(run),
             **({"kept by pruning": blocks} if blocks else {}),
             **({"units that were not cut": judged.kept} if judged.kept else {}),

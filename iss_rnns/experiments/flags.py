@@ -10,6 +10,7 @@ from typing import Any, Optional
 from absl import flags
 
 from iss_rnns import errors
+from iss_rnns.experiments import from_scratch
 from iss_rnns.experiments import program_flags
 
 RUNS = "runs"  # where nothing else is said
@@ -97,6 +98,13 @@ def define_run_flags(
             "Weights to start from, or to work on: a run directory or .npz "
             "file of this program, or a checkpoint of the authors' (folder or "
             f"prefix){restore_path}.",
+        )
+        flags.DEFINE_string(
+            from_scratch.FLAG,
+            None,
+            "Directory of a finished run: train a new net of the sizes that it "
+            "found, with its flags, but without what made it small, and show "
+            "it beside. Flags that are given win.",
         )
         flags.DEFINE_string(
             "save_path",
@@ -230,6 +238,48 @@ def define_shrinking_flags(span: str = "epoch") -> None:
             "at least so many times what compiling the smaller step costs; "
             "0: whenever units are dead. A resumed run keeps to its first.",
             lower_bound=0.0,
+        )
+
+
+def define_target_flags(layers: str, span: str = "epoch") -> None:
+    """Which size a training is steered to, read by `size_flags`.
+
+    Args:
+      layers: units by layer, as an example.
+      span: what lies between two evaluations.
+    """
+    with program_flags.group("Steering to a size"):
+        flags.DEFINE_string(
+            "target_units",
+            None,
+            "Share of the units that is to be left, e.g. 0.4, or units by "
+            f"layer, e.g. {layers}: training is steered there, with no "
+            "strength of a group lasso to be found.",
+        )
+        flags.DEFINE_float(
+            "target_weights",
+            None,
+            "Instead: share of the weights that is to be left, of all matrices "
+            "that units are cut out of.",
+        )
+        flags.DEFINE_float(
+            "target_reach",
+            None,
+            "Share of the training after which the size is reached; what is "
+            "left learns on by itself. Default: 0.5.",
+        )
+        flags.DEFINE_integer(
+            "target_multiple_of",
+            None,
+            "Each layer's units are rounded up to a multiple of this, e.g. 8. "
+            "Default: 1.",
+            lower_bound=1,
+        )
+        flags.DEFINE_float(
+            "target_max_loss",
+            None,
+            f"Steer no further once an {span} validates so many nats worse "
+            "than the best one so far. Default: whatever it costs.",
         )
 
 

@@ -219,13 +219,19 @@ def column(
     )
 
 
-def summary(task: tasks.Task, measured: Measured, designed: Any) -> str:
+def summary(
+    task: tasks.Task,
+    measured: Measured,
+    designed: Any,
+    size: Optional[str] = None,
+) -> str:
     """One sentence that says what to look at.
 
     Args:
       task: that the columns are of.
       measured: see `measure`; the last column is the compressed model's.
       designed: sizes that training began with, by name.
+      size: what was asked for and reached, if something was.
     """
     small = measured.columns[-1].values
     before, after = sum(designed.values()), sum(small["units"])
@@ -235,7 +241,8 @@ def summary(task: tasks.Task, measured: Measured, designed: Any) -> str:
         if c.title == measured.base
     )
     parts = [
-        f"{after} of {before} units ({after / before:.0%})",
+        f"{after} of {before} units ({after / before:.0%}"
+        + (f"; {size})" if size else ")"),
     ]
     work, reduction = list(task.work.items())[-1]
     if tables.is_number(small.get(reduction)):

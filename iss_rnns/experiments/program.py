@@ -12,6 +12,7 @@ from iss_rnns import errors
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flagfiles
 from iss_rnns.experiments import flags as flags_lib
+from iss_rnns.experiments import from_scratch
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
@@ -35,6 +36,7 @@ class Choices:
     restore_path: Optional[str] = None
     save_path: Optional[str] = None
     run_name: Optional[str] = None
+    from_scratch_of: Optional[str] = None
     resume: bool = False
     overwrite: bool = False
     display_weights: bool = False
@@ -93,6 +95,7 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         restoring.designed_sizes(source),
         restoring.chosen_epoch(source),
         task.options.pruning or restoring.pruning_plan(source),
+        restoring.size_target(source),
     )
     display = choices.display_weights
     if choices.mode in ("train", "report"):
@@ -123,7 +126,12 @@ def _train(task, choices, flags_text):
         task.resume(directory)
     elif choices.restore_path:
         start = task.start_from(choices.restore_path)
-    if start is None and not choices.resume and not task.steps:
+    elif choices.from_scratch_of:
+        flagfiles.check_program(choices.from_scratch_of, task.module)
+        sizes = from_scratch.found_sizes(choices.from_scratch_of)
+        start = task.new_net_of(sizes)
+    new = start is None or bool(choices.from_scratch_of)
+    if new and not choices.resume and not task.steps:
         raise errors.UserError(
             "training of 0 steps (--epochs, --max_train_steps) would export "
             "random weights; train for at least one, or give --restore_path"
@@ -150,6 +158,7 @@ def run_directory(
         keep=[
             choices.restore_path,
             choices.pruning.dense_checkpoint,
+            choices.from_scratch_of,
             *choices.compare_with,
             *task.reads,
         ],
@@ -178,8 +187,8 @@ def prepare(
       state: of the checkpoint that training goes on from, if any.
 
     Raises:
-      UserError: see `PruningSettings.plan`, `PruningPlan.check_reached` and
-        `tasks.Task.check`.
+      UserError: see `PruningSettings.plan`, `PruningPlan.check_reached`,
+        `size_flags.SizeGoal.steering` and `tasks.Task.check`.
     """
     net = task.new_net(state.get("sizes")) if start is None else start
     if pruning.method is not None:
@@ -196,6 +205,8 @@ def prepare(
         if plan is not None:
             plan.check_reached(task.steps)
         task.prune(plan)
+    if task.options.target:
+        task.options.target.steering(net, designed=state.get("designed_sizes"))
     task.check(net)
 
 

@@ -23,6 +23,7 @@ from absl import flags
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns.experiments import flagfiles
+from iss_rnns.experiments import from_scratch
 
 FLAGS = flags.FLAGS
 OTHER = "Other"  # group of flags that were defined in none
@@ -212,7 +213,8 @@ def parse(argv: Sequence[str], package: Optional[str] = None) -> list[str]:
       UserError: if a flag has no value, two names of one flag are given
         different ones, or a flag file cannot be read.
     """
-    args = _translated(argv[1:], _formers(), {}, package)
+    args = from_scratch.expanded(argv[1:])
+    args = _translated(args, _formers(), {}, package)
     rest = FLAGS([*argv[:1], *args])
     if AS_AUTHORS in FLAGS and FLAGS[AS_AUTHORS].value:
         for members in groups().values():
@@ -220,6 +222,7 @@ def parse(argv: Sequence[str], package: Optional[str] = None) -> list[str]:
                 found = authors_value(flag)
                 if found and not flag.present:
                     (flag.value,) = found
+    from_scratch.drop_sparsity(FLAGS)
     return rest
 
 

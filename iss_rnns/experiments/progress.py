@@ -96,6 +96,7 @@ class Progress(tf.keras.callbacks.Callback):
       start_batch: where a resumed epoch goes on.
       show: what else is shown of a step's logs, as text; by default the
         perplexity and the words/s.
+      size: what is shown behind the units, as text.
     """
 
     def __init__(
@@ -106,12 +107,14 @@ class Progress(tf.keras.callbacks.Callback):
         clock: Clock,
         start_batch: int = 0,
         show: Optional[Callable[[dict], str]] = None,
+        size: Callable[[], str] = lambda: "",
     ):
         super().__init__()
         self.steps, self.epochs = steps, epochs
         self.groups = groups
         self.clock = clock
         self.start_batch = start_batch
+        self.size = size
         self.show = show or (
             lambda logs: (
                 f"perplexity {short(float(logs['perplexity']))}, "
@@ -144,8 +147,9 @@ class Progress(tf.keras.callbacks.Callback):
             return
         self._next = start + REFRESH_SECONDS
         if start >= self._next_count:
-            self._shown = units_text(
-                callbacks_lib.alive_units(self.groups, 0.05)
+            self._shown = (
+                units_text(callbacks_lib.alive_units(self.groups, 0.05))
+                + self.size()
             )
             # Counting reads all weights: of a large model, not so often.
             taken = time.monotonic() - start

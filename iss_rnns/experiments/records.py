@@ -92,6 +92,7 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
       tensorboard: of the row's numbers.
       alive_above: norm below which a unit is reported as dead, beside the
         count of exact zeros: dead units bounce a step's length around zero.
+      size: function of no arguments: what the line ends with.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
         clock: progress.Clock,
         tensorboard: TensorBoard,
         alive_above: float = ALIVE_ABOVE,
+        size: Callable[[], str] = lambda: "",
     ):
         super().__init__()
+        self.size = size
         self.row = row
         self.line = line
         self.metrics = metrics
@@ -119,7 +122,9 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
             {
                 key: value
                 for key, value in logs.items()
-                if "/" in key or key.endswith("_sparsity")
+                if "/" in key
+                or key.startswith("size_")
+                or key.endswith("_sparsity")
             }
         )
         living = callbacks_lib.alive_units(self.groups, self.alive_above)
@@ -137,7 +142,8 @@ class EpochEvaluation(tf.keras.callbacks.Callback):
                 row,
                 progress.units_text(units),
                 f"above {self.alive_above:g}: {progress.units_text(living)}",
-            ),
+            )
+            + self.size(),
             flush=True,
         )
 

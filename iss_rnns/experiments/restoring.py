@@ -15,6 +15,7 @@ from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics
 from iss_rnns.experiments import pruning_flags
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import size_flags
 from iss_rnns.interop import tf1
 
 
@@ -150,6 +151,14 @@ def pruning_plan(path: str) -> Optional[pruning_flags.PruningPlan]:
     # BiDAF's is among its options.
     described = state.get("options", state).get("pruning")
     return described and pruning_flags.PruningPlan.from_description(described)
+
+
+def size_target(path: str) -> Optional[Mapping[str, Any]]:
+    """The size that a run was steered to, on record; None if it was not."""
+    if not is_run(path):
+        return None
+    _, state = checkpoints_lib.find(pathlib.Path(path) / "checkpoints")
+    return state.get(size_flags.RECORD)
 
 
 def past_rows(path: str) -> list[dict]:

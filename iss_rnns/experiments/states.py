@@ -177,6 +177,14 @@ def _sizes(value, name):
         _list(_whole(1), least=1)(value, name)
 
 
+def _share_or_units(value, name):
+    """Of a size that is asked for; None where it is of weights."""
+    if type(value) is dict:
+        _mapping(_whole(1))(value, name)
+    else:
+        _maybe(_number(0))(value, name)
+
+
 _CUTS = _list(
     _record(
         {
@@ -220,6 +228,19 @@ _STATE = _record(
     ),
     best=_maybe(_record({"best": _EPOCH, "whole": _EPOCH})),
     pruning=_PRUNING,
+    size_target=_maybe(
+        _record(
+            {
+                "units": _share_or_units,
+                "weights": _maybe(_number(0)),
+                "reach": _number(0),
+                "multiple_of": _whole(1),
+                "max_loss": _maybe(_number(0)),
+                "steps": _whole(1),
+                "stopped_at": _maybe(_number(0)),
+            }
+        )
+    ),
     # Of BiDAF's runs.
     options=_record({}, pruning=_PRUNING, wy=_truth),
     model=_mapping(_anything),

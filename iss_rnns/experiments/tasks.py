@@ -191,6 +191,10 @@ class Task(Protocol):
     def new_net(self, sizes: Optional[Sizes] = None) -> Net:
         """A net with fresh weights; without sizes, of those of the flags."""
 
+    def new_net_of(self, sizes: Sizes) -> Net:
+        """A net of other sizes to be trained, and not to be restored next."""
+        return self.new_net(sizes)
+
     def restore(self, path: str) -> Trained:
         """Weights from a file or a run; ready for the mode of the flags.
 

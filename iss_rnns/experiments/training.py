@@ -18,6 +18,7 @@ from iss_rnns.experiments import progress as progress_lib
 from iss_rnns.experiments import records
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments import tasks
 from iss_rnns.interop import tf1
 
@@ -101,6 +102,9 @@ class Training(Protocol):
     def score(self, row: Mapping) -> float:
         """What of a row says how good an epoch is: the lower, the better."""
 
+    def loss(self, row: Mapping) -> float:
+        """Nats of a row, of what is validated."""
+
 
 def train(
     training: Training, run: runs.RunDirectory, resume: bool
@@ -152,6 +156,7 @@ class _LiveRun:
       model: that trains, with the weights of then.
       metrics: a row an epoch.
       groups: whose living units are on record, and are cut.
+      steering: brings them to a size; None if the options do not ask.
       cutter: cuts them; None if the options do not ask.
       best: knows the best epoch; None if the last one is to be used.
     """
@@ -172,7 +177,9 @@ class _LiveRun:
         }
         if resume:
             self.state = self.checkpoints.last_state()
-            loop.check_same_run(self.state, training.fixed)
+            loop.check_same_run(
+                self.state, {**training.fixed, **self._fixed_size()}
+            )
         run.begin()
         self.model = training.compiled(self.state["sizes"])
         # A resumed run of an older version may have been cut: then they are
@@ -190,7 +197,10 @@ class _LiveRun:
         self.groups = training.groups(self.model.net)
         self._tensorboard = records.TensorBoard(run.path / "tensorboard")
         self._clock = progress_lib.Clock(training.items, self.state["seconds"])
+        self.steering = self._new_steering()
         self._sparsity = training.sparsity(self.model.net)
+        if self.steering:
+            self._sparsity.append(self.steering)
         self._watching = self._watchers()
         self.cutter = self._new_cutter()
         self.best = self._new_best(resume)
@@ -218,6 +228,7 @@ class _LiveRun:
                 self._clock,
                 self.state["batch"],
                 training.show and functools.partial(training.show, self._clock),
+                self._size_shown,
             ),
             records.EpochEvaluation(
                 training.row,
@@ -226,21 +237,69 @@ class _LiveRun:
                 self.groups,
                 self._clock,
                 self._tensorboard,
+                size=self._size_shown,
             ),
         ]
+
+    @property
+    def _steps(self) -> int:
+        """Of the whole training."""
+        planned = self.training.steps * self.training.epochs
+        return min(planned, self.training.max_steps or planned)
+
+    def _fixed_size(self) -> dict[str, Any]:
+        """The size asked for, as what a resumed run must have in common."""
+        goal, name = self.training.options.target, size_flags.RECORD
+        before = self.state.get(name)
+        # When it began, it planned for so many steps, and keeps to that.
+        kept = {k: before[k] for k in ("steps", "stopped_at")} if before else {}
+        return {name: goal and {**goal.describe(), **kept}}
+
+    def _new_steering(self) -> Optional[callbacks.SizeTarget]:
+        goal = self.training.options.target
+        if goal is None:
+            return None
+        planned = self.state.get(size_flags.RECORD) or {"steps": self._steps}
+        return goal.steering(self.model.net, planned["steps"], self._designed)
+
+    def _size_shown(self) -> str:
+        if self.steering is None:
+            return ""
+        return f", size {size_flags.shown(self.steering.progress())}"
+
+    def _size_judge(self) -> list[tf.keras.callbacks.Callback]:
+        """What ends the steering when it costs too much, by the last row."""
+        steering, training = self.steering, self.training
+        if steering is None or steering.max_loss is None:
+            return []
+
+        def judge(epoch, logs):
+            del logs
+            row = self.metrics.rows[-1]
+            whole = int(self.model.optimizer.iterations) % training.steps == 0
+            # An epoch that was stopped early will be gone on with.
+            if whole and steering.judge(training.loss(row)):
+                print(
+                    f"epoch {epoch + 1} validates more than "
+                    f"--target_max_loss={steering.max_loss:g} nats worse than "
+                    "the best one: the sizes stay as they are, at "
+                    f"{steering.stopped_at:.3g}",
+                    flush=True,
+                )
+
+        return [tf.keras.callbacks.LambdaCallback(on_epoch_end=judge)]
 
     def _new_cutter(self) -> Optional[callbacks.ShrinkWhileTraining]:
         training, options = self.training, self.training.options
         if options.shrink_every_steps is None:
             return None
-        planned = training.steps * training.epochs
         cutter = callbacks.ShrinkWhileTraining(
             self.groups,
             training.held_out(),
             options.shrink_every_steps,
             options.dead_below,
             options.dead_checks,
-            steps=min(planned, training.max_steps or planned),
+            steps=self._steps,
             items=training.positions or training.items,
             least_gain=options.least_gain,
             keep_one=training.keep_one,
@@ -295,6 +354,7 @@ class _LiveRun:
             if training.log_every
             else None,
             *self._watching,
+            *self._size_judge(),
             self.best,
             records.SaveCheckpoints(
                 self.checkpoints,
@@ -308,10 +368,17 @@ class _LiveRun:
 
     def _state_now(self) -> dict[str, Any]:
         """What stands beside a checkpoint of now; see `states`."""
+        training = self.training
         return {
-            **self.training.fixed,
+            **training.fixed,
             "sizes": dict(self.model.net.sizes),
             "designed_sizes": self._designed,
+            size_flags.RECORD: self.steering
+            and {
+                **training.options.target.describe(),
+                "steps": self.steering.steps,
+                "stopped_at": self.steering.stopped_at,
+            },
             "seconds": self._clock.seconds(),
             "shrinking": self.cutter and self.cutter.state(),
             "best": self.best and self.best.state(),

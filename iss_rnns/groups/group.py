@@ -112,6 +112,24 @@ class Slice:
             return np.array(self.indices, np.int32)
         return slice(self.start, self.stop)
 
+    def line(self, per_unit: tf.Tensor) -> tf.Tensor:
+        """Lays a number per unit, `[n]`, along the axis, with zeros elsewhere.
+
+        The result broadcasts to the variable's shape: it has its rank, and 1
+        for all axes but this one.
+        """
+        length = self.variable.shape[self.axis]
+        line = (
+            tf.pad(per_unit, [[self.start, length - self.stop]])
+            if self.indices is None
+            else tf.scatter_nd(
+                np.reshape(self.indices, [-1, 1]), per_unit, [length]
+            )
+        )
+        shape = [1] * len(self.variable.shape)
+        shape[self.axis] = length
+        return tf.reshape(line, shape)
+
 
 def whole(variable: tf.Variable, axis: int, multiplier: float = 1.0) -> Slice:
     """All entries of an axis of a variable: its rows (0), columns (1), ..."""
@@ -259,21 +277,10 @@ class Group:
           the slice, `multiplier * per_unit[k]` on unit k's entries. The
           tensor has the variable's rank, and 1 for all axes but the slice's.
         """
-        result = []
-        for s in self.slices + (self.companions if companions else []):
-            length = s.variable.shape[s.axis]
-            line = per_unit * s.multiplier
-            line = (
-                tf.pad(line, [[s.start, length - s.stop]])
-                if s.indices is None
-                else tf.scatter_nd(
-                    np.reshape(s.indices, [-1, 1]), line, [length]
-                )
-            )
-            shape = [1] * len(s.variable.shape)
-            shape[s.axis] = length
-            result.append((s.variable, tf.reshape(line, shape)))
-        return result
+        return [
+            (s.variable, s.line(per_unit * s.multiplier))
+            for s in self.slices + (self.companions if companions else [])
+        ]
 
     def rebind(self, cuts: dict[object, "Cut"]) -> None:
         """Follows its variables into their smaller versions, in place."""

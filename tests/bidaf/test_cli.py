@@ -93,6 +93,14 @@ np.savez(sys.argv[3], **{name: value.numpy()
 # name -> (flags, the line that must come); {0} is the folder of inputs.
 MISTAKES = {
     "argument": (["train"], "unknown argument 'train'; flags start with --"),
+    "a size and a strength": (
+        ["--target_weights=0.4", "--group_config=iss", "--structure_wd=0.1"],
+        "--target_weights needs no strength of a group lasso, and there is",
+    ),
+    "a size of the authors' groups": (
+        ["--target_units=0.4", "--group_config=authors"],
+        "a size is one of the units of the model itself: with --target_units",
+    ),
     "no weights": (
         ["--mode=eval"],
         "--mode=eval needs --restore_path: a checkpoint, a run",

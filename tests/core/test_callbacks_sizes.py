@@ -77,15 +77,18 @@ def test_sizes_of_each_group_are_reached():
 
 
 def test_a_share_of_the_weights_is_reached():
+    """Those of the matrices that a cut leaves, and no unit fewer."""
     model, groups = new_model()
-    whole = sum(g.size * g.weights_per_unit for g in groups)
-    train(model, iss_rnns.GroupLasso(groups, target_weights=0.4))
-    left = sum(n * g.weights_per_unit for n, g in zip(living(groups), groups))
-    assert (
-        0.4
-        <= left / whole
-        < 0.4 + max(g.weights_per_unit for g in groups) / whole
-    )
+    matrices = groups_lib.unique_variables(groups)
+    whole = sum(int(tf.size(v)) for v in matrices)
+    history = train(model, iss_rnns.GroupLasso(groups, target_weights=0.4))
+    small, _ = iss_rnns.shrink(model, groups, [X])
+    of_small = [w for w in small.get_weights() if w.ndim == 2]
+    assert len(of_small) == len(matrices)
+    left = sum(w.size for w in of_small) / whole
+    assert history["size_reached"][-1] == pytest.approx(left)
+    # One more unit of the first layer: 3 + 9 + 9 weights, and those behind it.
+    assert 0.4 <= left < 0.4 + (3 + 2 * 10 + 6) / whole
 
 
 def test_multiples_that_the_hardware_likes():

@@ -36,27 +36,57 @@ def test_in_graph_it_is_the_same():
         )
 
 
+def new_measure(rng, sizes):
+    """Two matrices: all units lie on the axes of one or both."""
+    units = sum(sizes)
+    taken = np.zeros([2, 2, units])
+    taken[0, 0, : sizes[0]] = 1
+    taken[0, 1, sizes[0] :] = 2
+    taken[1, 1] = 1
+    lengths = taken.sum(2) + rng.integers(1, 4, [2, 2])
+    return size_control.Measure(lengths, taken), lengths, taken
+
+
+def left_by_hand(lengths, taken, alive):
+    return (lengths - taken @ (1 - alive)).prod(1).sum()
+
+
+def test_what_is_left_of_matrices_is_a_product_of_their_axes():
+    rng = np.random.default_rng(0)
+    measure, lengths, taken = new_measure(rng, (4, 3))
+    assert measure.whole == lengths.prod(1).sum()
+    alive = rng.random(7) < 0.5
+    assert float(measure.left(alive)) == left_by_hand(lengths, taken, alive)
+    order = rng.permutation(7)
+    found = measure.left_along(tf.constant(order))
+    alive = np.ones(7)
+    for unit, left in zip(order, found):
+        alive[unit] = 0
+        assert float(left) == left_by_hand(lengths, taken, alive)
+
+
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("costs", [(1, 1, 1), (3, 10, 2)])
-def test_the_weakest_of_all_groups_are_pressed(seed, costs):
+@pytest.mark.parametrize("of_weights", [False, True])
+def test_the_weakest_of_all_groups_are_pressed(seed, of_weights):
     rng = np.random.default_rng(seed)
-    strengths = [rng.random(n).astype(np.float32) for n in (4, 7, 5)]
-    budget = rng.integers(1, 20)
+    sizes = (4, 7, 5)
+    strengths = [rng.random(n).astype(np.float32) for n in sizes]
+    measure = size_control.Measure.of_units(16)
+    if of_weights:
+        measure, _, _ = new_measure(rng, sizes)
+    keep = rng.uniform(0.1, 0.9) * measure.whole
     found = size_control.pressed(
-        [tf.constant(s) for s in strengths], costs, budget
+        [tf.constant(s) for s in strengths], measure, keep
     )
-    order = sorted(
-        (s, i, k)
-        for i, each in enumerate(strengths)
-        for k, s in enumerate(each)
-    )
-    expected = [np.zeros(len(s), bool) for s in strengths]
-    spent = 0
-    for _, i, k in order:
-        spent += costs[i]
-        if spent > budget:
+    order = np.argsort(np.concatenate(strengths))
+    alive = np.ones(16, bool)
+    for unit in order:
+        without = alive.copy()
+        without[unit] = False
+        if float(measure.left(without)) < keep:
             break
-        expected[i][k] = True
+        alive = without
+    expected = np.split(~alive, np.cumsum(sizes)[:-1])
     for i, units in enumerate(expected):
         if units.all():  # one stays
             units[np.argmax(strengths[i])] = False
@@ -66,11 +96,13 @@ def test_the_weakest_of_all_groups_are_pressed(seed, costs):
 
 def test_sizes_are_rounded_up_to_a_multiple():
     strengths = [tf.range(10.0), tf.range(6.0) + 100.0]
-    found = size_control.pressed(strengths, (1, 1), 5, multiple_of=4)
+    measure = size_control.Measure.of_units(16)
+    found = size_control.pressed(strengths, measure, 11, multiple_of=4)
     assert [int(np.sum(f)) for f in found] == [2, 0]  # 8 and all 6 stay
     np.testing.assert_array_equal(np.flatnonzero(found[0]), [0, 1])
 
 
 def test_of_equal_units_the_first_are_the_weaker():
-    (found,) = size_control.pressed([tf.zeros([5])], (1,), 2)
+    measure = size_control.Measure.of_units(5)
+    (found,) = size_control.pressed([tf.zeros([5])], measure, 3)
     np.testing.assert_array_equal(found, [True, True, False, False, False])

@@ -109,6 +109,14 @@ MISTAKES = {
         ["--relax_epoch=2"],
         "--relax_epoch needs a --config_file",
     ),
+    "a size and a strength": (
+        ["--target_units=0.4", "--config_file={0}/good.json"],
+        "--target_units needs no strength .*, 0.003: leave out --structure_wd",
+    ),
+    "a size out of reach": (
+        ["--target_weights=0.01", "--model=test", "--data_path={0}/data"],
+        "--target_weights: target_weights=0.01 cannot be reached: with one",
+    ),
     "keep_prob": (
         ["--keep_prob=0"],
         r"--keep_prob must lie in \(0, 1\], got "
@@ -334,6 +342,19 @@ def fixture_outcomes(inputs, tmp_path_factory):
     cases["evaluate"] = {
         "flags": common + ["--mode=eval", f"--restore_path={runs}/whole"]
     }
+    cases["steered"] = {
+        "flags": common
+        + [
+            "--run_name=steered",
+            "--target_weights=0.5",
+            "--shrink_every_steps=40",
+            "--least_gain=0",
+            f"--compare_with={runs}/whole",
+        ]
+    }
+    cases["from scratch"] = {
+        "flags": [f"--from_scratch_of={runs}/steered", "--epochs=1"]
+    }
     cases["disk full"] = {
         "flags": good + ["--run_name=full"],
         "file_limit": 3000,
@@ -474,6 +495,34 @@ def test_a_whole_run(outcomes):
         "trained (masked)",
         "shrunk (reloaded)",
     ]
+
+
+def test_a_size_is_reached_and_trained_from_scratch_beside_it(outcomes):
+    """The third column: dense, made small, and the small sizes from scratch."""
+    printed = programs.ended(outcomes["steered"])
+    runs = outcomes["runs"]
+    assert json.loads((runs / "steered" / "cuts.json").read_text())
+    steered, scratch = (
+        json.loads((runs / name / "report.json").read_text())
+        for name in ("steered", "steered_from_scratch")
+    )
+    found = re.fullmatch(
+        r"asked for 0.5 of the weights, reached 0.(5\d*)", steered["size"]
+    )
+    assert found and steered["size"] in printed.splitlines()[-3]
+    assert steered["method"] == "ISS to 0.5 of the weights"
+    programs.ended(outcomes["from scratch"])
+    assert scratch["method"] == "from scratch" and "size" not in scratch
+    table = scratch["table"]
+    assert list(table)[:3] == ["whole", "steered", "trained (masked)"]
+    small = steered["table"]["shrunk (reloaded)"]
+    for name in ("units", "weights (M)"):
+        assert table["trained (masked)"][name] == small[name]
+    assert len(killing.metrics(runs / "steered_from_scratch")) == 1
+    text = (runs / "steered_from_scratch" / "flags.txt").read_text()
+    assert "--seed=3" in text and "target" not in text.replace(
+        "target_sparsity", ""
+    )
 
 
 def test_evaluation_repeats_the_runs_perplexity(outcomes):

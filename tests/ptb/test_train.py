@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import types
 
 import numpy as np
 import pytest
 
+from iss_rnns import errors
 from iss_rnns.experiments import checkpoints
 from iss_rnns.experiments import finishing
+from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress
 from iss_rnns.experiments import records
 from iss_rnns.experiments import restoring
 from iss_rnns.experiments import runs
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments.language import corpora
 from iss_rnns.experiments.language import model as language_model
 from iss_rnns.interop import ptb_settings
@@ -64,10 +68,9 @@ def new_options(**changes):
     )
     return options_lib.Options(
         config=config,
-        hidden_sizes=(5,),
         epochs=len(RATES),
         checkpoint_every=5,
-        **changes,
+        **{"hidden_sizes": (5,), **changes},
     )
 
 
@@ -79,6 +82,10 @@ def train(folder, options, resume=False):
         options, new_corpus())[0]) == STEPS  # fmt: skip
     perplexities = [float(row["valid_perplexity"]) for row in metrics.rows]
     return run, net, perplexities
+
+
+def run_rows(run):
+    return metrics_lib.Metrics.read(run.path / "metrics.csv")
 
 
 def valid_perplexity(net):
@@ -111,6 +118,72 @@ def test_b14_the_best_epoch_is_used_and_not_the_last(whole):
     restored_weights = weights(restored(run, new_options()))
     for ours, theirs in zip(weights(net), restored_weights):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_steered_to_a_size_and_cut_it_goes_on_from_where_it_was_killed(
+    tmp_path, monkeypatch, capsys
+):
+    """Killed after a cut, when the whole net is gone; bit by bit the same."""
+    goal = size_flags.SizeGoal(0.4, reach=0.75, max_loss=50.0)
+    options = new_options(
+        target=goal,
+        hidden_sizes=(10, 5),
+        shrink_every_steps=6,
+        export_epoch="last",
+    )
+    run, expected, perplexities = train(tmp_path / "whole", options)
+    printed = capsys.readouterr().out
+    assert sum(expected.sizes.values()) == 6
+    assert re.search(r"epoch 1 .*, size 0\.\d+ \(asked 0.4\)\n", printed)
+    assert re.search(r"epoch 4 .*, size 0.4 \(asked 0.4\)\n", printed)
+    row = run_rows(run)[-1]
+    assert float(row["size_asked"]) == pytest.approx(0.4)
+    assert float(row["size_reached"]) == pytest.approx(0.4)
+
+    step_end = progress.Progress.on_train_batch_end
+
+    def kill(self, batch, logs=None):
+        step_end(self, batch, logs)
+        if int(self.model.optimizer.iterations) == 2 * STEPS + 2:
+            raise Killed
+
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        context.setattr(progress.Progress, "on_train_batch_end", kill)
+        train(tmp_path / "cut", options)
+    cut = tmp_path / "cut" / "run"
+    _, state = checkpoints.find(cut / "checkpoints")
+    assert 6 < sum(state["sizes"].values()) < 15
+    assert state["size_target"] == {
+        **goal.describe(), "steps": 4 * STEPS, "stopped_at": None
+    }  # fmt: skip
+    with pytest.raises(errors.UserError, match="cannot resume: .*size_target"):
+        train(tmp_path / "cut", dataclasses.replace(options, target=None), True)
+    # Longer or not, it keeps to the plan that it began with.
+    options = dataclasses.replace(options, max_train_steps=9 * STEPS)
+    _, net, resumed = train(tmp_path / "cut", options, resume=True)
+    assert resumed == perplexities
+    assert net.sizes == expected.sizes
+    for ours, theirs in zip(weights(net), weights(expected)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_size_that_costs_too_much_is_not_gone_on_to(tmp_path, capsys):
+    goal = size_flags.SizeGoal(0.2, reach=1.0, max_loss=0.0)
+    options = new_options(target=goal, hidden_sizes=(10,))
+    run, net, perplexities = train(tmp_path, options)
+    worse = next(
+        i for i in range(1, 4) if perplexities[i] > min(perplexities[:i])
+    )
+    _, state = checkpoints.find(run.checkpoints)
+    stopped = state["size_target"]["stopped_at"]
+    assert (
+        f"epoch {worse + 1} validates more than --target_max_loss=0 nats"
+        in (capsys.readouterr().out)
+    )
+    rows = run_rows(run)
+    assert float(rows[worse]["size_reached"]) == pytest.approx(stopped)
+    assert float(rows[-1]["size_reached"]) == pytest.approx(stopped)
+    assert stopped > 0.2
 
 
 @pytest.mark.slow

@@ -53,6 +53,10 @@ BAD = {
         ["--relax_epoch=2"],
         "--relax_epoch needs --structure_wd above 0",
     ),
+    "a size and a strength": (
+        ["--target_units=0.4", "--group_config=iss", "--structure_wd=0.1"],
+        "--target_units needs no strength of a group lasso, and there is one",
+    ),
     "no_such_groups": (
         ["--group_config=/no/groups.json"],
         "cannot read groups /no/groups.json",

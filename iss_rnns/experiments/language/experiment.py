@@ -272,7 +272,9 @@ class LanguageTask(tasks.Task):
 
     def facts(self, net):
         return {
-            "lambda": self.options.strength if self.trains else None,
+            "lambda": self.options.strength
+            if self.trains and not self.options.target
+            else None,
             "mult-adds per token": net.mult_adds(),
             "recurrent mult-adds per token": net.recurrent_mult_adds(),
         }

@@ -136,8 +136,13 @@ def define_use_flags() -> None:
         )
 
 
-def define_size_and_machine_flags() -> None:
-    """What makes a net smaller, and what it runs on."""
+def define_size_and_machine_flags(layers: str) -> None:
+    """What makes a net smaller, and what it runs on.
+
+    Args:
+      layers: see `flags.define_target_flags`.
+    """
+    flags_lib.define_target_flags(layers)
     flags_lib.define_shrinking_flags()
     flags_lib.define_pruning_flags(LAYER_TYPES, PRUNED_TYPES)
     flags_lib.define_machine_flags()

@@ -5,7 +5,9 @@ import dataclasses
 from typing import Any, Optional, Union
 
 from iss_rnns import errors
+from iss_rnns.experiments import from_scratch
 from iss_rnns.experiments import pruning_flags
+from iss_rnns.experiments import size_flags
 from iss_rnns.experiments import tasks
 
 
@@ -28,6 +30,7 @@ class LanguageOptions:
       relax_epoch: first epoch, counted from 1, of which `relax_decay` is the
         strength of the group lasso; None: all have the same.
       pruning: how weights are pruned while training, or None.
+      target: the size that training is steered to, or None.
     """
 
     config: Any
@@ -50,6 +53,13 @@ class LanguageOptions:
     export_epoch: str = "best"
     compute_dtype: str = "float32"
     pruning: Optional[pruning_flags.PruningPlan] = None
+    target: Optional[size_flags.SizeGoal] = None
+    from_scratch_of: Optional[str] = None
+
+    @property
+    def plain_method(self) -> str:
+        """What `method` is where nothing makes the net small."""
+        return from_scratch.METHOD if self.from_scratch_of else "dense"
 
     @property
     def strength(self) -> float:

@@ -115,6 +115,10 @@ class LanguageTraining(training.Training):
         """See base class."""
         return metrics_lib.number(row, "valid_perplexity")
 
+    def loss(self, row):
+        """See base class."""
+        return math.log(metrics_lib.number(row, "valid_perplexity"))
+
     def line(self, row, units, living):
         """See base class."""
         bits = (
