@@ -111,10 +111,10 @@ class BiDAFTask(tasks.Task):
     @property
     def title(self):
         options = self.options
-        return (
-            f"BiDAF, hidden size {options.model.hidden_size}, structure_wd "
-            f"{options.structure_wd:g} ({options.group_name})"
-        )
+        what = f"structure_wd {options.structure_wd:g} ({options.group_name})"
+        if options.target:
+            what = options.target.method
+        return f"BiDAF, hidden size {options.model.hidden_size}, {what}"
 
     @property
     def length(self):

@@ -33,9 +33,13 @@ class HighwayTask(experiment.LanguageTask):
 
     @property
     def title(self):
-        config = self.options.config
-        strength = f", lambda {config.structure_wd:g}" if self.trains else ""
-        return f"Highway language model, depth {config.depth}{strength}"
+        config, target = self.options.config, self.options.target
+        what = ""
+        if self.trains:
+            what = f", lambda {config.structure_wd:g}"
+            if target:
+                what = f", {target.method}"
+        return f"Highway language model, depth {config.depth}{what}"
 
     def new_net(self, sizes=None):
         return train_lib.new_net(self.options, self.vocab_size, sizes)
