@@ -1,0 +1,3 @@
+from iss_rnns.experiments import environment
+
+environment.prepare()  # before TensorFlow is imported

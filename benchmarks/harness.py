@@ -19,10 +19,7 @@ import numpy as np
 
 from iss_rnns import errors
 from iss_rnns import timing
-from iss_rnns.experiments import environment
 from iss_rnns.experiments import main as main_lib
-
-environment.prepare()  # before TensorFlow is imported
 
 Numbers = dict[str, float]  # flat names to values
 Runs = Mapping[str, Callable[[], object]]

@@ -400,3 +400,20 @@ def test_every_library_has_a_cell_for_every_model():
     assert lines[2].endswith("| no: ValueError: first / line |")
     assert "8 -> 4 units, outputs differ by 0.5, file 0.50x" in lines[3]
     assert "outputs of another shape" in lines[-1]
+
+
+def test_the_environment_is_set_before_tensorflow_is_there():
+    """TensorFlow asks when it is imported, which a benchmark does first."""
+    code = (
+        "import os, sys; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None); "
+        "import benchmarks; assert 'tensorflow' not in sys.modules; "
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=README.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n"
