@@ -110,10 +110,17 @@ def export(
         proof = proving.prove(
             source, made.run, made.exact, batches, metric, max_loss
         )
-        name = getattr(metric, "__name__", None) or type(metric).__name__
-        card = cards.text(
-            source, made.facts, proof, "" if metric is None else name
-        )
+        card = cards.text(source, made.facts, proof, _name(metric))
         files.make_folder(path.parent)
         made.write(card)
     return Exported(path, format, dtype, made.facts, proof, card)
+
+
+def _name(metric: Optional[Callable]) -> str:
+    """What a metric is called: a function's name, or that of Keras' objects."""
+    if metric is None:
+        return ""
+    for attribute in ("__name__", "name"):
+        if hasattr(metric, attribute):
+            return str(getattr(metric, attribute))
+    return type(metric).__name__
