@@ -72,7 +72,7 @@ def export(
       >>> folder = tempfile.mkdtemp()
       >>> done = export(model, f"{folder}/meter", "c", dtype="int8")
       >>> print(done.facts["bytes of constants (flash, beside the code)"])
-      275
+      288
 
     Args:
       model: a sequential or functional Keras model; or one of your own with a

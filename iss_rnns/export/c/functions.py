@@ -59,7 +59,8 @@ def _tanh(prefix: str) -> str:
 {{
     float s, odd, even;
 
-    x = x < -{bound} ? -{bound} : x > {bound} ? {bound} : x;
+    x = x < -{bound} ? -{bound} : x;
+    x = x > {bound} ? {bound} : x;
     s = x * x;
     odd = {horner(arithmetic.TANH_ODD)};
     even = {horner(arithmetic.TANH_EVEN)};
@@ -142,13 +143,17 @@ def product(prefix: str, stored: matrices.Stored, int8: bool) -> str:
     if stored.height:
         loop = f"""        for (count = *index++; count > 0; count--) {{
             const {kind} *v = x + *index++;
-            for (i = 0; i < {stored.height}; i++, w += {width})
-                {inner}
-                    total[k] += {cast}v[i] * w[k];
+            {inner}
+                total[k] += {_rows("v", stored.height, width, int8)};
+            w += {stored.height * width};
         }}
 """
     else:
-        loop = f"""        for (i = 0; i < rows; i++, w += {width})
+        # Four rows at a time: their sum is not stored in between.
+        loop = f"""        for (i = 0; i + 4 <= rows; i += 4, w += {4 * width})
+            {inner}
+                total[k] += {_rows("x", 4, width, int8, "i + ")};
+        for (; i < rows; i++, w += {width})
             {inner}
                 total[k] += {cast}x[i] * w[k];
 """
@@ -165,8 +170,7 @@ def product(prefix: str, stored: matrices.Stored, int8: bool) -> str:
         if int8
         else "z[k] += total[k];"
     )
-    counters = ["i", "k", "panel"]
-    counters += ["count"] if stored.height else []
+    counters = ["k", "panel", "count" if stored.height else "i"]
     counters += ["place = 0"] if diagonal else []
     joined = ",\n    ".join(arguments)
     return f"""static void {product_name(prefix, stored, int8)}(
@@ -181,3 +185,19 @@ def product(prefix: str, stored: matrices.Stored, int8: bool) -> str:
     }}
 }}
 """
+
+
+def _rows(x: str, height: int, width: int, int8: bool, first: str = "") -> str:
+    """The sum over a block's rows of column k.
+
+    Two products of 8 bits and their sum fit 16 bits, in which a vector has
+    twice the places.
+    """
+    products = [
+        f"{x}[{first}{i}] * w[k{f' + {i * width}' if i else ''}]"
+        for i in range(height)
+    ]
+    if not int8:
+        return " + ".join(products)
+    pairs = [" + ".join(products[i : i + 2]) for i in range(0, height, 2)]
+    return " + ".join(f"(int16_t)({pair})" for pair in pairs)
