@@ -6,6 +6,7 @@ import sys
 COMMANDS = {
     "inspect": "iss_rnns.experiments.commands.inspect",
     "shrink": "iss_rnns.experiments.commands.shrink",
+    "export": "iss_rnns.experiments.commands.export",
     "bench": "iss_rnns.experiments.commands.bench",
     "compare": "iss_rnns.experiments.reports.compare",
 }

@@ -31,6 +31,7 @@ from iss_rnns._keras.copies import is_compiled
 from iss_rnns._keras.copies import own_attributes
 from iss_rnns._keras.graphs import ends
 from iss_rnns._keras.graphs import has_declared_inputs
+from iss_rnns._keras.graphs import input_names
 from iss_rnns._keras.graphs import input_specs
 from iss_rnns._keras.graphs import is_graph
 from iss_rnns._keras.graphs import is_symbolic

@@ -103,6 +103,17 @@ def ends(model: tf.keras.Model):
     return model._nested_inputs, model._nested_outputs
 
 
+def input_names(model: tf.keras.Model) -> list[str]:
+    """What the inputs of a functional model are called, flat."""
+    found = list(getattr(model, "input_names", None) or [])  # of Keras 2
+    if found:
+        return found
+    return [
+        tensor._keras_history.operation.name
+        for tensor in tf.nest.flatten(ends(model)[0])
+    ]
+
+
 def new_input(tensor, shape):
     """An input of a functional model like another, of another shape.
 

@@ -168,6 +168,8 @@ def _tflite(path, vocabulary, threads):
         for name, shape in model.inputs.items()
         if name != "token"
     }
+    if "token" not in model.inputs:
+        return model
     if model.inputs.get("token") != (1,) or (
         model.outputs.keys() != {"logits", *states}
     ):

@@ -22,7 +22,7 @@ from iss_rnns import files as files_lib
 
 FILE = "manifest.json"
 VERSION = 1
-FORMATS = ("saved_model", "tflite", "packed")
+FORMATS = ("saved_model", "tflite", "onnx", "c", "packed")
 
 _WHAT = "manifest"
 _OWN = "manifest_sha256"

@@ -11,6 +11,7 @@ import tempfile
 from typing import Optional
 import zipfile
 
+import numpy as np
 import tensorflow as tf
 
 from iss_rnns import errors
@@ -22,6 +23,41 @@ MODEL = "model"  # what a manifest calls the file without what it carries
 
 _WHAT = "TensorFlow Lite model"
 _ONE_THREAD_BYTES = 1 << 27
+
+
+def convert(module: tf.Module, signature, int8: bool = False) -> bytes:
+    """A function as a TensorFlow Lite model, without what the file carries.
+
+    Args:
+      module: holds the variables that the signature reads.
+      signature: concrete function.
+      int8: weights of 8 bits ("dynamic range": products compute with them,
+        the rest is float32), where a matrix has 1,024 of them or more.
+
+    Raises:
+      UserError: the converter refuses it.
+    """
+    try:
+        # By way of a SavedModel: only then do the names of inputs and outputs
+        # survive as a signature.
+        with tempfile.TemporaryDirectory(prefix="iss_rnns_") as folder:
+            tf.saved_model.save(module, folder, signatures=signature)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            if int8:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            with terminal.quiet_stderr():
+                return converter.convert()
+    except (OSError, tf.errors.OpError) as error:
+        raise errors.UserError(
+            f"cannot convert to TensorFlow Lite: {errors.reason(error)}"
+        ) from None
+    except Exception as error:  # The converter has a class of its own.
+        if type(error).__name__ != "ConverterError":
+            raise
+        raise errors.UserError(
+            "TensorFlow Lite's converter refuses the model: "
+            f"{errors.reason(error)}"
+        ) from None
 
 
 def write_tflite(
@@ -46,24 +82,96 @@ def write_tflite(
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
+    return write_model(convert(module, signature), path, files, about)
+
+
+def write_model(
+    model: bytes,
+    path: files_lib.PathLike,
+    files: Mapping[str, str],
+    about: manifest_lib.Manifest,
+) -> pathlib.Path:
+    """Writes what `convert` gives with the files that it carries.
+
+    Args:
+      model: the model.
+      path: see `write_tflite`.
+      files: likewise.
+      about: likewise.
+
+    Raises:
+      UserError: likewise.
+    """
     path = pathlib.Path(path)
-    try:
-        # By way of a SavedModel: only then do the names of inputs and outputs
-        # survive as a signature.
-        with tempfile.TemporaryDirectory(prefix="iss_rnns_") as folder:
-            tf.saved_model.save(module, folder, signatures=signature)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            with terminal.quiet_stderr():
-                model = converter.convert()
-    except (OSError, tf.errors.OpError) as error:
-        raise errors.UserError(
-            f"cannot write {files_lib.shown(path)}: {errors.reason(error)}"
-        ) from None
     contents = {name: text.encode() for name, text in files.items()}
     text = about.text(_digests(model, contents))
     contents[manifest_lib.FILE] = text.encode()
     files_lib.write_bytes(path, _joined(model, contents))
     return path
+
+
+class Runner:
+    """A TensorFlow Lite model as a function of arrays by name.
+
+    TensorFlow's fused LSTM keeps its state from call to call, whether anybody
+    asked for it or not; here each call begins with zeros.
+
+    Args:
+      model: without what a file carries behind it.
+      threads: see `TFLiteModel`.
+
+    Attributes:
+      inputs: shape of each by name, with -1 for sizes that may change.
+      outputs: likewise.
+      fused: whether TensorFlow Lite's own LSTM operator is in it.
+
+    Raises:
+      ValueError, RuntimeError, TypeError: it is damaged.
+    """
+
+    def __init__(self, model: bytes, threads: int = 1):
+        self._interpreter = tf.lite.Interpreter(
+            model_content=model,
+            num_threads=1 if len(model) < _ONE_THREAD_BYTES else threads,
+        )
+        self._interpreter.allocate_tensors()
+        self._run = self._interpreter.get_signature_runner()
+        self.inputs, self.outputs = (
+            {
+                name: tuple(map(int, _signature(each)))
+                for name, each in details.items()
+            }
+            for details in (
+                self._run.get_input_details(),
+                self._run.get_output_details(),
+            )
+        )
+        self.fused = _has_fused(model)
+
+    def __call__(self, **arrays) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        if self.fused:
+            self._interpreter.reset_all_variables()
+        return self._run(**arrays)
+
+
+def _has_fused(model: bytes) -> bool:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    fused = (
+        schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM,
+        schema.BuiltinOperator.BIDIRECTIONAL_SEQUENCE_LSTM,
+    )
+    codes = schema.Model.GetRootAs(model, 0)
+    return any(
+        codes.OperatorCodes(i).BuiltinCode() in fused
+        for i in range(codes.OperatorCodesLength())
+    )
+
+
+def _signature(details) -> tuple[int, ...]:
+    signature = details.get("shape_signature", ())
+    return signature if len(signature) else details["shape"]
 
 
 class TFLiteModel:
@@ -79,7 +187,7 @@ class TFLiteModel:
       files: texts that the file carries, by name.
       manifest: see `manifest.Manifest`; None: it has none.
       runner: takes arrays by name and returns arrays by name.
-      inputs: shape of each, by name.
+      inputs: shape of each by name, with -1 for sizes that may change.
       outputs: likewise.
 
     Raises:
@@ -92,23 +200,34 @@ class TFLiteModel:
         model, self.files, self.manifest = _read(data, self.path)
         _check_operators(model, self.path)
         try:
-            interpreter = tf.lite.Interpreter(
-                model_content=model,
-                num_threads=1 if len(model) < _ONE_THREAD_BYTES else threads,
-            )
-            interpreter.allocate_tensors()
-            self.runner = interpreter.get_signature_runner()
-            self.inputs, self.outputs = (
-                {name: tuple(each["shape"]) for name, each in details.items()}
-                for details in (
-                    self.runner.get_input_details(),
-                    self.runner.get_output_details(),
-                )
-            )
+            self.runner = Runner(model, threads)
         except (ValueError, RuntimeError, TypeError) as error:
             raise files_lib.unreadable(
                 path, _WHAT, errors.reason(error)
             ) from None
+        self.inputs = self.runner.inputs
+        self.outputs = self.runner.outputs
+
+    def __call__(self, **arrays) -> dict[str, np.ndarray]:
+        """Outputs by name.
+
+        Raises:
+          UserError: an input is missing, unknown, or of another shape.
+        """
+        if arrays.keys() != self.inputs.keys():
+            raise errors.UserError(
+                f"{files_lib.shown(self.path)} takes {', '.join(self.inputs)}; "
+                f"got {', '.join(arrays) or 'nothing'}"
+            )
+        for name, wanted in self.inputs.items():
+            found = np.shape(arrays[name])
+            if len(found) != len(wanted) or any(
+                n not in (-1, m) for n, m in zip(wanted, found)
+            ):
+                raise errors.UserError(
+                    f"{name} must be {list(wanted)}, got {list(found)}"
+                )
+        return self.runner(**arrays)
 
 
 def _joined(model: bytes, contents: Mapping[str, bytes]) -> bytes:

@@ -55,7 +55,17 @@ MAY_IMPORT = {
         "shrinking",
     },
     "sparse": {"_keras", "cells", "counting", "errors", "files", "timing"},
-    "export": {"errors", "files", "paths", "sparse", "terminal"},
+    "export": {
+        "_keras",
+        "arguments",
+        "cells",
+        "errors",
+        "files",
+        "paths",
+        "recurrent",
+        "sparse",
+        "terminal",
+    },
     "compat": {
         "_keras",
         "arguments",

@@ -67,8 +67,9 @@ def check_free(path: str, source: files.PathLike, overwrite: bool) -> None:
             f"--out={files.shown(path)} exists already; give another name, or "
             "--overwrite"
         )
-    if os.path.isdir(path) and not os.path.isfile(
-        os.path.join(path, "saved_model.pb")
+    if os.path.isdir(path) and not any(
+        os.path.isfile(os.path.join(path, name))
+        for name in ("saved_model.pb", "manifest.json")
     ):
         raise errors.UserError(
             f"--out={files.shown(path)} is a folder, but of no SavedModel: not "

@@ -14,7 +14,9 @@ from iss_rnns import cells as cells_lib
 from iss_rnns import counting
 from iss_rnns import groups
 from iss_rnns import recurrent
+from iss_rnns.experiments.language import exporting
 from iss_rnns.experiments.language import flags as flags_lib
+from iss_rnns.export import source as source_lib
 from iss_rnns.ops import products
 
 LAYER_TYPES, PRUNED_TYPES = flags_lib.LAYER_TYPES, flags_lib.PRUNED_TYPES
@@ -322,6 +324,10 @@ class LanguageNet(tf.keras.Model):
         """What sparse inference multiplies by, first layer first."""
         found = {cell.name: cell for cell in self.cells}
         return found if self.tied else {**found, "softmax_w": self.softmax_w}
+
+    def export_source(self) -> source_lib.Source:
+        """What `export.export` takes the net as."""
+        return exporting.source(self)
 
     def mult_adds(self) -> int:
         """Multiply-adds a token."""

@@ -164,6 +164,60 @@ def test_with_trust_a_lambda_is_loaded(files, run):
         run("inspect", files["lambda"])
 
 
+def test_export_writes_what_loses_little(files, run, tmp_path):
+    out = tmp_path / "meter"
+    arguments = [
+        files["whole"],
+        "--format=c",
+        "--dtype=int8",
+        f"--data={files['x']}",
+        "--metric=mean_squared_error",
+        "--batch=2",
+        f"--out={out}",
+    ]
+    shown = run("export", *arguments, "--max_loss=0.1")
+    assert re.search(r"bytes of state .RAM. . \d+", shown)
+    assert re.search(r"mean_squared_error .less is better., model . 0", shown)
+    assert re.search("the same on 3 batches of data", shown)
+    assert f"wrote {out}" in shown
+    assert "int meter_step(" in (out / "meter.h").read_text()
+    with pytest.raises(errors.UserError, match="exists already; .*--overwrite"):
+        run("export", *arguments)
+    arguments.append("--overwrite")
+    with pytest.raises(errors.UserError, match="loses too much"):
+        run("export", *arguments, "--max_loss=0")
+    with pytest.raises(errors.UserError, match="error_rate cannot compare"):
+        wrong = tmp_path / "wrong.npz"
+        x = np.load(files["x"])["x"]
+        np.savez(wrong, x=x, y=np.zeros((5, 2)))
+        run("export", *arguments, f"--data={wrong}", "--metric=error_rate")
+    with pytest.raises(errors.UserError, match="data .* has no y, which"):
+        np.savez(wrong, x=x)
+        run("export", *arguments, f"--data={wrong}")
+
+
+def test_export_knows_the_formats_of_the_library():
+    from iss_rnns.experiments.commands import export
+    from iss_rnns.export import arithmetic
+    from iss_rnns.export import formats
+
+    assert export.FORMATS == tuple(formats.FORMATS)
+    assert export.DTYPES == arithmetic.DTYPES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--out=net"], "--format must be one of saved_model, tflite"),
+        (["--format=c"], "--out must name the file or folder"),
+        (["--format=onnx", "--out=net"], "a file whose name ends in .onnx"),
+    ],
+)
+def test_export_says_what_is_missing(files, run, arguments, match):
+    with pytest.raises(errors.UserError, match=match):
+        run("export", files["whole"], *arguments)
+
+
 def test_bench_shows_sizes_and_times(files, run):
     shown = run("bench", files["keras"], files["h5"], "--steps=4", "--rounds=2")
     assert "batch 1, 4 steps" in shown
