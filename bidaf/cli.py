@@ -325,14 +325,19 @@ def main(argv):
     from bidaf import experiment
     from bidaf import options as options_lib
     from bidaf import using as uses
+    from iss_rnns.experiments import distribution
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
     from iss_rnns.experiments import using
 
     values = FLAGS.flag_values_dict()
-    machine.prepare_cpu(values["threads"], values["compute_dtype"])
     choices = options_lib.choices_from_flags(values)
     options = options_lib.Options.from_flags(values)
+    machine.prepare_cpu(
+        values["threads"],
+        values["compute_dtype"],
+        lambda: distribution.join(values, options.batch_size),
+    )
 
     def new_task():
         questions = experiment.read_questions(options, choices)

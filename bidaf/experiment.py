@@ -16,6 +16,7 @@ from bidaf import serving
 from bidaf import train as train_lib
 from bidaf.data import sources
 from bidaf.net import groups as groups_lib
+from iss_rnns import _keras
 from iss_rnns import averages
 from iss_rnns import callbacks
 from iss_rnns import errors
@@ -210,7 +211,7 @@ class BiDAFTask(tasks.Task):
             loading.Loaded(
                 trainer.net,
                 trainer.averages,
-                int(trainer.optimizer.iterations),
+                _keras.updates(trainer),
                 tuple(plan.schedules) if plan else (),
             ),
             metrics.rows,

@@ -1,7 +1,7 @@
 """BiDAF's cost: cross entropy of the answer, and the authors' penalties."""
 
 from collections.abc import Iterable, Mapping
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,7 @@ def answer_costs(
     batch: Mapping[str, tf.Tensor],
     wy: bool,
     na_bias=None,
+    whole: Optional[Mapping[str, tf.Tensor]] = None,
 ) -> list[tf.Tensor]:
     """Cross entropies, each a mean over the rows of a batch.
 
@@ -47,13 +48,15 @@ def answer_costs(
       wy: whether each word is judged to be in the answer or not, instead of
         the answer's first and last word.
       na_bias: the net's, if it has one.
+      whole: the batch that these rows are of, if they are a part.
 
     Returns:
       One scalar with `wy`, else two: of the first and of the last word.
     """
     asked = tf.cast(tf.reduce_any(batch["q_mask"], 1), tf.float32)
     if wy:
-        return [tf.reduce_mean(asked * _word_costs(outputs, batch))]
+        weight = _weight_outside(whole or batch)
+        return [tf.reduce_mean(asked * _word_costs(outputs, batch, weight))]
     costs = []
     for logits, labels in (
         (outputs["start_logits"], batch["y"]),
@@ -74,16 +77,21 @@ def answer_costs(
     return costs
 
 
-def _word_costs(outputs, batch) -> tf.Tensor:
-    """`[N]`: words outside of the answer weigh as much as those inside."""
+def _weight_outside(batch) -> tf.Tensor:
+    """Of a word outside of the answer: all weigh as much as those inside."""
+    count = tf.reduce_sum(tf.cast(batch["wy"], tf.float32))
+    words = tf.reduce_sum(tf.cast(batch["x_mask"], tf.float32))
+    return count / (words - count)
+
+
+def _word_costs(outputs, batch, weight: tf.Tensor) -> tf.Tensor:
+    """`[N]`: with so much weight on the words outside of the answer."""
     inside = tf.cast(batch["wy"], tf.float32)
     words = tf.cast(batch["x_mask"], tf.float32)
     costs = tf.nn.sigmoid_cross_entropy_with_logits(
         inside, tf.reshape(outputs["end_logits"], tf.shape(inside))
     )
-    count = tf.reduce_sum(inside)
-    ratio = count / (tf.reduce_sum(words) - count)
-    return tf.reduce_sum(costs * (inside + (words - inside) * ratio), [1, 2])
+    return tf.reduce_sum(costs * (inside + (words - inside) * weight), [1, 2])
 
 
 def sparse_views(net: model.BiDAF) -> dict[str, tf1.View]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
+import threading
 from typing import Optional
 
 import numpy as np
@@ -13,6 +14,7 @@ from iss_rnns import averages as averages_lib
 from iss_rnns import shrinking
 from iss_rnns.ops import in_place
 from iss_rnns.ops import products
+from iss_rnns.ops import replicas
 
 
 class _Values:
@@ -28,6 +30,9 @@ class _Values:
         return tf.convert_to_tensor(variable)
 
 
+_NOW = _Values([])
+
+
 class Trainer(tf.keras.Model):
     """The net with its moving averages and what a step needs.
 
@@ -37,7 +42,8 @@ class Trainer(tf.keras.Model):
     runs first. The sign in L1's gradient and the zeros that freezing keeps are
     read earlier still, so both see the weights' `value_at_step_start`.) So
     a step leaves weights that may be small and not zero; `clean` is for the
-    last of them. Callbacks add penalties (`losses`) and freezing.
+    last of them. Callbacks add penalties (`losses`) and freezing. On replicas
+    as `LanguageModel`.
 
     Attributes:
       net: the network.
@@ -51,7 +57,10 @@ class Trainer(tf.keras.Model):
         draws what the interrupted one would have drawn.
       product_dtype: what the LSTMs' matrix products compute in, e.g.
         `tf.bfloat16`; None means as the rest. See `products.products_in`.
+      vote: see `LanguageModel`.
     """
+
+    vote: Optional[tf.Variable] = None
 
     def __init__(
         self,
@@ -79,8 +88,11 @@ class Trainer(tf.keras.Model):
         self.decay = decay
         self.seed = seed
         self.product_dtype = product_dtype
-        self._at_start = _Values([])
+        # Each replica of a step is traced by a thread of its own.
+        self._replica = threading.local()
         self.smoothed = tf.Variable(0.0, trainable=False, name="smoothed_cost")
+        # What a step logs is the same on all replicas.
+        self.distribute_reduction_method = "first"
 
     @property
     def trained(self) -> Sequence[tf.Variable]:
@@ -93,16 +105,16 @@ class Trainer(tf.keras.Model):
 
     def value_at_step_start(self, variable: tf.Variable) -> tf.Tensor:
         """A weight as the present step found it; outside of one, as it is."""
-        return self._at_start.of(variable)
+        return getattr(self._replica, "at_start", _NOW).of(variable)
 
     @contextlib.contextmanager
     def _keeping_values(self) -> Iterator[None]:
         """Inside, `value_at_step_start` is the value of now."""
-        self._at_start = _Values(self.net.trainable_variables)
+        self._replica.at_start = _Values(self.net.trainable_variables)
         try:
             yield
         finally:
-            self._at_start = _Values([])
+            del self._replica.at_start
 
     def call(self, inputs, training=None):
         """See `model.BiDAF`."""
@@ -154,28 +166,44 @@ class Trainer(tf.keras.Model):
         """Cost, penalty and gradients of one batch at the present weights.
 
         Args:
-          batch: of `feed.make_batch`.
+          batch: of `feed.make_batch`; on replicas, that of all of them.
           seed: `[2]` int, of dropout.
 
         Returns:
           dict with `costs` (see `penalties.answer_costs`), `cost` (their
-          sum), `penalty`, `gradients` of both, in the order of `trained`.
+          sum), `penalty`, `gradients` of both, in the order of `trained`,
+          `votes` (see `LanguageModel`).
         """
+        count = replicas.count()
+        own = {name: replicas.own_rows(rows) for name, rows in batch.items()}
         with tf.GradientTape() as tape:
             with products.products_in(self.product_dtype):
-                outputs = self.net(
-                    batch, self.vectors, training=True, seed=seed
-                )
+                outputs = self.net(own, self.vectors, training=True, seed=seed)
             costs = penalties.answer_costs(
-                outputs, batch, self.wy, self.net.na_bias
+                outputs, own, self.wy, self.net.na_bias, batch
             )
             penalty = tf.add_n([0.0, *self.losses])
+            if count > 1:
+                costs = [cost / count for cost in costs]
+                penalty = penalty / count
             total = tf.add_n(costs) + penalty
+        gradients = tape.gradient(total, self.trained)
+        votes: dict[str, tf.Tensor] = {}
+        if count > 1:
+            if self.vote is not None:
+                votes["votes"] = tf.identity(self.vote)
+            places = [i for i, g in enumerate(gradients) if g is not None]
+            found, costs, penalty, votes = replicas.total(
+                [[gradients[i] for i in places], costs, penalty, votes]
+            )
+            for i, gradient in zip(places, found):
+                gradients[i] = gradient
         return {
             "costs": costs,
             "cost": tf.add_n(costs),
             "penalty": penalty,
-            "gradients": tape.gradient(total, self.trained),
+            "gradients": gradients,
+            "votes": votes,
         }
 
     @tf.autograph.experimental.do_not_convert
@@ -193,7 +221,13 @@ class Trainer(tf.keras.Model):
                     (g, v)
                     for g, v in zip(result["gradients"], self.trained)
                     if g is not None
-                ]
+                ],
+                # They are sums over the replicas already.
+                **(
+                    {"skip_gradients_aggregation": True}
+                    if replicas.count() > 1
+                    else {}
+                ),
             )
         cost = result["cost"]
         # The first value starts the average.
@@ -203,4 +237,5 @@ class Trainer(tf.keras.Model):
             "cost": cost,
             "regularization": result["penalty"],
             "smoothed_cost": self.smoothed,
+            **result["votes"],
         }

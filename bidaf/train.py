@@ -15,9 +15,11 @@ from bidaf import step as step_lib
 from bidaf.data import feed
 from bidaf.data import sources
 from bidaf.net import groups as groups_lib
+from iss_rnns import _keras
 from iss_rnns import callbacks
 from iss_rnns import errors
 from iss_rnns import groups
+from iss_rnns.experiments import distribution
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import runs
@@ -262,6 +264,8 @@ class _Training(training.Training):
         net = self.start
         if sizes or net is None:
             net = new_net(self.options, self.questions, sizes)
+        else:
+            net = distribution.own(net)
         return compiled(net, self.options, self.questions.vectors)
 
     def sparsity(self, net):
@@ -308,7 +312,7 @@ class _Training(training.Training):
             options.rules,
             options.val_num_batches,
         )
-        step = int(model.optimizer.iterations)
+        step = _keras.updates(model)
         scoring.write_answers(
             scores,
             *options.answer_files(self.run.path, f"{judged.name}-{step:06}"),

@@ -83,7 +83,7 @@ class Dropout:
 
     def _drop(self, x, place):
         fold = tf.random.experimental.stateless_fold_in(self.seed, place)
-        return dropout.drop(x, self.keep_prob, fold)
+        return dropout.drop(x, self.keep_prob, fold, rows=1)
 
 
 class WordLSTM(net_lib.LanguageNet):

@@ -171,6 +171,7 @@ def main(argv):
     flags_lib.check_arguments(argv)
     # Now that the flags are right: TensorFlow takes seconds.
     environment.import_tensorflow()
+    from iss_rnns.experiments import distribution
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
     from iss_rnns.experiments import using
@@ -179,8 +180,12 @@ def main(argv):
     from ptb import options as options_lib
 
     values = FLAGS.flag_values_dict()
-    machine.prepare_cpu(values["threads"], values["compute_dtype"])
     options = options_lib.Options.from_flags(values)
+    machine.prepare_cpu(
+        values["threads"],
+        values["compute_dtype"],
+        lambda: distribution.join(values, options.config.batch_size),
+    )
     values["save_path"] = values["save_path"] or options.settings.save_path
     choices = program.Choices.from_flags(values)
 

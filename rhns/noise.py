@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
+from iss_rnns.ops import replicas
 from rhns import configs
 
 Mask = Optional[tf.Tensor]  # None: nothing is dropped
@@ -53,7 +54,8 @@ def draw(
     """Draws the masks of a batch; the same seed gives the same masks.
 
     A word keeps its mask wherever it stands in the sequence, as in the
-    authors' `get_noise`.
+    authors' `get_noise`. Replicas draw those of the whole batch, see
+    `iss_rnns.ops.dropout.drop`.
 
     Args:
       ids: `[B, T]`.
@@ -68,7 +70,9 @@ def draw(
         fold = tf.random.experimental.stateless_fold_in(seed, next(purposes))
         if not rate:
             return None
-        kept = tf.random.stateless_uniform(shape, fold) >= rate
+        whole = replicas.whole_shape(shape)
+        drawn = tf.random.stateless_uniform(whole, fold)
+        kept = replicas.own_rows(drawn) >= rate
         return tf.cast(kept, tf.float32) / (1.0 - rate)
 
     words = mask(tf.shape(ids), rates.words)

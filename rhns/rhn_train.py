@@ -191,6 +191,7 @@ def main(argv):
     flags_lib.check_arguments(argv)
     # Now that the flags are right: TensorFlow takes seconds.
     environment.import_tensorflow()
+    from iss_rnns.experiments import distribution
     from iss_rnns.experiments import machine
     from iss_rnns.experiments import program
     from iss_rnns.experiments import using
@@ -199,8 +200,12 @@ def main(argv):
     from rhns import options as options_lib
 
     values = FLAGS.flag_values_dict()
-    machine.prepare_cpu(values["threads"], values["compute_dtype"])
     options = options_lib.Options.from_flags(values)
+    machine.prepare_cpu(
+        values["threads"],
+        values["compute_dtype"],
+        lambda: distribution.join(values, options.config.batch_size),
+    )
     choices = program.Choices.from_flags(values)
 
     def new_task():

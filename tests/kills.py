@@ -7,6 +7,11 @@ while it trains, is made once without a disturbance. Then the same run gets `kil
 after a random part of that time, start and export included, and is resumed,
 again and again until it ends: with the same weights, optimizer and metrics,
 bit by bit.
+
+    python tests/kills.py --task=ptb --kills=10 --workers=2
+
+does so with runs of several workers: one of them is killed, the others must end
+by themselves with one line, and all are started again.
 """
 
 import argparse
@@ -21,6 +26,7 @@ import time
 
 import killing
 import ptb_program
+import workers as workers_lib
 
 LANGUAGE = [
     "--epochs=3",
@@ -102,8 +108,39 @@ def attempt(command, seconds):
     return process.returncode, complaints
 
 
-def kill_often(task, kills, seed, folder):
+def attempt_workers(command, seconds, count, chance):
+    """As `attempt`, of several workers of which one is killed."""
+    processes = workers_lib.start(command, count)
+    deadline = time.monotonic() + (seconds or 3600)
+    while time.monotonic() < deadline and any(
+        each.poll() is None for each in processes
+    ):
+        time.sleep(0.05)
+    living = [each for each in processes if each.poll() is None]
+    victim = chance.choice(living) if living else None
+    if victim:
+        victim.kill()
+        killed = time.monotonic()
+    # One that waits for the others to come does so for two minutes.
+    ends = workers_lib.ends(processes, 150)
+    if victim is None:
+        return max(code for code, _, _ in ends), ends[0][2]
+    for process, (code, _, complaints) in zip(processes, ends):
+        if process is not victim and process in living:
+            assert code == 2 and complaints.count("\n") == 1, complaints
+            print(
+                f"the other ended after {time.monotonic() - killed:.0f} s: "
+                f"{complaints}",
+                end="",
+            )
+    return -signal.SIGKILL, ""
+
+
+def kill_often(task, kills, seed, folder, count=1):
     """Kills a task's runs until there were as many kills as asked for.
+
+    Args:
+      count: of the run's workers.
 
     Returns:
       The number of kills, and that of the runs which ended after them.
@@ -115,8 +152,14 @@ def kill_often(task, kills, seed, folder):
     if task != "bidaf":
         ptb_program.write_corpus(folder / "data", tokens=1000)
     command = command_of(task, folder)
+
+    def tried(flags, seconds):
+        if count == 1:
+            return attempt([*command, *flags], seconds)
+        return attempt_workers([*command, *flags], seconds, count, chance)
+
     began = time.monotonic()
-    code, complaints = attempt([*command, "--run_name=whole"], None)
+    code, complaints = tried(["--run_name=whole"], None)
     assert code == 0, complaints
     seconds = time.monotonic() - began
     cuts = json.loads((folder / "whole" / "cuts.json").read_text())
@@ -127,8 +170,8 @@ def kill_often(task, kills, seed, folder):
         run = folder / f"killed-{runs}"
         resume = []
         while True:
-            code, complaints = attempt(
-                [*command, f"--run_name={run.name}", *resume],
+            code, complaints = tried(
+                [f"--run_name={run.name}", *resume],
                 chance.uniform(0, 1.5) * seconds,
             )
             if code == 0:
@@ -154,11 +197,16 @@ def main():
     )
     parser.add_argument("--kills", type=int, default=30, help="of each task")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--workers", type=int, default=1, help="of a run")
     options = parser.parse_args()
     for task in options.task or sorted(TASKS):
         with tempfile.TemporaryDirectory() as folder:
             done, runs = kill_often(
-                task, options.kills, options.seed, pathlib.Path(folder)
+                task,
+                options.kills,
+                options.seed,
+                pathlib.Path(folder),
+                options.workers,
             )
         print(f"{task}: {done} kills, {runs} runs, all bit-equal", flush=True)
 

@@ -65,6 +65,7 @@ from iss_rnns._keras.version import require_2
 from iss_rnns._keras.version import VERSION
 from iss_rnns._keras.weights import array
 from iss_rnns._keras.weights import handle
+from iss_rnns._keras.weights import handles
 from iss_rnns._keras.weights import inner
 from iss_rnns._keras.weights import is_variable
 from iss_rnns._keras.weights import key

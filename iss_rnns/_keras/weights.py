@@ -1,6 +1,6 @@
 """A variable's name, value and key; the weights of layers and models."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 import tensorflow as tf
 
@@ -57,14 +57,23 @@ def array(variable: tf.Variable):
 
 def handle(variable: tf.Variable) -> tf.Tensor:
     """What TensorFlow's raw operations know a variable by."""
+    return _copies(variable)[0].handle
+
+
+def handles(variable: tf.Variable) -> list[tf.Tensor]:
+    """Of all copies that are to be changed: outside of replicas, theirs."""
+    return [each.handle for each in _copies(variable)]
+
+
+def _copies(variable: tf.Variable) -> Sequence[tf.Variable]:
     own = inner(variable)
     if isinstance(own, tf.distribute.DistributedValues) and not (
         tf.distribute.get_strategy() is own.distribute_strategy
         and not tf.distribute.in_cross_replica_context()
     ):
-        # What a graph outside of the replicas reads.
-        own = own.distribute_strategy.experimental_local_results(own)[0]
-    return own.handle
+        # What a graph outside of the replicas reads is the first.
+        return own.distribute_strategy.experimental_local_results(own)
+    return [own]
 
 
 def unique_names(variables: Iterable[tf.Variable]) -> list[str]:

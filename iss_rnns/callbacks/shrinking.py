@@ -9,7 +9,7 @@ and the next step of the same `fit` runs on them.
 from collections.abc import Callable, Sequence
 import logging
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -20,8 +20,8 @@ from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import recurrent
 from iss_rnns import shrinking
-from iss_rnns.callbacks import checks
 from iss_rnns.ops import memory
+from iss_rnns.ops import replicas
 
 TOLERANCE = 0.01  # of the held-out cost, in nats
 # Loops over time that are compiled stay so up to this many cuts. XLA keeps all
@@ -161,7 +161,6 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
                 f"has no {', '.join(lacking)}; train it whole and cut it with "
                 "iss_rnns.shrink, or give it what a LanguageModel has"
             )
-        checks.one_replica(model)
         super().set_model(model)
         self._bound_compiling(model.net)
 
@@ -180,8 +179,7 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
     def check(self) -> None:
         """Counts one check, and cuts if there is something to cut."""
         alive = []
-        for i, group in enumerate(self.groups):
-            norms = shrinking.finite_norms(group)
+        for i, norms in enumerate(self._norms()):
             below = norms <= self.dead_below
             self._streaks[i] = np.where(below, self._streaks[i] + 1, 0)
             alive.append((norms > 0) & (self._streaks[i] < self.checks))
@@ -202,6 +200,16 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
             for layer in net.submodules:
                 if isinstance(layer, recurrent.Recurrent):
                     layer.jit_compile = False
+
+    def _agreed(self, values: np.ndarray) -> np.ndarray:
+        """Cuts must fall alike on all workers that train together."""
+        strategy = getattr(self.model, "distribute_strategy", None)
+        return replicas.agreed(strategy, values)
+
+    def _norms(self) -> list[np.ndarray]:
+        norms = [shrinking.finite_norms(group) for group in self.groups]
+        ends = np.cumsum([len(each) for each in norms])
+        return np.split(self._agreed(np.concatenate(norms)), ends[:-1])
 
     def _gain(self, alive: list[np.ndarray]) -> Optional[float]:
         """What a cut saves; None if nobody knows for how many steps."""
@@ -227,7 +235,8 @@ class ShrinkWhileTraining(tf.keras.callbacks.Callback):
         change = model.cost_of(small, self.held_out) - model.cost_of(
             model.net, self.held_out
         )
-        record = {
+        change = float(self._agreed(np.array([change], np.float64))[0])
+        record: dict[str, Any] = {
             "step": _keras.updates(model),
             "units": {g.name: int(a.sum()) for g, a in zip(self.groups, alive)},
             "kept": {

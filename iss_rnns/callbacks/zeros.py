@@ -1,6 +1,7 @@
 """Making weights exactly zero, and keeping them so."""
 
 from collections.abc import Iterable, Sequence
+import threading
 from typing import Callable, Union
 
 import tensorflow as tf
@@ -164,7 +165,8 @@ class FreezeZeros(hooks.UpdateHook):
         self.mode = mode
         self.threshold = regularizers.check_strength(threshold, "threshold")
         self.value = value
-        self._dead: list[tuple[tf.Variable, tf.Tensor]] = []
+        # By thread: each replica of a step is traced by one of its own.
+        self._dead: dict[int, list[tuple[tf.Variable, tf.Tensor]]] = {}
 
     def before_update(self, gradients):
         """See base class."""
@@ -173,14 +175,13 @@ class FreezeZeros(hooks.UpdateHook):
                 gradients, self.threshold, self.value
             )
         dead = thresholding.dead_masks(self.groups)
-        self._dead = self._pairs(dead)
+        self._dead[threading.get_ident()] = self._pairs(dead)
         return thresholding.freeze_groups(gradients, dead)
 
     def after_update(self):
         """See base class."""
-        for variable, dead in self._dead:
+        for variable, dead in self._dead.pop(threading.get_ident(), ()):
             variable.assign(tf.where(dead, tf.zeros_like(variable), variable))
-        self._dead = []
 
     def zeros(self):
         """See base class."""

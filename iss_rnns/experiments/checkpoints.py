@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import files
 from iss_rnns import paths
@@ -168,11 +169,15 @@ class Checkpoints:
     Args:
       folder: of the checkpoints.
       keep: how many to keep.
+      writes: whether saving writes, or only looks at the weights.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int = 2):
+    def __init__(
+        self, folder: pathlib.Path, keep: int = 2, writes: bool = True
+    ):
         self.folder = folder
         self.keep = keep
+        self.writes = writes
 
     def steps(self) -> list[int]:
         """Steps of the complete ones, oldest first."""
@@ -190,7 +195,7 @@ class Checkpoints:
             is written.
           UserError: if there is no space or no permission.
         """
-        step = int(model.optimizer.iterations)
+        step = _keras.updates(model)
         for variable in [
             *model.trainable_variables,
             *model.optimizer.variables,
@@ -201,6 +206,8 @@ class Checkpoints:
                 raise FloatingPointError(
                     f"{variable.name} became NaN at step {step}"
                 )
+        if not self.writes:
+            return
         prefix = self.folder / f"model-{step}"
         try:
             tf.train.Checkpoint(model=model).write(str(prefix))

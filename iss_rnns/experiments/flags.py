@@ -16,6 +16,7 @@ from iss_rnns.experiments import program_flags
 RUNS = "runs"  # where nothing else is said
 EXPORT_EPOCHS = ("best", "best_of_all", "last")
 COMPUTE_DTYPES = ("float32", "bfloat16")
+STRATEGIES = ("off", "one_device", "mirrored", "multi_worker_mirrored")
 PRUNING_METHODS = ("gradual", "block", "glp", "hard")
 # What each does, beside those that a task has of its own.
 MODES = {
@@ -313,6 +314,42 @@ def define_machine_flags() -> None:
             lower_bound=0,
             upper_bound=1024,
         )
+        _define_distribution_flags()
+
+
+def _define_distribution_flags() -> None:
+    """Who trains together, read by `distribution`."""
+    flags.DEFINE_enum(
+        "distribution_strategy",
+        "off",
+        list(STRATEGIES),
+        "Train on several devices or workers, each with its rows of every "
+        "batch; --batch_size is that of all together, and the result is that of "
+        "one. mirrored: on all GPUs of this machine; multi_worker_mirrored: in "
+        "several processes; one_device: the same way on one, for comparison.",
+    )
+    flags.DEFINE_integer(
+        "num_replicas",
+        None,
+        "With --distribution_strategy=mirrored: use so many GPUs; on a machine "
+        "without, parts of its CPU. Default: all GPUs.",
+        lower_bound=1,
+        upper_bound=1024,
+    )
+    flags.DEFINE_list(
+        "worker_hosts",
+        None,
+        "With --distribution_strategy=multi_worker_mirrored: host:port of each "
+        "worker, between commas; the first one writes the run. Each process "
+        "has the same, and the same --save_path and --run_name. Default: what "
+        "TF_CONFIG in the environment says.",
+    )
+    flags.DEFINE_integer(
+        "task_index",
+        None,
+        "With --worker_hosts: which of them this process is, from 0.",
+        lower_bound=0,
+    )
 
 
 def define_pruning_flags(layers: Sequence[str], default: Sequence[str]) -> None:

@@ -8,9 +8,11 @@ from typing import Callable, Optional
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
 from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import distribution
 from iss_rnns.experiments import progress
 from iss_rnns.experiments import records
 from iss_rnns.experiments import stopping
@@ -27,6 +29,8 @@ def fit_batches(
     max_steps: Optional[int] = None,
 ) -> None:
     """Runs `model.fit` over any data, from any epoch and batch on.
+
+    On replicas if the model is of `distribution.current()`.
 
     Args:
       model: compiled, with `cost` in the logs of its steps.
@@ -53,19 +57,28 @@ def fit_batches(
         for callback in callbacks
         if isinstance(callback, records.SaveCheckpoints)
     ]
+    workers = distribution.current()
     # First: nobody saves or logs a broken step.
-    callbacks = [callbacks_lib.StopOnNaN(), *callbacks]
+    callbacks = [
+        callbacks_lib.StopOnNaN(),
+        *workers.callbacks(model),
+        *callbacks,
+    ]
     model.stop_training = False
     if max_steps is not None:
         callbacks.append(_StopAtStep(max_steps))
-        if int(model.optimizer.iterations) >= max_steps:
+        if _keras.updates(model) >= max_steps:
             return
     try:
         # Without checkpoints there is nothing to wait for.
-        with stopping.after_the_step() if saving else contextlib.nullcontext():
+        with (
+            stopping.after_the_step(workers.several)
+            if saving
+            else contextlib.nullcontext()
+        ):
             if batch:
                 model.fit(
-                    batches(epoch, batch),
+                    workers.batches(batches(epoch, batch)),
                     epochs=epoch + 1,
                     initial_epoch=epoch,
                     steps_per_epoch=steps - batch,
@@ -75,7 +88,7 @@ def fit_batches(
                 epoch += 1
             if epoch < epochs and not model.stop_training:
                 model.fit(
-                    batches(epoch, 0),
+                    workers.batches(batches(epoch, 0)),
                     epochs=epochs,
                     initial_epoch=epoch,
                     steps_per_epoch=steps,
@@ -103,7 +116,7 @@ def _way_on(
 ) -> str:
     """What is left of a training that broke, and flags that go on from it."""
     run = checkpoints.folder.parent
-    rate = float(model.optimizer.learning_rate) / 2
+    rate = float(model.optimizer.learning_rate.numpy()) / 2
     if not ((run / "flags.txt").exists() and rate):
         return checkpoints.kept()
     flags = [f"--flagfile={run / 'flags.txt'}"]
@@ -127,7 +140,7 @@ class _StopAtStep(tf.keras.callbacks.Callback):
         self.steps = steps
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) >= self.steps:
+        if _keras.updates(self.model) >= self.steps:
             self.model.stop_training = True
 
 

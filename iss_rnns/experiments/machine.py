@@ -7,7 +7,7 @@ import os
 import pathlib
 import shlex
 import sys
-from typing import Optional
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -73,13 +73,19 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
-def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
+def prepare_cpu(
+    threads: int,
+    compute_dtype: str = "float32",
+    join: Callable[[], object] = lambda: None,
+) -> None:
     """Sets what a process must set before it computes.
 
     Args:
       threads: limit of TensorFlow's CPU threads; 0 leaves it all of them.
       compute_dtype: of `flags.COMPUTE_DTYPES`; a CPU that only emulates
         it is reported.
+      join: called when the threads are set, before anything is computed: see
+        `distribution`.
     """
     if compute_dtype == "bfloat16" and not cpu_has_bfloat16():
         print(
@@ -91,6 +97,7 @@ def prepare_cpu(threads: int, compute_dtype: str = "float32") -> None:
     tf.config.threading.set_inter_op_parallelism_threads(
         1 if threads == 1 else 0
     )
+    join()
     _compile_quietly()
     _keep_freed_memory()
 

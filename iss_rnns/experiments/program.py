@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any, Optional
 
 from iss_rnns import errors
+from iss_rnns.experiments import distribution
 from iss_rnns.experiments import finishing
 from iss_rnns.experiments import flagfiles
 from iss_rnns.experiments import flags as flags_lib
@@ -85,6 +86,10 @@ def run(task: tasks.Task, choices: Choices, flags_text: str) -> None:
         return
     if choices.mode == "train":
         directory, trained, rows = _train(task, choices, flags_text)
+        workers = distribution.current()
+        if not workers.chief:
+            print(f"worker {workers.index}: training is over", flush=True)
+            return
         source = str(directory.path)
     else:
         source = str(choices.restore_path)
@@ -162,8 +167,9 @@ def run_directory(
             *choices.compare_with,
             *task.reads,
         ],
+        writes=distribution.current().chief,
     )
-    if not choices.resume:
+    if directory.writes and not choices.resume:
         directory.write_text(
             flagfiles.OF_RUN,
             flagfiles.heading(task.module) + resumable(flags_text, directory),
@@ -218,6 +224,7 @@ def resumable(flags_text: str, directory: runs.RunDirectory) -> str:
         "--resume",
         "--noresume",
         "--run_name",
+        "--task_index",
     )
     lines = [
         line for line in flags_text.splitlines() if not line.startswith(once)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import callbacks as callbacks_lib
 from iss_rnns import errors
 from iss_rnns.experiments import checkpoints as checkpoints_lib
@@ -71,7 +72,7 @@ class StepScalars(tf.keras.callbacks.Callback):
         self.every = every
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = _keras.updates(self.model)
         if step % self.every == 0:
             self.tensorboard.write(
                 step, {f"train/{key}": value for key, value in logs.items()}
@@ -203,7 +204,7 @@ class KeepBest(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         found = {
-            "step": int(self.model.optimizer.iterations),
+            "step": _keras.updates(self.model),
             "epoch": epoch + 1,
             "score": self.score(self.metrics.rows[-1]),
             "sizes": dict(self.model.net.sizes),
@@ -283,5 +284,5 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
             {"epoch": self.epoch, "batch": self.done, **self.describe()},
         )
         stopping.end_if_asked(
-            f" at step {int(self.model.optimizer.iterations)}, which is saved"
+            f" at step {_keras.updates(self.model)}, which is saved"
         )

@@ -40,6 +40,8 @@ class RunDirectory:
       resume: go on with an existing run.
       overwrite: remove what an existing run left.
       keep: paths that `overwrite` must not remove; None among them is none.
+      writes: whether this process writes the run; else it is another's, and
+        nothing of it is touched.
 
     Raises:
       UserError: if the name is none of a folder, if TensorFlow cannot read
@@ -57,6 +59,7 @@ class RunDirectory:
         resume: bool = False,
         overwrite: bool = False,
         keep: Sequence[Optional[str]] = (),
+        writes: bool = True,
     ):
         if resume and overwrite:
             raise errors.UserError(
@@ -67,6 +70,9 @@ class RunDirectory:
         self.path = pathlib.Path(save_path) / _checked_name(name)
         paths.check_for_tensorflow(self.path)
         self._aside = self.path.with_name(f".{self.path.name}.replaced")
+        self.writes = writes
+        if not writes:
+            return
         self._check(resume, overwrite, keep)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -188,7 +194,8 @@ class RunDirectory:
 
     def begin(self) -> None:
         """Training begins, or goes on: where a report stands, it is over."""
-        (self.path / "report.json").unlink(missing_ok=True)
+        if self.writes:
+            (self.path / "report.json").unlink(missing_ok=True)
 
     def holds_run(self) -> bool:
         """Whether it is one that a program of this project made."""
@@ -204,8 +211,9 @@ class RunDirectory:
         return checkpoints_lib.checkpoint_steps(self.checkpoints)
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all."""
-        files.write_text(self.path / name, text)
+        """Writes a file whole or not at all, if the run is this process's."""
+        if self.writes:
+            files.write_text(self.path / name, text)
 
 
 def _checked_name(name: str) -> str:

@@ -1,7 +1,8 @@
 """What becomes of a program that is asked to end: SIGTERM.
 
 While a model trains it ends at the end of the step, when a checkpoint is
-saved; at any other time at once. A second SIGTERM kills it.
+saved; at any other time at once. A second SIGTERM kills it. Of several workers
+that train together, all do when one is asked: see `distribution`.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ class Terminated(BaseException):
 
 
 class _Request:
+    wished = False  # by a signal to this process
     asked = False  # and not yet followed
     may_wait = False
+    together = False  # with others, who have to know first
 
 
 _request = _Request()
@@ -34,7 +37,7 @@ def on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        _request.asked = False
+        _request.asked = _request.wished = False
         signal.signal(signal.SIGTERM, before)
 
 
@@ -46,18 +49,35 @@ def _handle(number, frame) -> None:
             "terminated; a training run goes on with --resume from its last "
             "checkpoint"
         )
-    _request.asked = True
+    _request.wished = True
+    _request.asked = not _request.together
 
 
 @contextlib.contextmanager
-def after_the_step() -> Iterator[None]:
-    """Inside, whoever is asked to end calls `end_if_asked` when ready."""
-    _request.may_wait = True
+def after_the_step(together: bool = False) -> Iterator[None]:
+    """Inside, whoever is asked to end calls `end_if_asked` when ready.
+
+    Args:
+      together: with other processes: what a signal wishes is not asked before
+        somebody calls `ask` in all of them.
+    """
+    _request.may_wait, _request.together = True, together
     try:
         yield
     finally:
-        _request.may_wait = False
+        _request.may_wait = _request.together = False
+    _request.asked |= _request.wished
     end_if_asked()
+
+
+def wished() -> bool:
+    """Whether a signal asked this process to end."""
+    return _request.wished
+
+
+def ask() -> None:
+    """Has the program end as soon as a checkpoint is saved."""
+    _request.asked = True
 
 
 def asked() -> bool:

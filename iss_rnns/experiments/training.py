@@ -8,10 +8,12 @@ from typing import Any, Callable, Optional, Protocol
 
 import tensorflow as tf
 
+from iss_rnns import _keras
 from iss_rnns import callbacks
 from iss_rnns import groups as groups_lib
 from iss_rnns.callbacks import shrinking
 from iss_rnns.experiments import checkpoints as checkpoints_lib
+from iss_rnns.experiments import distribution
 from iss_rnns.experiments import loop
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import progress as progress_lib
@@ -111,7 +113,8 @@ def train(
 ) -> tuple[tf.keras.Model, metrics_lib.Metrics]:
     """Trains to the last epoch, or goes on with an interrupted run.
 
-    The model then has the weights of the epoch that the options name.
+    The model then has the weights of the epoch that the options name. Of
+    several workers that is the chief's; the others have done their part.
 
     Args:
       training: see `Training`.
@@ -122,24 +125,32 @@ def train(
       (the model with the trained net, the epochs' metrics).
 
     Raises:
-      UserError: if a resumed run was made with other options, or training
-        broke.
+      UserError: if a resumed run was made with other options, training
+        broke, or a worker is lost.
     """
-    live = _LiveRun(training, run, resume)
-    loop.fit_batches(
-        live.model,
-        training.batches,
-        training.steps,
-        training.epochs,
-        live.all_callbacks(),
-        epoch=live.state["epoch"],
-        batch=live.state["batch"],
-        max_steps=training.max_steps,
-    )
+    workers = distribution.current()
+    with workers.together():
+        live = _LiveRun(training, run, resume, workers)
+        loop.fit_batches(
+            live.model,
+            training.batches,
+            training.steps,
+            training.epochs,
+            live.all_callbacks(),
+            epoch=live.state["epoch"],
+            batch=live.state["batch"],
+            max_steps=training.max_steps,
+        )
     if live.cutter:
         run.write_text("cuts.json", json.dumps(live.cutter.cuts, indent=1))
-    _take_chosen(run, live.checkpoints, live.model)
-    return live.model, live.metrics
+    model = live.model
+    if workers.chief:
+        if workers.strategy and live.checkpoints.steps():
+            # What follows is for one process, and for variables of its own.
+            model = training.compiled(dict(model.net.sizes))
+            live.checkpoints.restore(model)
+        _take_chosen(run, live.checkpoints, model)
+    return model, live.metrics
 
 
 class _LiveRun:
@@ -149,6 +160,7 @@ class _LiveRun:
       training: see `Training`.
       run: its directory.
       resume: from its newest checkpoint.
+      workers: that train together.
 
     Attributes:
       checkpoints: of the run.
@@ -162,12 +174,17 @@ class _LiveRun:
     """
 
     def __init__(
-        self, training: Training, run: runs.RunDirectory, resume: bool
+        self,
+        training: Training,
+        run: runs.RunDirectory,
+        resume: bool,
+        workers: distribution.Workers,
     ):
         self.training = training
         self.run = run
+        self.chief = workers.chief
         self.checkpoints = checkpoints_lib.Checkpoints(
-            run.checkpoints, training.keep_checkpoints
+            run.checkpoints, training.keep_checkpoints, writes=workers.chief
         )
         self.state: dict[str, Any] = {
             "epoch": 0,
@@ -181,13 +198,16 @@ class _LiveRun:
                 self.state, {**training.fixed, **self._fixed_size()}
             )
         run.begin()
-        self.model = training.compiled(self.state["sizes"])
+        with workers.scope():
+            self.model = training.compiled(self.state["sizes"])
+            step = self._restored() if resume else 0
         # A resumed run of an older version may have been cut: then they are
         # lost.
         self._designed = self.state.get("designed_sizes") or dict(
             self.model.net.sizes
         )
-        step = self._restored() if resume else 0
+        workers.agree("the step to go on from", step)
+        workers.watch(self.model)
         over = training.max_steps is not None and step >= training.max_steps
         self.metrics = metrics_lib.Metrics(
             # An epoch that was stopped early has its row, too.
@@ -197,8 +217,9 @@ class _LiveRun:
         self.groups = training.groups(self.model.net)
         self._tensorboard = records.TensorBoard(run.path / "tensorboard")
         self._clock = progress_lib.Clock(training.items, self.state["seconds"])
-        self.steering = self._new_steering()
-        self._sparsity = training.sparsity(self.model.net)
+        with workers.scope():
+            self.steering = self._new_steering()
+            self._sparsity = training.sparsity(self.model.net)
         if self.steering:
             self._sparsity.append(self.steering)
         self._watching = self._watchers()
@@ -208,17 +229,18 @@ class _LiveRun:
     def _restored(self) -> int:
         """Goes back to the newest checkpoint; the steps that were run."""
         self.checkpoints.restore(self.model)
-        step = int(self.model.optimizer.iterations)
-        print(
+        step = _keras.updates(self.model)
+        self._tell(
             f"resumed {self.run.path} at epoch {self.state['epoch'] + 1}, "
-            f"step {step}",
-            flush=True,
+            f"step {step}"
         )
         return step
 
     def _watchers(self) -> list[tf.keras.callbacks.Callback]:
-        """What shows and records how it goes."""
+        """What shows and records how it goes, on the chief."""
         training = self.training
+        if not self.chief:
+            return []
         return [
             callbacks.SparsityLogger(self.groups),
             progress_lib.Progress(
@@ -276,7 +298,7 @@ class _LiveRun:
         def judge(epoch, logs):
             del logs
             row = self.metrics.rows[-1]
-            whole = int(self.model.optimizer.iterations) % training.steps == 0
+            whole = _keras.updates(self.model) % training.steps == 0
             # An epoch that was stopped early will be gone on with.
             if whole and steering.judge(training.loss(row)):
                 print(
@@ -306,15 +328,20 @@ class _LiveRun:
             followers=shrinking.followers(self._sparsity + self._watching),
             epoch_steps=training.steps,
             start_batch=self.state["batch"],
-            report=functools.partial(print, flush=True),
+            report=self._tell,
         )
         cutter.restore(self.state.get("shrinking"))
         return cutter
 
+    def _tell(self, line: str) -> None:
+        if self.chief:
+            print(line, flush=True)
+
     def _new_best(self, resume: bool) -> Optional[records.KeepBest]:
         training, options = self.training, self.training.options
         if (
-            options.export_epoch == "last"
+            not self.chief
+            or options.export_epoch == "last"
             or options.pruning is not None
             or training.sparsifies_weights
         ):
@@ -351,7 +378,7 @@ class _LiveRun:
             self.cutter,
             self._clock,
             records.StepScalars(self._tensorboard, training.log_every)
-            if training.log_every
+            if self.chief and training.log_every
             else None,
             *self._watching,
             *self._size_judge(),

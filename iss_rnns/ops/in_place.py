@@ -11,7 +11,8 @@ from iss_rnns import _keras
 def zero_small(variables: Iterable[tf.Variable], threshold: float) -> None:
     """Sets every weight with |w| < threshold to exactly 0, in graph."""
     for variable in variables:
-        _zero(_keras.handle(variable), _like(variable, threshold))
+        for handle in _keras.handles(variable):
+            _zero(handle, _like(variable, threshold))
 
 
 def descend(

@@ -10,6 +10,7 @@ from iss_rnns import _keras
 from iss_rnns.experiments import tasks
 from iss_rnns.ops import losses
 from iss_rnns.ops import products
+from iss_rnns.ops import replicas
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices, None]
 
@@ -24,6 +25,10 @@ class LanguageModel(tf.keras.Model):
     and thresholding. The hidden state is carried from batch to batch in
     variables; who runs the epochs resets it with `reset_states`.
 
+    On replicas (`tf.distribute`) a batch is that of all, on each of them: each
+    takes its rows. What the clipping goes by and all that follows sees the sums
+    over the replicas, so that a step is that of one.
+
     Attributes:
       net: the network; see `tasks.LanguageNet`.
       batch_size: number of parallel streams B.
@@ -32,7 +37,11 @@ class LanguageModel(tf.keras.Model):
         run draws what the interrupted one would have drawn.
       product_dtype: what a training step's matrix products compute in, e.g.
         `tf.bfloat16`; None means as the rest. See `precision`.
+      vote: of one of several workers, see `distribution`: a number whose sum
+        over all a step logs as `votes`.
     """
+
+    vote: Optional[tf.Variable] = None
 
     def __init__(
         self,
@@ -53,6 +62,8 @@ class LanguageModel(tf.keras.Model):
         self.total_cost = _number("total_cost")
         self.total_penalty = _number("total_penalty")
         self.total_steps = _number("total_steps")
+        # What a step logs is the same on all replicas.
+        self.distribute_reduction_method = "first"
 
     def _new_states(self) -> list[tf.Variable]:
         return [
@@ -88,35 +99,67 @@ class LanguageModel(tf.keras.Model):
         """Cost, penalty, final states and gradients of one batch.
 
         Args:
-          x: `[B, T]` ids; y: `[B, T]` ids of the next symbols.
-          states: hidden states `[B, n]`, in the net's order.
+          x: `[B, T]` ids; y: `[B, T]` ids of the next symbols. Of a replica,
+            its rows.
+          states: hidden states `[B, n]`, in the net's order; likewise.
           seed: `[2]` int, of dropout.
 
         Returns:
           dict with `cost` (sum over time / B, nats), `penalty`, `states`,
           `gradients` (of cost + penalty, in the order of
           `trainable_variables`), `clipped`, `global_norm`, `scale` (clipped
-          over unclipped).
+          over unclipped), `votes` (a dict: of several workers their sum).
         """
+        count = replicas.count()
+        again: list[tf.Tensor] = []
+        votes: dict[str, tf.Tensor] = {}
+        if count > 1 and getattr(self.net, "tied", False):
+            # Its gradient of the softmax is as wide as the vocabulary: it is
+            # added up over the replicas, and still counts apart in the norm.
+            again = [tf.stop_gradient(tf.convert_to_tensor(self.net.embedding))]
         # A persistent tape around the loops over time would double them: they
         # would be made ready for second derivatives.
         with tf.GradientTape() as tape:
+            tape.watch(again)
             with products.products_in(self.product_dtype):
-                logits, states = self.net(x, states, training=True, seed=seed)
+                logits, states = self.net(
+                    x,
+                    states,
+                    training=True,
+                    seed=seed,
+                    **({"matrix": again[0]} if again else {}),
+                )
             cost = losses.sequence_cost(
                 tf.cast(logits, tf.float32),
                 tf.reshape(tf.transpose(y), [-1]),
                 tf.shape(x)[0],
             )
+            if count > 1:
+                cost = cost / count
         with tf.GradientTape(persistent=True) as penalty_tape:
             penalties = list(self.losses)
+            if count > 1:
+                penalties = [penalty / count for penalty in penalties]
         variables = self.trainable_variables
-        parts = list(
+        of_cost = tape.gradient(cost, [*variables, *again])
+        parts: list[Sequence[Gradient]] = list(
             zip(
-                tape.gradient(cost, variables),
+                of_cost,
                 *[penalty_tape.gradient(p, variables) for p in penalties],
             )
         )
+        if count > 1:
+            # With the penalties' gradients: each replica's own might differ in
+            # the last bit, and so would the weights from then on.
+            joined = [_joined(each) for each in parts]
+            if again:
+                places = [v is self.net.embedding for v in variables]
+                joined[places.index(True)].append(of_cost[-1])
+            if self.vote is not None:
+                votes["votes"] = tf.identity(self.vote)
+            parts, cost, penalties, votes = replicas.total(
+                [joined, cost, penalties, votes]
+            )
         gradients = [_sum(p) for p in parts]
         norm = tf.sqrt(
             tf.add_n([_squared_norm(*each) for each in zip(parts, gradients)])
@@ -135,6 +178,7 @@ class LanguageModel(tf.keras.Model):
             "clipped": clipped,
             "global_norm": norm,
             "scale": scale,
+            "votes": votes,
         }
 
     @tf.autograph.experimental.do_not_convert  # halves the time to trace it
@@ -147,17 +191,29 @@ class LanguageModel(tf.keras.Model):
                 tf.cast(self.optimizer.iterations, tf.int32),
             ]
         )
-        result = self.gradients(x, y, self.carried, seed)
+        result = self.gradients(
+            replicas.own_rows(x),
+            replicas.own_rows(y),
+            [replicas.own_rows(state) for state in self.carried],
+            seed,
+        )
+        # They are sums over the replicas already.
+        summed = (
+            {"skip_gradients_aggregation": True} if replicas.count() > 1 else {}
+        )
         if getattr(self.optimizer, "takes_scale", False):
             self.optimizer.apply_gradients(
                 zip(result["gradients"], self.trainable_variables),
                 scale=result["scale"],
+                **summed,
             )
         else:
             self.optimizer.apply_gradients(
-                zip(result["clipped"], self.trainable_variables)
+                zip(result["clipped"], self.trainable_variables), **summed
             )
-        for variable, state in zip(self.carried, result["states"]):
+        for variable, state in zip(
+            self.carried, replicas.all_rows(result["states"])
+        ):
             variable.assign(tf.cast(state, variable.dtype))
         self.total_cost.assign_add(tf.cast(result["cost"], tf.float64))
         self.total_penalty.assign_add(tf.cast(result["penalty"], tf.float64))
@@ -168,6 +224,7 @@ class LanguageModel(tf.keras.Model):
             "cost": result["cost"],
             "perplexity": tf.exp(self.total_cost / self.total_steps),
             "regularization": self.total_penalty / self.total_steps,
+            **result["votes"],
         }
 
     def replace_net(
@@ -281,6 +338,17 @@ class Evaluator:
             if progress:
                 progress(done, len(starts))
         return float(np.exp(total / steps))
+
+
+def _joined(parts: Sequence[Gradient]) -> list[Gradient]:
+    """What of a variable's gradients counts apart: sparse ones, and the rest.
+
+    Without any sparse one, it is their sum alone; see `_squared_norm`.
+    """
+    parts = [part for part in parts if part is not None]
+    if any(isinstance(part, tf.IndexedSlices) for part in parts):
+        return parts
+    return [tf.add_n(parts)] if parts else []
 
 
 def _sum(parts: Sequence[Gradient]) -> Gradient:

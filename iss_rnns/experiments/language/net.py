@@ -166,7 +166,13 @@ class LanguageNet(tf.keras.Model):
             yield list(itertools.islice(rest, len(cell.state_size)))
 
     def call(
-        self, inputs, states=None, training=None, seed=None, noise=None
+        self,
+        inputs,
+        states=None,
+        training=None,
+        seed=None,
+        noise=None,
+        matrix=None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Logits of the next symbol at every position.
 
@@ -177,12 +183,14 @@ class LanguageNet(tf.keras.Model):
           seed: `[2]` int of the noise; needed where there is some.
           noise: see `Noise`, instead of that drawn from the seed; it holds
             in evaluation too (Monte-Carlo evaluation).
+          matrix: `[V, E]`, what a tied softmax reads instead of the
+            embedding, for a gradient of its own.
 
         Returns:
           (logits `[T * B, V]`, time-major: row t * B + b; new states).
         """
         features, finals = self.features(inputs, states, training, seed, noise)
-        return self.project(features, training), finals
+        return self.project(features, training, matrix), finals
 
     def features(
         self,
@@ -258,12 +266,17 @@ class LanguageNet(tf.keras.Model):
         return self.project(x), finals
 
     def project(
-        self, features: tf.Tensor, training: Optional[bool] = None
+        self,
+        features: tf.Tensor,
+        training: Optional[bool] = None,
+        matrix: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Logits `[positions, V]` of features `[..., n_N]`."""
+        """Logits `[positions, V]` of features `[..., n_N]`; see `call`."""
         flat = tf.reshape(features, [-1, self.hidden_sizes[-1]])
-        matrix = self.embedding if self.tied else self.softmax_w
-        if self.tied and training:
+        own = matrix is None
+        if matrix is None:
+            matrix = self.embedding if self.tied else self.softmax_w
+        if self.tied and training and own:
             # As rows, so that this gradient and that of the words looked up
             # count apart in the norm for clipping, as in the authors' code.
             matrix = tf.gather(matrix, tf.range(self.vocab_size))

@@ -6,6 +6,8 @@ from typing import Callable, Optional
 import numpy as np
 import tensorflow as tf
 
+from iss_rnns import _keras
+from iss_rnns.experiments import distribution
 from iss_rnns.experiments import machine
 from iss_rnns.experiments import metrics as metrics_lib
 from iss_rnns.experiments import tasks
@@ -71,6 +73,8 @@ class LanguageTraining(training.Training):
         net = self.start
         if sizes or net is None:
             net = self.new_net(sizes)
+        else:
+            net = distribution.own(net)
         return self.compiled_net(net)
 
     def epoch_start(self, resumed_epoch):
@@ -202,7 +206,7 @@ class EpochStart(tf.keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._warming_up:
-            step = int(self.model.optimizer.iterations)
+            step = _keras.updates(self.model)
             self._warming_up = step + 1 < self.warmup_steps
             self.model.optimizer.learning_rate.assign(
                 self._rate * min((step + 1) / self.warmup_steps, 1.0)
