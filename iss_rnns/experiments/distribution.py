@@ -219,7 +219,7 @@ class Workers:
         """
         if not self.several:
             return
-        found = self._gathered([value] * self._local).tolist()
+        found = self._gathered([[value]] * self._local)[:, 0].tolist()
         if len(set(found)) > 1:
             raise errors.UserError(
                 f"the workers do not agree on {what}: "
@@ -238,8 +238,8 @@ class Workers:
         assert self.strategy is not None
         return len(self.strategy.extended.worker_devices)
 
-    def _gathered(self, values: Sequence[int]) -> np.ndarray:
-        """Of each replica a number, given those of this process."""
+    def _gathered(self, values: Sequence[Sequence[int]]) -> np.ndarray:
+        """Of each replica some numbers, given those of this process's."""
         strategy = self.strategy
         assert strategy is not None
         with strategy.scope():
@@ -253,23 +253,23 @@ class Workers:
         """Refuses to go on when replicas hold different weights.
 
         Raises:
-          UserError: naming the workers.
+          UserError: naming one that differs.
         """
         strategy = self.strategy
         assert strategy is not None
-        digests = [hashlib.blake2b(digest_size=8) for _ in range(self._local)]
+        digests = []
         for variable in variables:
             copies = strategy.experimental_local_results(variable)
-            for digest, copy in zip(digests, copies):
-                digest.update(copy.numpy().tobytes())
-        found = self._gathered(
-            [int.from_bytes(d.digest(), "big", signed=True) for d in digests]
-        ).tolist()
-        if len(set(found)) > 1:
-            each = ", ".join(f"{value & (2**64 - 1):016x}" for value in found)
+            found = [_digest(copy.numpy()) for copy in copies]
+            # There may be one that all of them read.
+            digests.append(found if len(found) > 1 else found * self._local)
+        spread = self._gathered(list(zip(*digests)))
+        differ = np.flatnonzero((spread != spread[0]).any(0))
+        if len(differ):
             raise errors.UserError(
-                f"the replicas hold different weights (digests {each}), as "
-                "CPUs of different kinds may make them: start all again with "
+                f"the replicas hold different values of {len(differ)} "
+                f"variables, {variables[differ[0]].name} among them, as CPUs "
+                "of different kinds may make them: start all again with "
                 "--resume, on machines of one kind"
             )
 
@@ -292,6 +292,11 @@ class Workers:
                 f"a worker was lost{at}: {errors.reason(error)[:200]}; start "
                 "all again with --resume"
             ) from None
+
+
+def _digest(array: np.ndarray) -> int:
+    digest = hashlib.blake2b(array.tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from iss_rnns import errors
 from iss_rnns.experiments import distribution
@@ -168,10 +169,33 @@ def test_numbers_that_differ_are_refused(monkeypatch):
     monkeypatch.setattr(distribution.Workers, "_local", 1)
     for found in ([3, 3], [3, 4]):
         monkeypatch.setattr(
-            workers, "_gathered", lambda values, found=found: np.array(found)
+            workers,
+            "_gathered",
+            lambda values, found=found: np.array(found)[:, np.newaxis],
         )
         if found[0] == found[1]:
             workers.agree("the step", 3)
             continue
         with pytest.raises(errors.UserError, match="agree on the step: 3, 4"):
             workers.agree("the step", 3)
+
+
+def test_weights_that_differ_are_refused(monkeypatch):
+    """A worker alone in its strategy, beside what another would say."""
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    workers = distribution.Workers(strategy, hosts=["a:1", "b:1"])
+    with strategy.scope():
+        variables = [tf.Variable([0.0, 1.0], name=n) for n in ("one", "two")]
+    workers.check_alike(variables)
+    own = workers._gathered
+    variables[1].assign([-0.0, 1.0])  # Not the same bits.
+    others = own([[1, 2]])
+
+    def beside_another(values):
+        found = own(values)
+        others[0, 0] = found[0, 0]
+        return np.concatenate([found, others])
+
+    monkeypatch.setattr(workers, "_gathered", beside_another)
+    with pytest.raises(errors.UserError, match="of 1 variables, two:0 among"):
+        workers.check_alike(variables)
