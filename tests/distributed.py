@@ -8,7 +8,7 @@ process are in `tests/golden/one_process.json`: recorded by
 
     python tests/distributed.py record CASE ...
 
-before anything could be distributed (commit 2a08091).
+before anything could be distributed (commits 2a08091, 1a91299).
 """
 
 import contextlib
@@ -81,6 +81,15 @@ def ptb_cut():
         followers=acting[:3:2],
     )
     return model, [*acting, cutter], windows()
+
+
+def ptb_size():
+    """Steered to half of its units."""
+    from ptb import model as ptb_model
+
+    net = ptb_model.WordLSTM(WORDS, 8, [UNITS, UNITS])
+    model, groups = language(net, optimizers.GradientDescent(0.5))
+    return model, [callbacks.SizeTarget(groups, 0.5, steps=STEPS)], windows()
 
 
 def ptb_pruned():
@@ -172,7 +181,7 @@ def questions():
 
 CASES = {
     case.__name__: case
-    for case in (ptb_cut, ptb_pruned, rhn_tied, rhn_untied, bidaf)
+    for case in (ptb_cut, ptb_size, ptb_pruned, rhn_tied, rhn_untied, bidaf)
 }
 
 

@@ -1,6 +1,7 @@
 """Steering a training to a size, see `size_control`."""
 
 from collections.abc import Mapping, Sequence
+import threading
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
@@ -116,7 +117,8 @@ class SizeTarget(zeros.FreezeZeros):
         )
         self._total_steps = tf.Variable(0.0, trainable=False)
         self._lowest = tf.Variable(float("inf"), trainable=False)
-        self._squared_norms: list[tf.Tensor] = []  # as a step found them
+        # As a step found them, by thread: each replica has one of its own.
+        self._squared_norms: dict[int, list[tf.Tensor]] = {}
 
     def _all_in_one(self, design, target, target_weights) -> _Part:
         name, asked = (
@@ -207,12 +209,14 @@ class SizeTarget(zeros.FreezeZeros):
         The norms that a step begins with serve for all of it: they are as dear
         as a pass over the weights.
         """
-        self._squared_norms = [g.squared_norms() for g in self.groups]
+        self._squared_norms[threading.get_ident()] = [
+            g.squared_norms() for g in self.groups
+        ]
         return gradients
 
     def after_update(self):
         """See base class."""
-        norms, self._squared_norms = self._squared_norms, []
+        norms = self._squared_norms.pop(threading.get_ident())
         shares: dict[int, tf.Tensor] = {}
         for part in self._parts:
             shares.update(

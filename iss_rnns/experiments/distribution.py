@@ -343,7 +343,7 @@ def join(values: Mapping[str, Any], batch_size: int) -> Workers:
     if kind == "off":
         _current = _ALONE
         return _current
-    _check_supported(values)
+    _check_supported(values, kind)
     if kind == "one_device":
         _current = Workers(tf.distribute.OneDeviceStrategy(_first_device()))
     elif kind == "mirrored":
@@ -357,7 +357,7 @@ def join(values: Mapping[str, Any], batch_size: int) -> Workers:
     return _current
 
 
-def _check_supported(values: Mapping[str, Any]) -> None:
+def _check_supported(values: Mapping[str, Any], kind: str) -> None:
     """Refuses what is not right on replicas yet."""
     if _keras.VERSION != 2:
         raise errors.UserError(
@@ -368,6 +368,13 @@ def _check_supported(values: Mapping[str, Any]) -> None:
         raise errors.UserError(
             "--mixed_precision does not train on replicas; give "
             "--compute_dtype=bfloat16 instead, or --distribution_strategy=off"
+        )
+    if kind == "multi_worker_mirrored" and (
+        values.get("target_max_loss") is not None
+    ):
+        raise errors.UserError(
+            "--target_max_loss goes by an evaluation, which the chief alone "
+            f"makes; leave it out, or the --distribution_strategy={kind}"
         )
 
 

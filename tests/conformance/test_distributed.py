@@ -44,7 +44,7 @@ def test_two_replicas_train_dropout_and_cuts_as_one_process():
 
 @pytest.mark.slow
 def test_two_replicas_train_every_task_as_one_process():
-    names = ("ptb_pruned", "rhn_tied", "rhn_untied", "bidaf")
+    names = ("ptb_size", "ptb_pruned", "rhn_tied", "rhn_untied", "bidaf")
     cases = found("mirrored", *names)
     for name in names:
         check(cases[name], name)

@@ -109,6 +109,8 @@ def test_rows_must_divide_by_the_replicas():
 def test_what_does_not_train_on_replicas_is_refused():
     with pytest.raises(errors.UserError, match="--mixed_precision does not"):
         distribution.join({**VALUES, "mixed_precision": True}, 20)
+    with pytest.raises(errors.UserError, match="--target_max_loss goes by"):
+        distribution.join({**VALUES, "target_max_loss": 0.1}, 20)
 
 
 def test_alone_nothing_is_distributed():
