@@ -135,23 +135,24 @@ def free_ports(count):
 
 def test_workers_wait_for_each_other():
     with free_ports(3) as hosts:
-        found = []
+        servers = {}
 
         def wait(index):
-            distribution.await_peers(hosts, index, 20.0)
-            found.append(index)
+            distribution.await_peers(hosts, index, 60.0)
+            # Whoever has found all leaves, and TensorFlow takes its port.
+            port = int(hosts[index].rpartition(":")[2])
+            servers[index] = socket.create_server(("", port))
 
-        threads = [threading.Thread(target=wait, args=[i]) for i in (1, 2)]
+        threads = [threading.Thread(target=wait, args=[i]) for i in range(3)]
+        threads[1].start(), threads[2].start()
+        threads[2].join(0.3)
+        assert servers == {}
+        threads[0].start()
         for thread in threads:
-            thread.start()
-        assert found == []
-        # Whoever has found all leaves: the last one opens its port as
-        # TensorFlow does then.
-        host, _, port = hosts[0].rpartition(":")
-        with socket.create_server((host, int(port))):
-            for thread in threads:
-                thread.join(20)
-        assert sorted(found) == [1, 2]
+            thread.join(60)
+        assert sorted(servers) == [0, 1, 2]
+        for server in servers.values():
+            server.close()
 
 
 def test_a_worker_that_never_comes_is_named(capsys):
