@@ -288,9 +288,10 @@ class Workers:
             at = ""
             if self._model is not None:
                 at = f" at step {_keras.updates(self._model)}"
+            # What TensorFlow says of it are pages of where it happened.
             raise errors.UserError(
-                f"a worker was lost{at}: {errors.reason(error)[:200]}; start "
-                "all again with --resume"
+                f"a worker was lost{at} ({type(error).__name__}); start all "
+                "again with --resume"
             ) from None
 
 
