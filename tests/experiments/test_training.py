@@ -611,7 +611,7 @@ def keeper(start_batch=0):
     """`records.KeepBest` of a model in name only."""
     model = types.SimpleNamespace(
         net=types.SimpleNamespace(sizes={"lstm_0": 8}),
-        optimizer=types.SimpleNamespace(iterations=0),
+        optimizer=types.SimpleNamespace(iterations=tf.constant(0)),
         living=8,
     )
     keep = records.KeepBest(
