@@ -105,24 +105,12 @@ def zero_units(group, dead: tf.Tensor) -> None:
         variable.assign(tf.where(line > 0.0, tf.zeros_like(variable), variable))
 
 
-def shorten_units(group, lengths: tf.Tensor) -> None:
-    """Takes a length off the group of each unit, in place: to zero at most.
-
-    The group soft-threshold w * max(0, 1 - length / |w|), which is the proximal
-    operator of length * |w|. An entry of two units, such as a gate column that
-    crosses a recurrent row, is made shorter for both. What gets to zero is zero
-    exactly, its companions included.
-
-    Args:
-      group: a `Group`.
-      lengths: `[n]`, >= 0.
-    """
-    norms = tf.sqrt(group.squared_norms())
-    scale_units([group], [shortened(norms, lengths)])
-
-
 def shortened(norms: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """`[n]`: what is left of each norm if it loses a length, as its share.
+
+    The group soft-threshold max(0, 1 - length / |w|), which is the proximal
+    operator of length * |w|. With `scale_units` an entry of two units, such as
+    a gate column that crosses a recurrent row, is made shorter for both.
 
     Args:
       norms: `[n]`; of NaN, which is of a broken unit, all is left.

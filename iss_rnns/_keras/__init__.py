@@ -57,6 +57,7 @@ from iss_rnns._keras.optimizers import hooks_of
 from iss_rnns._keras.optimizers import learning_rate
 from iss_rnns._keras.optimizers import replace_optimizer
 from iss_rnns._keras.optimizers import replicas
+from iss_rnns._keras.optimizers import scales
 from iss_rnns._keras.optimizers import updates
 from iss_rnns._keras.slots import build_slots
 from iss_rnns._keras.slots import mark_built

@@ -47,6 +47,38 @@ def learning_rate(model: tf.keras.Model) -> tf.Tensor:
     )
 
 
+def scales(optimizer, variable: tf.Variable) -> Optional[tf.Tensor]:
+    """What an adaptive optimizer divides a weight's step by, now.
+
+    Adam's, and of those derived from it, and RMSprop's: the root of its
+    (bias-corrected) average of the gradients' squares, with its epsilon.
+
+    Returns:
+      A tensor of the variable's shape; None: its steps are not scaled, or in a
+      way that is not known here.
+    """
+    optimizer = inner_optimizer(optimizer)
+    kinds = tf.keras.optimizers
+    adam = isinstance(optimizer, kinds.Adam)
+    if not (adam or isinstance(optimizer, kinds.RMSprop)):
+        return None
+    place = _place(optimizer, variable)
+    if place is None:
+        return None
+    if adam and optimizer.amsgrad:
+        squares = optimizer._velocity_hats[place]
+    else:
+        squares = optimizer._velocities[place]
+    squares = tf.convert_to_tensor(weights.inner(squares))
+    if not adam:
+        return tf.sqrt(squares + optimizer.epsilon)
+    step = tf.cast(tf.convert_to_tensor(optimizer.iterations), squares.dtype)
+    unbiased = squares / (
+        1.0 - tf.cast(optimizer.beta_2, squares.dtype) ** step
+    )
+    return tf.sqrt(unbiased) + optimizer.epsilon
+
+
 def replicas(model: tf.keras.Model) -> int:
     """On how many the model trains, by its `tf.distribute` strategy."""
     strategy = getattr(model, "distribute_strategy", None)
@@ -148,6 +180,14 @@ def averages_weights(optimizer) -> bool:
 
 def _average_of(optimizer, variable: tf.Variable) -> Optional[tf.Variable]:
     optimizer = inner_optimizer(optimizer)
+    place = _place(optimizer, variable)
+    if place is None:
+        return None
+    return weights.inner(optimizer._model_variables_moving_average[place])
+
+
+def _place(optimizer, variable: tf.Variable) -> Optional[int]:
+    """Where an optimizer has what it keeps of a variable; None: nowhere."""
     places = getattr(
         optimizer,
         "_index_dict"
@@ -155,10 +195,7 @@ def _average_of(optimizer, variable: tf.Variable) -> Optional[tf.Variable]:
         else "_trainable_variables_indices",
         {},
     )
-    place = places.get(optimizer._var_key(variable))
-    if place is None:
-        return None
-    return weights.inner(optimizer._model_variables_moving_average[place])
+    return places.get(optimizer._var_key(variable))
 
 
 def inner_optimizer(optimizer):

@@ -10,6 +10,7 @@ from iss_rnns import _keras
 from iss_rnns import errors
 from iss_rnns import groups as groups_lib
 from iss_rnns import regularizers
+from iss_rnns import scaled_lasso
 from iss_rnns import thresholding
 from iss_rnns.callbacks import checks
 from iss_rnns.callbacks import hooks
@@ -94,9 +95,11 @@ class GroupSoftThreshold(hooks.UpdateHook):
 
     w := w * max(0, 1 - learning_rate * strength * multiplier / |w|) for each
     unit's w: the proximal operator of the group's norm, which solves the lasso's
-    part of a step of gradient descent exactly. Adaptive optimizers, too, count
-    with their plain learning rate. Units get to zero exactly, with no threshold; dead ones stay so
-    as long as their gradients are shorter than the strength.
+    part of a step of gradient descent exactly. With Adam and RMSprop it is the
+    operator in the metric of their steps, see `scaled_lasso`; with other
+    adaptive optimizers it counts with their plain learning rate. Units get to
+    zero exactly, with no threshold; dead ones stay so as long as their gradients
+    are shorter than the strength.
 
     Args:
       groups: of units, `Group` objects.
@@ -119,9 +122,22 @@ class GroupSoftThreshold(hooks.UpdateHook):
     def after_update(self):
         """See base class."""
         rate = tf.cast(_keras.learning_rate(self.model), tf.float32)
-        for group in self.groups:
-            length = rate * self.strength * group.multiplier
-            thresholding.shorten_units(group, tf.fill([group.size], length))
+        length = rate * self.strength
+        variables = groups_lib.unique_variables(self.groups)
+        scales = {
+            v.ref(): _keras.scales(self.model.optimizer, v) for v in variables
+        }
+        if any(each is None for each in scales.values()):
+            shares = [
+                thresholding.shortened(
+                    tf.sqrt(group.squared_norms()),
+                    tf.fill([group.size], length * group.multiplier),
+                )
+                for group in self.groups
+            ]
+            thresholding.scale_units(self.groups, shares)
+        else:
+            scaled_lasso.shorten(self.groups, scales, length)
 
     def zeros(self):
         """See base class."""

@@ -245,7 +245,9 @@ def test_units_are_shortened_to_zero_at_most(graph):
     lengths = np.float32([0, 0.5, norms[2], 2 * norms[3], 100])
 
     def shorten():
-        thresholding.shorten_units(group, tf.constant(lengths))
+        norms = tf.sqrt(group.squared_norms())
+        share = thresholding.shortened(norms, tf.constant(lengths))
+        thresholding.scale_units([group], [share])
 
     (tf.function(shorten) if graph else shorten)()
     expected = start * np.maximum(0, 1 - lengths / norms)
