@@ -7,7 +7,6 @@ no library's own idea of a unit decides.
 """
 
 import json
-import os
 import pathlib
 import sys
 import tempfile
@@ -211,7 +210,6 @@ def taken(library: str, name: str) -> dict:
 
 def main():
     """Prints the outcomes of the library that is named, as JSON."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     library = sys.argv[1]
