@@ -148,17 +148,28 @@ def pressed(
       Of each group `[n]` bool.
     """
     sizes = [int(each.shape[0]) for each in strengths]
-    joined = tf.concat([tf.cast(s, tf.float32) for s in strengths], 0)
+    strengths = [tf.cast(each, tf.float32) for each in strengths]
+    ranks = [
+        tf.argsort(tf.argsort(own, stable=True), stable=True)
+        for own in strengths
+    ]
+    # Others go for those that never do.
+    joined = tf.concat(
+        [
+            tf.where(rank < n - least, own, float("inf"))
+            for own, rank, n in zip(strengths, ranks, sizes)
+        ],
+        0,
+    )
     order = tf.argsort(joined, stable=True)
     enough = measure.left_along(order) >= keep * (1.0 - ROUNDING)
     weak = tf.scatter_nd(
         order[:, None], tf.cast(enough, tf.int32), joined.shape
     )
     result = []
-    for units, own, n in zip(tf.split(weak, sizes), strengths, sizes):
+    for units, rank, n in zip(tf.split(weak, sizes), ranks, sizes):
         kept = tf.maximum(n - tf.reduce_sum(units), min(least, n))
         kept = tf.minimum(-(-kept // multiple_of) * multiple_of, n)
-        rank = tf.argsort(tf.argsort(own, stable=True), stable=True)
         result.append(rank < n - kept)
     return result
 

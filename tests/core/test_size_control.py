@@ -78,7 +78,11 @@ def test_the_weakest_of_all_groups_are_pressed(seed, of_weights):
     found = size_control.pressed(
         [tf.constant(s) for s in strengths], measure, keep
     )
-    order = np.argsort(np.concatenate(strengths))
+    # The strongest of each group never goes: another one does.
+    order = np.argsort(
+        np.concatenate([np.where(s == s.max(), np.inf, s) for s in strengths]),
+        kind="stable",
+    )
     alive = np.ones(16, bool)
     for unit in order:
         without = alive.copy()
@@ -92,6 +96,14 @@ def test_the_weakest_of_all_groups_are_pressed(seed, of_weights):
             units[np.argmax(strengths[i])] = False
     for a, b in zip(found, expected):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_weak_group_keeps_one_unit_and_others_go_instead():
+    strengths = [tf.constant([0.1, 0.2, 0.3]), tf.range(5.0) + 1.0]
+    measure = size_control.Measure.of_units(8)
+    found = size_control.pressed(strengths, measure, 4)
+    assert [int(np.sum(f)) for f in found] == [2, 2]
+    np.testing.assert_array_equal(found[0], [True, True, False])
 
 
 def test_sizes_are_rounded_up_to_a_multiple():
