@@ -1,5 +1,7 @@
 """Small Keras models of every shape that exports are tried on."""
 
+import functools
+
 import tensorflow as tf
 
 import iss_rnns
@@ -94,8 +96,9 @@ MODELS = {
 }
 
 
+@functools.cache
 def build(name):
-    """A model with weights and biases that all matter."""
+    """A model with weights and biases that all matter; nobody changes it."""
     tf.keras.utils.set_random_seed(1)
     model = MODELS[name]()
     for weight in model.weights:
