@@ -225,7 +225,14 @@ def _compiled(model, folder: pathlib.Path, x: np.ndarray):
     (folder / "loop.c").write_text(LOOP.format(name=name))
     library = folder / f"{name}.so"
     subprocess.run(
-        ["cc", "-std=c99", "-O3", "-march=native", "-ffp-contract=off"]
+        [
+            "cc",
+            "-std=c99",
+            "-O2",
+            "-ftree-vectorize",
+            "-march=native",
+            "-ffp-contract=off",
+        ]
         + ["-shared", "-fPIC", "-o", str(library), "-lm"]
         + [str(folder / each) for each in (f"{name}.c", "loop.c")],
         check=True,

@@ -67,6 +67,8 @@ COMPUTING = frozenset(
     TensorListGather TensorListScatter TensorListScatterV2
     TensorListConcatV2 TensorListSplit
 
+    OptionalFromValue OptionalGetValue OptionalHasValue OptionalNone
+
     StatelessRandomUniform StatelessRandomUniformV2 StatelessRandomNormal
     StatelessRandomNormalV2 StatelessRandomGetKeyCounter StatelessMultinomial
     """.split()

@@ -139,7 +139,11 @@ def as_text_model(model: saved_model.SavedModel) -> language.TextModel:
 def _saved_model(path, vocabulary):
     model = saved_model.SavedModel(path)
     model.vocabulary = _vocabulary(path, model.manifest, vocabulary)
-    return as_text_model(model) if "tokens" in model.inputs else model
+    # Of those that `exporting` writes, states that go out are called _out.
+    whole = len(model.inputs) > 1 and not any(
+        name.endswith("_out") for name in model.outputs
+    )
+    return as_text_model(model) if "tokens" in model.inputs and whole else model
 
 
 def _packed(path, vocabulary, threads):

@@ -6,6 +6,7 @@ compute anything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any, Optional
 
 import numpy as np
@@ -217,6 +218,11 @@ class _Reader:
         mask = f"{name}_mask" if layer.mask_zero else None
         if self._ranks[x] != 2:
             raise _refused(layer, "its ids are not [batch, time]")
+        # A sequential model's input is float32 if nobody said otherwise.
+        self.inputs = [
+            dataclasses.replace(each, dtype="int32") if each.name == x else each
+            for each in self.inputs
+        ]
         return self._add(
             name,
             "embedding",

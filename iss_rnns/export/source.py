@@ -118,12 +118,14 @@ def of(model: Any) -> Source:
     structure, ends = _keras.ends(model)
     tensors = tf.nest.flatten(structure)
     names = reading.input_names(model)
+    ids = _ids(model)
     inputs = [
         plans.Input(
             name,
-            "int32" if tf.as_dtype(t.dtype).is_integer else "float32",
-            # A stateful model's batch is fixed.
-            (tuple(t.shape)),
+            "int32"
+            if tf.as_dtype(t.dtype).is_integer or name in ids
+            else "float32",
+            tuple(t.shape),  # a stateful model's batch is fixed
         )
         for name, t in zip(names, tensors)
     ]
@@ -150,6 +152,15 @@ def of(model: Any) -> Source:
         lambda: reading.read(model),
         sizes,
     )
+
+
+def _ids(model) -> set[str]:
+    """Inputs that embeddings read, whatever type they were given."""
+    try:
+        plan = reading.read(model)
+    except errors.UserError:
+        return set()
+    return {each.name for each in plan.inputs if each.dtype == "int32"}
 
 
 def _symbols(variables, read) -> int:

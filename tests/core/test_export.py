@@ -70,6 +70,20 @@ def test_a_saved_model_runs_for_any_batch_and_length(tmp_path):
     assert (other / "notes.txt").read_text() == "mine"
 
 
+def test_a_saved_model_with_a_mask_loads(tmp_path):
+    model = tf.keras.Sequential(
+        [
+            layers.Embedding(9, 3, mask_zero=True, input_shape=[None]),
+            layers.GRU(4),
+        ]
+    )
+    export.export(model, tmp_path / "net", "saved_model")
+    loaded = export.load(tmp_path / "net")
+    ids = np.array([[3, 4, 5], [6, 0, 0]], np.int32)
+    (found,) = loaded(**{next(iter(loaded.inputs)): ids}).values()
+    np.testing.assert_allclose(found, model(ids), atol=1e-6)
+
+
 def test_the_fused_operator_begins_anew_with_each_call(tmp_path):
     model = exported.build("last")
     path = tmp_path / "net.tflite"
