@@ -181,7 +181,9 @@ class TFLite(Format):
     def make(self) -> None:
         """See base class."""
         module, signature = self.signature(1)
-        self._model = tflite.convert(module, signature, self.dtype == "int8")
+        self._model = tflite.convert(
+            module, signature, self.path, self.dtype == "int8"
+        )
         self._runner = tflite.Runner(self._model)
         kind = "whole sequences"
         if self.states:

@@ -25,17 +25,23 @@ _WHAT = "TensorFlow Lite model"
 _ONE_THREAD_BYTES = 1 << 27
 
 
-def convert(module: tf.Module, signature, int8: bool = False) -> bytes:
+def convert(
+    module: tf.Module,
+    signature,
+    path: files_lib.PathLike,
+    int8: bool = False,
+) -> bytes:
     """A function as a TensorFlow Lite model, without what the file carries.
 
     Args:
       module: holds the variables that the signature reads.
       signature: concrete function.
+      path: of the file that it is for, which messages name.
       int8: weights of 8 bits ("dynamic range": products compute with them,
         the rest is float32), where a matrix has 1,024 of them or more.
 
     Raises:
-      UserError: the converter refuses it.
+      UserError: the converter refuses it, or has no room to work in.
     """
     try:
         # By way of a SavedModel: only then do the names of inputs and outputs
@@ -49,7 +55,7 @@ def convert(module: tf.Module, signature, int8: bool = False) -> bytes:
                 return converter.convert()
     except (OSError, tf.errors.OpError) as error:
         raise errors.UserError(
-            f"cannot convert to TensorFlow Lite: {errors.reason(error)}"
+            f"cannot write {files_lib.shown(path)}: {errors.reason(error)}"
         ) from None
     except Exception as error:  # The converter has a class of its own.
         if type(error).__name__ != "ConverterError":
@@ -82,7 +88,7 @@ def write_tflite(
     Raises:
       UserError: if it cannot be written; an older one stays.
     """
-    return write_model(convert(module, signature), path, files, about)
+    return write_model(convert(module, signature, path), path, files, about)
 
 
 def write_model(

@@ -317,6 +317,8 @@ def test_what_a_resumed_run_is_compared_by_is_json():
         "dead_checks",
         "least_gain",
         "num_steps",
+        "target",
+        "from_scratch_of",
     }
 
 
